@@ -1,0 +1,2 @@
+//! `xebec-cni`: the CNI plugin.
+fn main() {}

@@ -1,0 +1,2 @@
+//! `xebec-agent`: the node.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The vocabulary every part of Xebec speaks.

@@ -1,0 +1,2 @@
+//! `xebec-control`: the control plane.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Cluster state: one trait, two engines.

@@ -1,0 +1,2 @@
+#![no_std]
+//! Layouts shared by the eBPF programs and the agent.

@@ -1,0 +1,2 @@
+//! `xebec-dns`: cluster DNS on its own.
+fn main() {}
