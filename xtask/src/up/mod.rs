@@ -1,0 +1,165 @@
+//! `cargo xtask up`: from a fresh machine to a one-node cluster that serves a demo.
+//!
+//! Enters: options. Leaves: running processes (known by their pid files in `/run/xebec`), and a closing page that says
+//! what was proven and what to try. Every step looks first whether its work is already done, so running it again is
+//! safe: it starts what has died and leaves the rest alone.
+
+mod components;
+mod demo;
+pub(crate) mod down;
+mod preflight;
+mod runtime;
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::build::{self, Profile, Programs};
+use crate::layout::Layout;
+use crate::process::Process;
+use crate::progress::{Steps, human};
+use crate::{ebpf, image, packages};
+
+/// Options of `up`.
+#[derive(clap::Args)]
+pub(crate) struct UpArgs {
+    /// Where the API server keeps its state.
+    #[arg(long, value_enum, default_value = "embedded")]
+    store: StoreKind,
+    /// Use this running container runtime (CRI v1 socket) instead of starting one.
+    #[arg(long, value_name = "PATH")]
+    cri_socket: Option<PathBuf>,
+    /// How to compile.
+    #[arg(long, value_enum, default_value = "dev")]
+    profile: Profile,
+    /// The node's name; the default is the machine's host name.
+    #[arg(long)]
+    node_name: Option<String>,
+    /// The node's address; the default is the one that the default route leaves from.
+    #[arg(long)]
+    node_ip: Option<std::net::IpAddr>,
+    /// Start what is not running from what was built before; build, install and demonstrate nothing.
+    #[arg(long)]
+    restart_only: bool,
+}
+
+impl Default for UpArgs {
+    /// What `cargo xtask up` without options means.
+    fn default() -> Self {
+        Self {
+            store: StoreKind::Embedded,
+            cri_socket: None,
+            profile: Profile::Dev,
+            node_name: None,
+            node_ip: None,
+            restart_only: false,
+        }
+    }
+}
+
+/// The store engines.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum StoreKind {
+    /// A file in /var/lib/xebec.
+    Embedded,
+    /// An etcd from Debian's package, started beside the control plane.
+    Etcd,
+}
+
+/// What the steps share.
+pub(crate) struct Plan {
+    pub(crate) node_name: String,
+    pub(crate) node_ip: String,
+    pub(crate) cri_socket: PathBuf,
+    pub(crate) own_runtime: bool,
+    pub(crate) store: StoreKind,
+    pub(crate) programs: Programs,
+    pub(crate) kubectl: PathBuf,
+}
+
+impl Plan {
+    /// kubectl with the administrator's kubeconfig.
+    pub(crate) fn kubectl(&self, arguments: &str) -> Command {
+        let mut command = Command::new(&self.kubectl);
+        command.arg("--kubeconfig").arg(Layout::KUBECONFIG).args(arguments.split_whitespace());
+        command
+    }
+}
+
+/// `cargo xtask up`.
+pub(crate) fn run(args: &UpArgs) -> Result<()> {
+    let start = Instant::now();
+    let mut steps = Steps::new(if args.restart_only { 4 } else { 9 });
+    steps.step("Looking at this machine", || preflight::check(args))?;
+    let plan = if args.restart_only { prebuilt(args)? } else { make(args, &mut steps)? };
+    steps.step("Starting the container runtime", || runtime::start(&plan))?;
+    if !args.restart_only {
+        steps.step("Importing the images", || runtime::import(&plan, &image::build()?))?;
+    }
+    let ready = steps.step("Starting the control plane", || components::control(&plan))?;
+    let node =
+        steps.step("Starting the agent, waiting for the node to be Ready", || components::agent(&plan))?;
+    if args.restart_only {
+        println!("\nrunning again after {}", human(start.elapsed()));
+        return Ok(());
+    }
+    let proof =
+        steps.step("Demo: 3 web pods, a Service, a Job that calls it by name", || demo::run(&plan))?;
+
+    println!("\nA cluster of one node is up. What was proven:");
+    for line in &proof.lines {
+        println!("  {line}");
+    }
+    println!("\nHow long it took:");
+    steps.print_table();
+    println!("  {:<52} {:>9}", "control plane: start to /readyz", human(ready));
+    println!("  {:<52} {:>9}", "agent: start to node Ready", human(node));
+    println!("  {:<52} {:>9}", "pod: created to Running (median of the web pods)", human(proof.pod_start));
+    println!("\nResident memory:");
+    for component in ["xebec-control", "xebec-agent", "etcd", "containerd"] {
+        if let Some(mib) = Process::of(component).and_then(Process::rss_mib) {
+            println!("  {component:<20} {mib:>5} MiB");
+        }
+    }
+    println!("\nTry:");
+    println!(
+        "  export KUBECONFIG={} PATH=\"{}:$PATH\"",
+        Layout::KUBECONFIG,
+        plan.kubectl.with_file_name("").display()
+    );
+    println!("  kubectl get nodes,pods,svc -A -o wide");
+    println!(
+        "  kubectl run -it --rm try --image xebec.local/busybox:1 -- wget -qO- http://web.demo.svc.cluster.local"
+    );
+    println!("  cargo xtask down          # removes everything again");
+    Ok(())
+}
+
+fn make(args: &UpArgs, steps: &mut Steps) -> Result<Plan> {
+    let kubectl = steps.step("Installing what is missing", || {
+        let etcd = if args.store == StoreKind::Etcd { packages::ETCD } else { &[] };
+        packages::ensure(&[packages::BUILD, packages::EBPF, packages::NODE, packages::DEMO, etcd])?;
+        packages::kubectl()
+    })?;
+    let programs = steps.step("Building the programs", || build::programs(args.profile))?;
+    steps.step("Building the eBPF object", ebpf::build)?;
+    plan(args, programs, kubectl)
+}
+
+fn prebuilt(args: &UpArgs) -> Result<Plan> {
+    plan(args, build::prebuilt(args.profile)?, packages::kubectl()?)
+}
+
+fn plan(args: &UpArgs, programs: Programs, kubectl: PathBuf) -> Result<Plan> {
+    Ok(Plan {
+        node_name: args.node_name.clone().map_or_else(preflight::host_name, Ok)?,
+        node_ip: args.node_ip.map_or_else(preflight::host_address, |ip| Ok(ip.to_string()))?,
+        cri_socket: args.cri_socket.clone().unwrap_or_else(Layout::containerd_socket),
+        own_runtime: args.cri_socket.is_none(),
+        store: args.store,
+        programs,
+        kubectl,
+    })
+}
