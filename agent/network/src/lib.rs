@@ -1,1 +1,162 @@
-//! The pod network.
+//! The pod network: what stands between a container runtime's CNI call and a pod that can talk.
+//!
+//! Enters: CNI requests from the runtime (the plugin `xebec-cni` is a thin client of the socket served here) and the
+//! node's pod CIDR. Leaves: a veth pair, addresses and routes per pod, one masquerade rule, reservations on disk.
+//! Called by `xebec-agent run`. A foreign CNI plugin can take this crate's place: the agent then starts nothing here.
+//!
+//! No bridge: each pod has a /32 address, a /32 route to its veth on the node, and the link-local gateway
+//! 169.254.1.1, which a permanent neighbour entry points at the node's end of the veth.
+
+pub mod cidr;
+pub mod cni;
+pub mod ipam;
+mod link;
+mod masquerade;
+mod server;
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use tokio_util::sync::CancellationToken;
+
+pub use cidr::Cidr;
+pub use link::host_device;
+
+/// The gateway address inside every pod; it exists only as a neighbour entry (RFC 3927 link-local).
+pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+/// Every device that this crate makes on the node starts with this.
+pub const DEVICE_PREFIX: &str = "xeb";
+
+/// Why a network operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// The text is not an IPv4 network.
+    #[error("{0:?} is not an IPv4 network such as 10.244.0.0/24")]
+    BadCidr(String),
+    /// The CNI request lacks something or holds a bad value; retrying cannot help.
+    #[error("CNI request: {0}")]
+    BadRequest(String),
+    /// Every address is taken; a later try may succeed.
+    #[error("no free address left in {0}")]
+    Exhausted(Cidr),
+    /// A file or socket operation failed.
+    #[error("{operation} {path}: {source}")]
+    Io {
+        /// What was being done.
+        operation: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The kernel refused a change to a link, an address or a route.
+    #[error("{operation}: {source}")]
+    Netlink {
+        /// What was being done, with the device.
+        operation: String,
+        /// The kernel's answer.
+        source: rtnetlink::Error,
+    },
+    /// A device that should be there is not.
+    #[error("there is no network device {0}")]
+    NoDevice(String),
+    /// `nft` refused the rules.
+    #[error("nft: {0}")]
+    Nft(String),
+}
+
+impl NetworkError {
+    /// Wraps an I/O error with what was done to which file.
+    pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { operation, path, source }
+    }
+
+    /// Wraps the kernel's answer.
+    pub(crate) fn netlink(operation: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> Self {
+        let operation = operation.into();
+        move |source| Self::Netlink { operation, source }
+    }
+}
+
+/// What the network of a node needs to know.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the CNI plugin reaches the agent.
+    pub socket: PathBuf,
+    /// Where address reservations are kept, one file each.
+    pub ipam_dir: PathBuf,
+    /// Where the runtime looks for network configurations.
+    pub conf_dir: PathBuf,
+    /// This node's share of the pod addresses.
+    pub pod_cidr: Cidr,
+    /// All pod addresses of the cluster; traffic to them is not masqueraded.
+    pub cluster_cidr: Cidr,
+}
+
+/// Prepares the node, serves CNI requests until cancelled, and tells the runtime by writing the configuration file
+/// once it can.
+///
+/// The rules, devices and reservations stay when it ends, so that pods keep their network while the agent restarts.
+///
+/// # Errors
+/// Anything in the way of the first request (sysctl, nft, the socket); restart to retry.
+pub async fn run(options: Options, cancel: CancellationToken) -> Result<(), NetworkError> {
+    enable_forwarding()?;
+    masquerade::apply(options.pod_cidr, options.cluster_cidr).await?;
+    let ipam = ipam::Ipam::open(&options.ipam_dir, options.pod_cidr)?;
+    let freed = ipam.release_stale(link::exists)?;
+    let server = server::Server::bind(&options, ipam)?;
+    write_configuration(&options)?;
+    tracing::info!(cidr = %options.pod_cidr, socket = %options.socket.display(), freed, "pod network ready");
+    server.serve(cancel).await;
+    Ok(())
+}
+
+/// Removes every device, rule, reservation and configuration that [`run`] made; what is already gone is no error.
+///
+/// # Errors
+/// The first thing that could not be removed; calling it again continues.
+pub async fn remove(ipam_dir: &Path, conf_dir: &Path) -> Result<(), NetworkError> {
+    link::remove_all().await?;
+    masquerade::remove().await?;
+    for path in [conf_dir.join(CONFIGURATION_FILE)] {
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(NetworkError::io("remove", &path)(error));
+            }
+            _ => {}
+        }
+    }
+    match std::fs::remove_dir_all(ipam_dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(NetworkError::io("remove", ipam_dir)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+const CONFIGURATION_FILE: &str = "10-xebec.conflist";
+
+fn write_configuration(options: &Options) -> Result<(), NetworkError> {
+    std::fs::create_dir_all(&options.conf_dir).map_err(NetworkError::io("create", &options.conf_dir))?;
+    let text = serde_json::json!({
+        "cniVersion": "1.0.0",
+        "name": "xebec",
+        "plugins": [{"type": "xebec-cni", "socket": options.socket}],
+    });
+    let path = options.conf_dir.join(CONFIGURATION_FILE);
+    // By rename: the runtime watches the folder and must never read half a file.
+    let fresh = options.conf_dir.join(".xebec.new");
+    std::fs::write(&fresh, text.to_string()).map_err(NetworkError::io("write", &fresh))?;
+    std::fs::rename(&fresh, &path).map_err(NetworkError::io("write", &path))
+}
+
+fn enable_forwarding() -> Result<(), NetworkError> {
+    let path = Path::new("/proc/sys/net/ipv4/ip_forward");
+    if std::fs::read_to_string(path).is_ok_and(|text| text.trim() == "1") {
+        return Ok(());
+    }
+    std::fs::write(path, "1").map_err(NetworkError::io("write", path))
+}

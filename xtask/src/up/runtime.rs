@@ -40,9 +40,12 @@ fn install_cni(plan: &Plan) -> Result<()> {
     let folder = Path::new(Layout::STATE).join("cni/bin");
     fs::create_dir_all(&folder)?;
     fs::create_dir_all(Path::new(Layout::ETC).join("cni/net.d"))?;
-    let fresh = folder.join("xebec-cni.new");
-    fs::copy(&plan.programs.cni, &fresh).context("cannot install the CNI plugin")?;
-    fs::rename(&fresh, folder.join("xebec-cni"))?;
+    // containerd asks for a plugin named `loopback` too; ours serves both.
+    for name in ["xebec-cni", "loopback"] {
+        let fresh = folder.join(format!("{name}.new"));
+        fs::copy(&plan.programs.cni, &fresh).context("cannot install the CNI plugin")?;
+        fs::rename(&fresh, folder.join(name))?;
+    }
     Ok(())
 }
 

@@ -1,0 +1,167 @@
+//! The CNI protocol's data (CNI specification 1.1.0). Enters: a request as the plugin sends it. Leaves: what the plugin
+//! prints. Shared by the agent's server and its tests; `xebec-cni` itself only passes bytes on.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{GATEWAY, NetworkError};
+
+/// One call of the plugin: its environment and standard input.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// CNI_COMMAND.
+    pub command: String,
+    /// CNI_CONTAINERID.
+    #[serde(default)]
+    pub container_id: String,
+    /// CNI_NETNS: path of the pod's network namespace; may be empty in a DEL.
+    #[serde(default)]
+    pub netns: String,
+    /// CNI_IFNAME.
+    #[serde(default)]
+    pub ifname: String,
+    /// CNI_ARGS: `K8S_POD_NAME=...;K8S_POD_NAMESPACE=...`.
+    #[serde(default)]
+    pub args: String,
+    /// Standard input: the network configuration.
+    #[serde(default)]
+    pub config: Value,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Connect a container.
+    Add,
+    /// Disconnect it; must succeed when there is nothing to do.
+    Del,
+    /// Is it still connected as it was?
+    Check,
+    /// Can an ADD be served now?
+    Status,
+    /// Remove what none of the named attachments owns.
+    Gc,
+}
+
+impl Request {
+    /// The command, after checking that what it needs is there.
+    ///
+    /// # Errors
+    /// [`NetworkError::BadRequest`] naming the missing or wrong variable.
+    pub fn checked(&self) -> Result<Command, NetworkError> {
+        let command = match self.command.as_str() {
+            "ADD" => Command::Add,
+            "DEL" => Command::Del,
+            "CHECK" => Command::Check,
+            "STATUS" => Command::Status,
+            "GC" => Command::Gc,
+            other => return Err(NetworkError::BadRequest(format!("CNI_COMMAND {other:?} is not known"))),
+        };
+        if matches!(command, Command::Status | Command::Gc) {
+            return Ok(command);
+        }
+        let mut required = vec![("CNI_CONTAINERID", &self.container_id), ("CNI_IFNAME", &self.ifname)];
+        if command != Command::Del {
+            required.push(("CNI_NETNS", &self.netns));
+        }
+        match required.into_iter().find(|(_, value)| value.is_empty()) {
+            Some((name, _)) => Err(NetworkError::BadRequest(format!("{name} is not set"))),
+            // IFNAMSIZ: 15 bytes and a NUL.
+            None if self.ifname.len() > 15 || self.ifname.contains(['/', ' ', ':']) => {
+                Err(NetworkError::BadRequest(format!("CNI_IFNAME {:?} is no interface name", self.ifname)))
+            }
+            None => Ok(command),
+        }
+    }
+
+    /// Who a reservation belongs to.
+    pub fn owner(&self) -> String {
+        format!("{} {}", self.container_id, self.ifname)
+    }
+
+    /// The owners that a GC must keep (`cni.dev/valid-attachments`); none when the key is missing.
+    pub fn valid_attachments(&self) -> Option<Vec<String>> {
+        let list = self.config.get("cni.dev/valid-attachments")?.as_array()?;
+        let owner =
+            |item: &Value| Some(format!("{} {}", item["containerID"].as_str()?, item["ifname"].as_str()?));
+        Some(list.iter().filter_map(owner).collect())
+    }
+
+    fn version(&self) -> &str {
+        self.config.get("cniVersion").and_then(Value::as_str).unwrap_or("0.3.0")
+    }
+
+    /// The result of an ADD.
+    pub fn result(&self, address: Ipv4Addr, mac: &str) -> Value {
+        json!({
+            "cniVersion": self.version(),
+            "interfaces": [{"name": self.ifname, "mac": mac, "sandbox": self.netns}],
+            "ips": [{"version": "4", "address": format!("{address}/32"), "gateway": GATEWAY, "interface": 0}],
+            "routes": [{"dst": "0.0.0.0/0", "gw": GATEWAY}],
+            "dns": {},
+        })
+    }
+
+    /// An error as the specification's section 5 wants it.
+    pub fn error(&self, error: &NetworkError) -> Value {
+        // 4: invalid environment; 11: try again later; 100 and above: the plugin's own.
+        let code = match error {
+            NetworkError::BadRequest(_) => 4,
+            NetworkError::Exhausted(_) => 11,
+            _ => 100,
+        };
+        json!({"cniVersion": self.version(), "code": code, "msg": error.to_string()})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(command: &str) -> Request {
+        Request {
+            command: command.to_owned(),
+            container_id: "c1".to_owned(),
+            netns: "/run/netns/x".to_owned(),
+            ifname: "eth0".to_owned(),
+            args: String::new(),
+            config: json!({"cniVersion": "1.0.0"}),
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        assert_eq!(request("ADD").checked().unwrap(), Command::Add);
+        let error = |request: Request| request.checked().unwrap_err().to_string();
+        assert_eq!(error(request("FROB")), "CNI request: CNI_COMMAND \"FROB\" is not known");
+        assert_eq!(
+            error(Request { netns: String::new(), ..request("ADD") }),
+            "CNI request: CNI_NETNS is not set"
+        );
+        assert_eq!(
+            error(Request { container_id: String::new(), ..request("DEL") }),
+            "CNI request: CNI_CONTAINERID is not set"
+        );
+        assert!(error(Request { ifname: "a/b".to_owned(), ..request("ADD") }).contains("CNI_IFNAME"));
+        assert_eq!(Request { netns: String::new(), ..request("DEL") }.checked().unwrap(), Command::Del);
+    }
+
+    #[test]
+    fn results_and_errors_have_the_specified_shape() {
+        let result = request("ADD").result(Ipv4Addr::new(10, 244, 0, 5), "aa:bb:cc:dd:ee:ff");
+        assert_eq!(result["ips"][0]["address"], "10.244.0.5/32");
+        assert_eq!(result["interfaces"][0]["sandbox"], "/run/netns/x");
+        let full = NetworkError::Exhausted("10.0.0.0/30".parse().unwrap());
+        assert_eq!(request("ADD").error(&full)["code"], 11);
+    }
+
+    #[test]
+    fn gc_keeps_the_named_attachments() {
+        let mut gc = request("GC");
+        assert_eq!(gc.valid_attachments(), None);
+        gc.config = json!({"cni.dev/valid-attachments": [{"containerID": "a", "ifname": "eth0"}]});
+        assert_eq!(gc.valid_attachments().unwrap(), ["a eth0"]);
+    }
+}

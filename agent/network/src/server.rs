@@ -1,0 +1,131 @@
+//! The socket that the CNI plugin calls. One JSON request per connection, ended by the client's half-close; one JSON
+//! answer: `{"ok": <result>}` or `{"error": <CNI error>}`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
+
+use crate::cni::{Command, Request};
+use crate::ipam::Ipam;
+use crate::{NetworkError, Options, link};
+
+/// A request is a few kilobytes; more than this is a mistake.
+const MAX_REQUEST: u64 = 1 << 20;
+
+pub(crate) struct Server {
+    listener: UnixListener,
+    ipam: Arc<Ipam>,
+}
+
+impl Server {
+    /// Takes over the socket's path; a leftover file of a killed agent is replaced.
+    pub(crate) fn bind(options: &Options, ipam: Ipam) -> Result<Self, NetworkError> {
+        let path = &options.socket;
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(NetworkError::io("create", folder))?;
+        }
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(NetworkError::io("replace", path)(error));
+            }
+            _ => {}
+        }
+        let listener = UnixListener::bind(path).map_err(NetworkError::io("listen on", path))?;
+        // Whoever may write here may give any namespace an address: root only.
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .map_err(NetworkError::io("set the mode of", path))?;
+        Ok(Self { listener, ipam: Arc::new(ipam) })
+    }
+
+    pub(crate) async fn serve(self, cancel: CancellationToken) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = cancel.cancelled() => return,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let ipam = self.ipam.clone();
+                    tokio::spawn(async move {
+                        if let Err(error) = converse(stream, &ipam).await {
+                            tracing::warn!(%error, "CNI client went away");
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a CNI client");
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+}
+
+async fn converse(mut stream: UnixStream, ipam: &Ipam) -> std::io::Result<()> {
+    let mut bytes = Vec::new();
+    (&mut stream).take(MAX_REQUEST).read_to_end(&mut bytes).await?;
+    let answer = match serde_json::from_slice::<Request>(&bytes) {
+        Ok(request) => answer(&request, ipam).await,
+        Err(error) => {
+            json!({"error": {"cniVersion": "1.0.0", "code": 6, "msg": format!("not a CNI request: {error}")}})
+        }
+    };
+    stream.write_all(answer.to_string().as_bytes()).await?;
+    stream.shutdown().await
+}
+
+#[tracing::instrument(skip_all, fields(command = request.command, container = request.container_id))]
+async fn answer(request: &Request, ipam: &Ipam) -> Value {
+    match handle(request, ipam).await {
+        Ok(result) => json!({ "ok": result }),
+        Err(error) => {
+            tracing::warn!(%error, args = request.args, "CNI request failed");
+            json!({"error": request.error(&error)})
+        }
+    }
+}
+
+async fn handle(request: &Request, ipam: &Ipam) -> Result<Value, NetworkError> {
+    let owner = request.owner();
+    match request.checked()? {
+        Command::Add => {
+            let address = ipam.reserve(&owner)?;
+            match link::connect(Path::new(&request.netns), &owner, &request.ifname, address).await {
+                Ok(mac) => Ok(request.result(address, &mac)),
+                Err(error) => {
+                    // The runtime answers a failed ADD with a DEL, but it may be killed before that.
+                    link::disconnect(&owner).await.ok();
+                    ipam.release(&owner)?;
+                    Err(error)
+                }
+            }
+        }
+        Command::Del => {
+            link::disconnect(&owner).await?;
+            ipam.release(&owner)?;
+            Ok(Value::Null)
+        }
+        Command::Check => {
+            let device = crate::host_device(&owner);
+            let reserved = ipam.reservations()?.iter().any(|held| held.owner == owner);
+            if reserved && link::exists(&device) {
+                Ok(Value::Null)
+            } else {
+                Err(NetworkError::NoDevice(device))
+            }
+        }
+        Command::Status => Ok(Value::Null),
+        Command::Gc => {
+            let Some(valid) = request.valid_attachments() else { return Ok(Value::Null) };
+            for held in ipam.reservations()?.into_iter().filter(|held| !valid.contains(&held.owner)) {
+                link::disconnect(&held.owner).await?;
+                ipam.release(&held.owner)?;
+            }
+            Ok(Value::Null)
+        }
+    }
+}
