@@ -1,0 +1,98 @@
+//! Roles and RoleBindings inside kube-system and kube-public.
+
+use serde_json::Value;
+
+use super::Subject::{self, ServiceAccount, User};
+use super::{binding, parse, role};
+
+/// Namespace, name, rules.
+const ROLES: &[(&str, &str, &str)] = &[
+    (
+        "kube-system",
+        "extension-apiserver-authentication-reader",
+        "get,list,watch core configmaps extension-apiserver-authentication",
+    ),
+    ("kube-system", "system:controller:bootstrap-signer", "get,list,watch core secrets"),
+    ("kube-system", "system:controller:cloud-provider", "create,get,list,watch core configmaps"),
+    (
+        "kube-system",
+        "system:controller:token-cleaner",
+        "get,list,watch,delete core secrets\ncreate,update,patch core,events.k8s.io events",
+    ),
+    (
+        "kube-system",
+        "system::leader-locking-kube-controller-manager",
+        "watch core configmaps
+         get,update core configmaps kube-controller-manager",
+    ),
+    (
+        "kube-system",
+        "system::leader-locking-kube-scheduler",
+        "watch core configmaps
+         get,update core configmaps kube-scheduler",
+    ),
+    (
+        "kube-public",
+        "system:controller:bootstrap-signer",
+        "get,list,watch core configmaps
+         update core configmaps cluster-info
+         create,update,patch core,events.k8s.io events",
+    ),
+];
+
+/// Namespace, name, Role, subjects.
+const BINDINGS: &[(&str, &str, &str, &[Subject])] = &[
+    (
+        "kube-system",
+        "system:controller:bootstrap-signer",
+        "system:controller:bootstrap-signer",
+        &[ServiceAccount("kube-system", "bootstrap-signer")],
+    ),
+    (
+        "kube-system",
+        "system:controller:cloud-provider",
+        "system:controller:cloud-provider",
+        &[ServiceAccount("kube-system", "cloud-provider")],
+    ),
+    (
+        "kube-system",
+        "system:controller:token-cleaner",
+        "system:controller:token-cleaner",
+        &[ServiceAccount("kube-system", "token-cleaner")],
+    ),
+    (
+        "kube-system",
+        "system::extension-apiserver-authentication-reader",
+        "extension-apiserver-authentication-reader",
+        &[User("system:kube-controller-manager"), User("system:kube-scheduler")],
+    ),
+    (
+        "kube-system",
+        "system::leader-locking-kube-controller-manager",
+        "system::leader-locking-kube-controller-manager",
+        &[User("system:kube-controller-manager"), ServiceAccount("kube-system", "kube-controller-manager")],
+    ),
+    (
+        "kube-system",
+        "system::leader-locking-kube-scheduler",
+        "system::leader-locking-kube-scheduler",
+        &[User("system:kube-scheduler"), ServiceAccount("kube-system", "kube-scheduler")],
+    ),
+    (
+        "kube-public",
+        "system:controller:bootstrap-signer",
+        "system:controller:bootstrap-signer",
+        &[ServiceAccount("kube-system", "bootstrap-signer")],
+    ),
+];
+
+pub(super) fn roles() -> Vec<Value> {
+    ROLES.iter().map(|(namespace, name, rules)| role(namespace, name, &parse(rules))).collect()
+}
+
+pub(super) fn bindings() -> Vec<Value> {
+    BINDINGS
+        .iter()
+        .map(|(namespace, name, role, subjects)| binding(name, Some(namespace), ("Role", role), subjects))
+        .collect()
+}
