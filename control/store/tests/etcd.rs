@@ -1,0 +1,141 @@
+//! The contract on a real etcd (one member, loopback, a temporary directory), and what a restart of it does to us.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test stops at the first surprise, and says why it was skipped"
+)]
+
+use bytes::Bytes;
+use futures::StreamExt;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+use xebec_store::{Etcd, EtcdOptions, Expect, Store, StoreError};
+
+const BINARY: &str = "/usr/bin/etcd";
+
+/// A running etcd; killed by its process id when dropped.
+struct Server {
+    child: Child,
+    directory: tempfile::TempDir,
+    client_port: u16,
+    peer_port: u16,
+}
+
+impl Server {
+    /// None, with the reason printed, where etcd is not installed.
+    fn start() -> Option<Self> {
+        if !Path::new(BINARY).exists() {
+            println!("skipped: {BINARY} is not installed (Debian package etcd-server)");
+            return None;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let (client_port, peer_port) = (free_port(), free_port());
+        let child = spawn(directory.path(), client_port, peer_port);
+        Some(Self { child, directory, client_port, peer_port })
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn restart(&mut self) {
+        self.child = spawn(self.directory.path(), self.client_port, self.peer_port);
+    }
+
+    async fn connect(&self) -> Arc<Etcd> {
+        let endpoints = [format!("http://127.0.0.1:{}", self.client_port)];
+        let mut last = None;
+        for _ in 0..60 {
+            let options = EtcdOptions { request_timeout: Duration::from_secs(5), ..EtcdOptions::default() };
+            match Etcd::connect(&endpoints, options).await {
+                Ok(store) => return store,
+                Err(error) => last = Some(error),
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        panic!("etcd does not answer: {last:?}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn spawn(directory: &Path, client_port: u16, peer_port: u16) -> Child {
+    let client = format!("http://127.0.0.1:{client_port}");
+    let peer = format!("http://127.0.0.1:{peer_port}");
+    Command::new(BINARY)
+        .args(["--name", "contract", "--data-dir"])
+        .arg(directory.join("data"))
+        .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+        .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+        .args(["--initial-cluster", &format!("contract={peer}"), "--log-level", "error"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contract() {
+    let Some(server) = Server::start() else { return };
+    let store = server.connect().await;
+    assert_eq!(store.head().await.unwrap(), 1, "an empty etcd is at revision 1, as the embedded store is");
+    xebec_store::contract::run_all(|| {
+        let store: Arc<dyn Store> = store.clone();
+        async move { store }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_survives_a_restart_of_etcd() {
+    let Some(mut server) = Server::start() else { return };
+    let store = server.connect().await;
+    let mut watch = store.watch("/w", 1).await.unwrap();
+    let first = store.put("/w/1", Bytes::from_static(b"1"), Expect::Absent).await.unwrap();
+    assert_eq!(watch.next().await.unwrap().unwrap().revision, first);
+
+    server.kill();
+    let error = store.put("/w/2", Bytes::from_static(b"2"), Expect::Absent).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+    server.restart();
+
+    // The same client reconnects; the failed put never reached etcd, so the key is still free.
+    let mut attempts = 0;
+    let second = loop {
+        match store.put("/w/2", Bytes::from_static(b"2"), Expect::Absent).await {
+            Ok(revision) => break revision,
+            Err(StoreError::Unavailable(_)) if attempts < 60 => attempts += 1,
+            Err(error) => panic!("the connection does not come back: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    };
+    let event = tokio::time::timeout(Duration::from_secs(30), watch.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!((event.revision, event.entry.key.as_str()), (second, "/w/2"));
+    assert_eq!(second, first + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_work_is_named() {
+    let options = EtcdOptions { request_timeout: Duration::from_millis(500), ..EtcdOptions::default() };
+    let nobody = format!("http://127.0.0.1:{}", free_port());
+    let error = Etcd::connect(&[nobody], options.clone()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+    let error = Etcd::connect(&["http://a b".to_owned()], options.clone()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Configuration(_)), "{error}");
+    let error = Etcd::connect(&[], options).await.unwrap_err();
+    assert!(matches!(error, StoreError::Configuration(_)), "{error}");
+}
