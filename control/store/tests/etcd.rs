@@ -8,12 +8,13 @@
 
 use bytes::Bytes;
 use futures::StreamExt;
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
-use xebec_store::{Etcd, EtcdOptions, Expect, Store, StoreError};
+use xebec_store::{Etcd, EtcdOptions, EtcdTls, Expect, Store, StoreError};
 
 const BINARY: &str = "/usr/bin/etcd";
 
@@ -34,7 +35,7 @@ impl Server {
         }
         let directory = tempfile::tempdir().unwrap();
         let (client_port, peer_port) = (free_port(), free_port());
-        let child = spawn(directory.path(), client_port, peer_port);
+        let child = spawn(directory.path(), "http", client_port, peer_port);
         Some(Self { child, directory, client_port, peer_port })
     }
 
@@ -44,14 +45,22 @@ impl Server {
     }
 
     fn restart(&mut self) {
-        self.child = spawn(self.directory.path(), self.client_port, self.peer_port);
+        self.child = spawn(self.directory.path(), "http", self.client_port, self.peer_port);
     }
 
     async fn connect(&self) -> Arc<Etcd> {
-        let endpoints = [format!("http://127.0.0.1:{}", self.client_port)];
+        self.connect_with("http", None).await
+    }
+
+    async fn connect_with(&self, scheme: &str, tls: Option<EtcdTls>) -> Arc<Etcd> {
+        let endpoints = [format!("{scheme}://127.0.0.1:{}", self.client_port)];
         let mut last = None;
         for _ in 0..60 {
-            let options = EtcdOptions { request_timeout: Duration::from_secs(5), ..EtcdOptions::default() };
+            let options = EtcdOptions {
+                request_timeout: Duration::from_secs(5),
+                tls: tls.clone(),
+                ..EtcdOptions::default()
+            };
             match Etcd::connect(&endpoints, options).await {
                 Ok(store) => return store,
                 Err(error) => last = Some(error),
@@ -73,10 +82,16 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn spawn(directory: &Path, client_port: u16, peer_port: u16) -> Child {
-    let client = format!("http://127.0.0.1:{client_port}");
+fn spawn(directory: &Path, scheme: &str, client_port: u16, peer_port: u16) -> Child {
+    let client = format!("{scheme}://127.0.0.1:{client_port}");
     let peer = format!("http://127.0.0.1:{peer_port}");
-    Command::new(BINARY)
+    let mut command = Command::new(BINARY);
+    if scheme == "https" {
+        command.arg("--client-cert-auth").arg("--trusted-ca-file").arg(directory.join("ca.pem"));
+        command.arg("--cert-file").arg(directory.join("tls.pem"));
+        command.arg("--key-file").arg(directory.join("tls.key"));
+    }
+    command
         .args(["--name", "contract", "--data-dir"])
         .arg(directory.join("data"))
         .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
@@ -138,4 +153,44 @@ async fn what_cannot_work_is_named() {
     assert!(matches!(error, StoreError::Configuration(_)), "{error}");
     let error = Etcd::connect(&[], options).await.unwrap_err();
     assert!(matches!(error, StoreError::Configuration(_)), "{error}");
+}
+
+/// An authority, and a certificate of it for both sides, in PEM: (authority, certificate, key).
+fn certificates() -> (String, String, String) {
+    let mut authority = CertificateParams::default();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority_key = KeyPair::generate().unwrap();
+    let ca = authority.self_signed(&authority_key).unwrap().pem();
+    let mut leaf = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    let key = KeyPair::generate().unwrap();
+    let certificate = leaf.signed_by(&key, &Issuer::new(authority, authority_key)).unwrap().pem();
+    (ca, certificate, key.serialize_pem())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_mutual_tls() {
+    let Some(mut server) = Server::start() else { return };
+    server.kill();
+    let (ca, certificate, key) = certificates();
+    for (name, text) in [("ca.pem", &ca), ("tls.pem", &certificate), ("tls.key", &key)] {
+        std::fs::write(server.directory.path().join(name), text).unwrap();
+    }
+    server.child = spawn(server.directory.path(), "https", server.client_port, server.peer_port);
+    let tls = EtcdTls { ca: ca.clone(), client: Some((certificate, key)), server_name: None };
+    let store = server.connect_with("https", Some(tls.clone())).await;
+    let revision = store.put("/tls", Bytes::from_static(b"v"), Expect::Absent).await.unwrap();
+    assert_eq!(store.get("/tls").await.unwrap().0.unwrap().mod_revision, revision);
+    let event = store.watch("/", revision - 1).await.unwrap().next().await.unwrap().unwrap();
+    assert_eq!(event.revision, revision);
+
+    let endpoints = [format!("https://127.0.0.1:{}", server.client_port)];
+    let stranger = EtcdTls { client: None, ..tls.clone() };
+    let impostor = EtcdTls { ca: certificates().0, ..tls };
+    for tls in [stranger, impostor] {
+        let options =
+            EtcdOptions { tls: Some(tls), request_timeout: Duration::from_secs(2), ..EtcdOptions::default() };
+        let error = Etcd::connect(&endpoints, options).await.expect_err("one side is not vouched for");
+        assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+    }
 }
