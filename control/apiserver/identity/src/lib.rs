@@ -76,6 +76,14 @@ impl User {
         User::new(name, &[GROUP_MASTERS, GROUP_AUTHENTICATED])
     }
 
+    /// A service account, for controllers that run inside the control plane under their upstream names
+    /// (`kube-system`, `job-controller`): bootstrap policy binds a role to each.
+    pub fn service_account(namespace: &str, name: &str) -> User {
+        let mut groups = authn::service_account_groups(namespace);
+        groups.push(GROUP_AUTHENTICATED.to_owned());
+        User { name: format!("system:serviceaccount:{namespace}:{name}"), groups, ..User::default() }
+    }
+
     /// Whether the user is in a group.
     pub fn in_group(&self, group: &str) -> bool {
         self.groups.iter().any(|g| g == group)

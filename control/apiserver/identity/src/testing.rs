@@ -1,6 +1,7 @@
 //! A reader over a list of objects, for this crate's tests.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use serde_json::Value;
@@ -11,19 +12,31 @@ use crate::{ObjectReader, text};
 #[derive(Default)]
 pub(crate) struct MemoryReader {
     objects: RwLock<Vec<Arc<Value>>>,
+    /// Counts changes; told to the caller only if `versioned`.
+    changes: AtomicU64,
+    versioned: bool,
 }
 
 impl MemoryReader {
     pub(crate) fn with(objects: Vec<Value>) -> Arc<MemoryReader> {
-        Arc::new(MemoryReader { objects: RwLock::new(objects.into_iter().map(Arc::new).collect()) })
+        let objects = RwLock::new(objects.into_iter().map(Arc::new).collect());
+        Arc::new(MemoryReader { objects, ..MemoryReader::default() })
+    }
+
+    /// A reader that tells its version, as the API server's caches do.
+    pub(crate) fn versioned(objects: Vec<Value>) -> Arc<MemoryReader> {
+        let objects = RwLock::new(objects.into_iter().map(Arc::new).collect());
+        Arc::new(MemoryReader { objects, versioned: true, ..MemoryReader::default() })
     }
 
     pub(crate) fn add(&self, object: Value) {
         self.objects.write().push(Arc::new(object));
+        self.changes.fetch_add(1, Ordering::SeqCst);
     }
 
     pub(crate) fn remove(&self, kind: &str, name: &str) {
         self.objects.write().retain(|o| !(text(o, "/kind") == kind && text(o, "/metadata/name") == name));
+        self.changes.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -35,14 +48,18 @@ fn is(object: &Value, group: &str, plural: &str) -> bool {
 }
 
 impl ObjectReader for MemoryReader {
+    fn version(&self, _group: &str, _plural: &str) -> Option<u64> {
+        self.versioned.then(|| self.changes.load(Ordering::SeqCst))
+    }
+
     fn get(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Arc<Value>> {
         self.objects
             .read()
             .iter()
             .find(|o| {
-                is(o, group, plural)
-                    && text(o, "/metadata/name") == name
+                text(o, "/metadata/name") == name
                     && text(o, "/metadata/namespace") == namespace
+                    && is(o, group, plural)
             })
             .cloned()
     }

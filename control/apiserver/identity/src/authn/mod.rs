@@ -21,6 +21,7 @@ mod serviceaccount;
 mod x509;
 
 pub use impersonate::{Impersonation, ImpersonationError};
+pub(crate) use serviceaccount::groups as service_account_groups;
 pub use serviceaccount::{StaleTokenError, service_account_user};
 pub use x509::X509Error;
 

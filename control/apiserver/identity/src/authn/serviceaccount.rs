@@ -89,7 +89,7 @@ pub fn service_account_user(
 }
 
 /// The groups of every service account of a namespace.
-pub(super) fn groups(namespace: &str) -> Vec<String> {
+pub(crate) fn groups(namespace: &str) -> Vec<String> {
     vec!["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")]
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::rbac::aggregate;
 use super::rules::{compact, quoted};
 use super::{Attributes, Authorizer, RBAC_GROUP, Rule, covers};
 use crate::{GROUP_MASTERS, User, text};
@@ -113,7 +114,7 @@ impl Authorizer {
             lines.join("\n")
         );
         if !errors.is_empty() {
-            message.push_str(&format!("; resolution errors: [{}]", errors.join(" ")));
+            message.push_str(&format!("; resolution errors: [{}]", aggregate(&errors)));
         }
         Err(EscalationError::NotHeld(message))
     }

@@ -102,6 +102,20 @@ impl Binding {
     }
 }
 
+/// Several errors as upstream's aggregate shows them: one as it is, more as `[a, b]`, each once.
+pub(super) fn aggregate(errors: &[String]) -> String {
+    let mut shown: Vec<&str> = Vec::new();
+    for error in errors {
+        if !shown.contains(&error.as_str()) {
+            shown.push(error);
+        }
+    }
+    match shown.as_slice() {
+        [one] => (*one).to_owned(),
+        many => format!("[{}]", many.join(", ")),
+    }
+}
+
 struct Scope {
     version: Option<u64>,
     source: Vec<Arc<Value>>,
@@ -133,17 +147,14 @@ impl Rbac {
             }
             Ok(_) => None,
             Err(error) => {
-                if !errors.contains(&error) {
-                    errors.push(error);
-                }
+                errors.push(error);
                 None
             }
         });
-        match (allowed, errors.as_slice()) {
-            (Some(reason), _) => Decision::Allow(reason),
-            (None, []) => Decision::NoOpinion(String::new()),
-            (None, [error]) => Decision::NoOpinion(format!("RBAC: {error}")),
-            (None, many) => Decision::NoOpinion(format!("RBAC: [{}]", many.join(", "))),
+        match allowed {
+            Some(reason) => Decision::Allow(reason),
+            None if errors.is_empty() => Decision::NoOpinion(String::new()),
+            None => Decision::NoOpinion(format!("RBAC: {}", aggregate(&errors))),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::rbac::aggregate;
 use super::{Authorizer, Rule};
 use crate::User;
 
@@ -16,7 +17,7 @@ pub struct RulesReview {
     pub non_resource_rules: Vec<Rule>,
     /// Whether the user may hold rights that are not listed.
     pub incomplete: bool,
-    /// Why it is incomplete; empty if it is not.
+    /// What could not be resolved; empty if everything was.
     pub evaluation_error: String,
 }
 
@@ -56,8 +57,8 @@ impl Authorizer {
             errors.insert(0, "node authorizer does not support user rule resolution".to_owned());
         }
         let mut review = RulesReview {
-            incomplete: !errors.is_empty(),
-            evaluation_error: errors.join(", "),
+            incomplete: is_node,
+            evaluation_error: if errors.is_empty() { String::new() } else { aggregate(&errors) },
             ..RulesReview::default()
         };
         for rule in held {

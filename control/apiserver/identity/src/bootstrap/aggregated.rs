@@ -25,7 +25,7 @@ const TO_EDIT: RoleText = (
      create,update,patch,delete,deletecollection extensions daemonsets,deployments,deployments/scale,deployments/rollback,ingresses,replicasets,replicasets/scale,replicationcontrollers/scale,networkpolicies
      create,update,patch,delete,deletecollection policy poddisruptionbudgets
      create,update,patch,delete,deletecollection networking.k8s.io networkpolicies,ingresses
-     create,update,patch,delete,deletecollection coordination.k8s.io leases
+     create,delete,deletecollection,get,list,patch,update,watch coordination.k8s.io leases
      create,update,patch,delete,deletecollection resource.k8s.io resourceclaims,resourceclaimtemplates",
 );
 
@@ -41,7 +41,6 @@ const TO_VIEW: RoleText = (
      get,list,watch extensions daemonsets,daemonsets/status,deployments,deployments/scale,deployments/status,ingresses,ingresses/status,replicasets,replicasets/scale,replicasets/status,replicationcontrollers/scale,networkpolicies
      get,list,watch policy poddisruptionbudgets,poddisruptionbudgets/status
      get,list,watch networking.k8s.io networkpolicies,ingresses,ingresses/status
-     get,list,watch coordination.k8s.io leases
      get,list,watch resource.k8s.io resourceclaims,resourceclaims/status,resourceclaimtemplates",
 );
 

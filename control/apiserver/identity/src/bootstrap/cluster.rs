@@ -69,7 +69,7 @@ const ROLES: &[RoleText] = &[
         "system:kubelet-api-admin",
         "get,list,watch core nodes
          proxy core nodes
-         * core nodes/proxy,nodes/metrics,nodes/stats,nodes/log,nodes/configz,nodes/healthz,nodes/pods",
+         * core nodes/proxy,nodes/metrics,nodes/spec,nodes/stats,nodes/log,nodes/configz,nodes/healthz,nodes/pods",
     ),
     ("system:node-bootstrapper", "create,get,list,watch certificates.k8s.io certificatesigningrequests"),
     (
@@ -148,9 +148,7 @@ const ROLES: &[RoleText] = &[
         "system:kube-scheduler",
         "create,update,patch core,events.k8s.io events
          create coordination.k8s.io leases
-         get,list,watch,update coordination.k8s.io leases kube-scheduler
-         get,list,watch coordination.k8s.io leasecandidates
-         create,get,list,watch,update,patch,delete coordination.k8s.io leasecandidates
+         get,update coordination.k8s.io leases kube-scheduler
          get,list,watch core nodes
          get,list,watch,delete core pods
          create core pods/binding,bindings

@@ -198,7 +198,6 @@ const WITH_EVENTS: &[RoleText] = &[
          get,create core persistentvolumeclaims
          update,delete core persistentvolumeclaims",
     ),
-    ("taint-eviction-controller", "get,list,watch,delete core pods\nget,list,watch core nodes\npatch,update core pods/status"),
     ("ttl-controller", "update,patch,list,watch core nodes"),
     (
         "certificate-controller",
@@ -227,6 +226,11 @@ const WITH_EVENTS: &[RoleText] = &[
         "get,list,watch admissionregistration.k8s.io validatingadmissionpolicies
          get,patch,update admissionregistration.k8s.io validatingadmissionpolicies/status",
     ),
+    (
+        "selinux-warning-controller",
+        "get,list,watch core persistentvolumes,persistentvolumeclaims,pods
+         get,list,watch storage.k8s.io csidrivers",
+    ),
 ];
 
 const WITHOUT_EVENTS: &[RoleText] = &[
@@ -250,11 +254,6 @@ const WITHOUT_EVENTS: &[RoleText] = &[
         "legacy-service-account-token-cleaner",
         "get core configmaps kube-apiserver-legacy-service-account-token-tracking
          patch,delete core secrets",
-    ),
-    (
-        "selinux-warning-controller",
-        "get,list,watch core persistentvolumes,persistentvolumeclaims,pods
-         get,list,watch storage.k8s.io csidrivers",
     ),
 ];
 

@@ -1,6 +1,6 @@
 //! The policy a new cluster starts with: upstream's roles and bindings, and Xebec's few own.
 //!
-//! Leaves: objects to create when absent and to reconcile at start ([`objects`]), and the static rules of the node
+//! Leaves: objects to create when absent ([`objects`]) and what to change in those that exist ([`reconcile()`]), and the static rules of the node
 //! authorizer ([`node_rules`]). Called by the API server before it serves. Every object carries the label
 //! `kubernetes.io/bootstrapping: rbac-defaults` and the annotation `rbac.authorization.kubernetes.io/autoupdate`.
 //!
@@ -18,6 +18,9 @@ mod aggregated;
 mod cluster;
 mod controllers;
 mod namespaced;
+mod reconcile;
+
+pub use reconcile::{Reconciled, reconcile};
 
 const API_VERSION: &str = "rbac.authorization.k8s.io/v1";
 /// The label every bootstrap object carries.

@@ -23,7 +23,8 @@ const ROLES: &[(&str, &str, &str)] = &[
         "kube-system",
         "system::leader-locking-kube-controller-manager",
         "watch core configmaps
-         get,update core configmaps kube-controller-manager",
+         get,update core configmaps kube-controller-manager
+         get,watch,list,create,update coordination.k8s.io leases",
     ),
     (
         "kube-system",

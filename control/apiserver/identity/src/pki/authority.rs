@@ -33,11 +33,10 @@ fn set_validity(params: &mut CertificateParams, from: i64, to: i64) {
     params.not_after = at(to);
 }
 
-fn named(name: &str, organizations: &[String]) -> DistinguishedName {
+fn named(name: &str, organization: Option<&str>) -> DistinguishedName {
     let mut subject = DistinguishedName::new();
-    // rcgen keeps one value per type: several organizations get a type each, with the same object identifier.
-    for organization in organizations {
-        subject.push(DnType::OrganizationName, organization.as_str());
+    if let Some(organization) = organization {
+        subject.push(DnType::OrganizationName, organization);
     }
     subject.push(DnType::CommonName, name);
     subject
@@ -76,7 +75,7 @@ impl Authority {
     fn create(name: &str, now: Timestamp) -> Result<(String, String), rcgen::Error> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(vec![name.to_owned()])?;
-        params.distinguished_name = named(name, &[]);
+        params.distinguished_name = named(name, None);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![
             KeyUsagePurpose::DigitalSignature,
@@ -116,7 +115,7 @@ impl Authority {
     fn try_issue(&self, leaf: &Leaf, now: Timestamp) -> Result<Issued, rcgen::Error> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
-        params.distinguished_name = named(&leaf.common_name, leaf.organizations());
+        params.distinguished_name = named(&leaf.common_name, leaf.organization.as_deref());
         for name in &leaf.dns_names {
             params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into()?));
         }

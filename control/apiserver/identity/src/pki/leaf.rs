@@ -33,7 +33,8 @@ pub enum Usage {
 pub struct Leaf {
     /// Common name: the user's name for clients.
     pub common_name: String,
-    organization: Vec<String>,
+    /// Organization: the user's group for clients. At most one, which is what rcgen can write.
+    pub organization: Option<String>,
     /// DNS names.
     pub dns_names: Vec<String>,
     /// IP addresses.
@@ -56,22 +57,18 @@ impl Leaf {
     pub fn new(common_name: &str, usage: Usage) -> Leaf {
         Leaf {
             common_name: common_name.to_owned(),
-            organization: Vec::new(),
+            organization: None,
             dns_names: Vec::new(),
             ip_addresses: Vec::new(),
             usage,
         }
     }
 
-    /// Sets the organization: the user's group for clients (one, which is what rcgen can write).
+    /// Sets the organization.
     #[must_use]
     pub fn organization(mut self, organization: &str) -> Leaf {
-        self.organization = vec![organization.to_owned()];
+        self.organization = Some(organization.to_owned());
         self
-    }
-
-    pub(super) fn organizations(&self) -> &[String] {
-        &self.organization
     }
 }
 
@@ -106,7 +103,7 @@ pub(super) fn check(ca: &Authority, issued: &Issued, leaf: &Leaf, now: Timestamp
     let (_, parsed) = X509Certificate::from_der(&cert).map_err(|e| e.to_string())?;
     let names: Vec<_> = parsed.subject().iter_common_name().filter_map(|name| name.as_str().ok()).collect();
     let groups: Vec<_> = parsed.subject().iter_organization().filter_map(|name| name.as_str().ok()).collect();
-    if names != [leaf.common_name.as_str()] || groups != leaf.organization {
+    if names != [leaf.common_name.as_str()] || groups != leaf.organization.as_slice() {
         return Err(format!("subject is {}", parsed.subject()));
     }
     let renew = now.as_second() + RENEW_BELOW_DAYS * 24 * 3600;

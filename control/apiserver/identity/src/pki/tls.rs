@@ -102,7 +102,7 @@ impl ReloadingKey {
         self.current_at(Instant::now())
     }
 
-    fn current_at(&self, now: Instant) -> Arc<CertifiedKey> {
+    pub(super) fn current_at(&self, now: Instant) -> Arc<CertifiedKey> {
         {
             let loaded = self.loaded.read();
             if now.saturating_duration_since(loaded.looked) < LOOK_EVERY {
