@@ -15,7 +15,7 @@ use crate::token::{Claims, TokenError, TokenVerifier};
 use crate::{GROUP_AUTHENTICATED, ObjectReader, User};
 
 mod bearer;
-mod impersonate;
+pub mod impersonate;
 mod review;
 mod serviceaccount;
 mod x509;
