@@ -51,13 +51,13 @@ shape!(C_IDENTIFIER, C_IDENTIFIER_FMT);
 shape!(PERCENT, PERCENT_FMT);
 shape!(HTTP_HEADER, HTTP_HEADER_FMT);
 
-/// `message (e.g. 'a', or 'b', regex used for validation is '..')`, in upstream's exact form.
+/// `message (e.g. 'a',  or 'b', regex used for validation is '..')`, in upstream's exact form (two spaces included).
 pub fn regex_error(message: &str, pattern: &str, examples: &[&str]) -> String {
     if examples.is_empty() {
         return format!("{message} (regex used for validation is '{pattern}')");
     }
     let listed: Vec<String> = examples.iter().map(|e| format!("'{e}', ")).collect();
-    format!("{message} (e.g. {}regex used for validation is '{pattern}')", listed.join("or "))
+    format!("{message} (e.g. {}regex used for validation is '{pattern}')", listed.join(" or "))
 }
 
 /// `must be no more than <max> bytes`.
@@ -372,7 +372,7 @@ mod tests {
         assert_eq!(is_dns1123_label("a.b"), ["must not contain dots"]);
         assert_eq!(
             is_dns1123_label("Bad_")[0],
-            "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name', or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+            "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
         );
         assert_eq!(
             is_dns1123_subdomain("A")[0],

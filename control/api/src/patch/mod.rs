@@ -15,6 +15,9 @@ pub const MAX_OPERATIONS: usize = 10_000;
 /// Bound on what the `copy` operations of one JSON patch may add, in bytes of JSON, roughly.
 pub const MAX_COPIED: usize = 3 * 1024 * 1024;
 
+/// Bound on what the `move` operations of one JSON patch may carry about, in bytes of JSON, roughly.
+pub const MAX_MOVED: usize = 16 * MAX_COPIED;
+
 /// Why a patch was refused. All but [`PatchError::Test`] and [`PatchError::Apply`] are the client's malformed request
 /// (400); those two mean that the patch does not fit the object as it is now (422).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,14 +86,9 @@ pub fn json_patch(object: &Value, patch: &Value) -> Result<Value, PatchError> {
     let operations: json_patch::Patch =
         serde_json::from_value(patch.clone()).map_err(|e| PatchError::Decode(e.to_string()))?;
     let mut result = object.clone();
-    let mut copied = 0;
+    let mut cost = Cost::default();
     for operation in &operations.0 {
-        if let json_patch::PatchOperation::Copy(copy) = operation {
-            copied += result.pointer(copy.from.as_str()).map_or(0, rough_size);
-            if copied > MAX_COPIED {
-                return Err(PatchError::CopiesTooLarge);
-            }
-        }
+        cost.add(operation, &result)?;
         json_patch::patch(&mut result, std::slice::from_ref(operation)).map_err(|e| match e.kind {
             json_patch::PatchErrorKind::TestFailed => PatchError::Test(operation.path().to_string()),
             _ => PatchError::Apply(format!(
@@ -100,11 +98,47 @@ pub fn json_patch(object: &Value, patch: &Value) -> Result<Value, PatchError> {
                 e.kind
             )),
         })?;
-        if !crate::schema::is_shallow(&result) {
-            return Err(PatchError::TooDeep);
-        }
     }
-    Ok(result)
+    if crate::schema::is_shallow(&result) { Ok(result) } else { Err(PatchError::TooDeep) }
+}
+
+/// What a patch has cost so far: checked before each operation, so that no operation can build a giant.
+#[derive(Default)]
+struct Cost {
+    copied: usize,
+    moved: usize,
+}
+
+impl Cost {
+    fn add(&mut self, operation: &json_patch::PatchOperation, object: &Value) -> Result<(), PatchError> {
+        let (path, placed) = match operation {
+            json_patch::PatchOperation::Add(add) => (&add.path, Some(&add.value)),
+            json_patch::PatchOperation::Replace(replace) => (&replace.path, Some(&replace.value)),
+            json_patch::PatchOperation::Copy(copy) => (&copy.path, object.pointer(copy.from.as_str())),
+            json_patch::PatchOperation::Move(from) => (&from.path, object.pointer(from.from.as_str())),
+            json_patch::PatchOperation::Remove(_) | json_patch::PatchOperation::Test(_) => return Ok(()),
+        };
+        let Some(placed) = placed else { return Ok(()) };
+        match operation {
+            json_patch::PatchOperation::Copy(_) => self.copied += rough_size(placed),
+            json_patch::PatchOperation::Move(_) => self.moved += rough_size(placed),
+            _ => {}
+        }
+        if self.copied > MAX_COPIED || self.moved > MAX_MOVED {
+            return Err(PatchError::CopiesTooLarge);
+        }
+        let level = path.as_str().matches('/').count();
+        if level + depth(placed) > crate::schema::MAX_DEPTH + 1 { Err(PatchError::TooDeep) } else { Ok(()) }
+    }
+}
+
+/// How many levels of lists and maps a value has.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(list) => 1 + list.iter().map(depth).max().unwrap_or(0),
+        Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
 }
 
 fn name(operation: &json_patch::PatchOperation) -> &'static str {
@@ -174,6 +208,15 @@ mod tests {
             (0..40).map(|i| json!({"op": "copy", "from": "/a", "path": format!("/a/n{i}")})).collect();
         let error = json_patch(&object, &Value::Array(doubling)).unwrap_err();
         assert!(matches!(error, PatchError::CopiesTooLarge | PatchError::TooDeep));
+    }
+
+    #[test]
+    fn moves_cannot_dig() {
+        let deep = (0..90).fold(json!({}), |inner, _| json!({"a": inner}));
+        let object = json!({"x": deep, "y": deep});
+        let path = format!("/x{}/b", "/a".repeat(90));
+        let patch = json!([{"op": "move", "from": "/y", "path": path}]);
+        assert_eq!(json_patch(&object, &patch), Err(PatchError::TooDeep));
     }
 
     #[test]

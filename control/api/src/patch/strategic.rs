@@ -22,8 +22,8 @@ struct Rule {
     key: Option<String>,
 }
 
-/// Rules by OpenAPI type name, then by field.
-static RULES: LazyLock<HashMap<String, HashMap<String, Rule>>> = LazyLock::new(|| {
+/// Rules by the protobuf name of the type, then by field.
+static RULES: LazyLock<HashMap<&'static str, HashMap<String, Rule>>> = LazyLock::new(|| {
     let data: Value =
         serde_json::from_str(include_str!("../../data/strategic-merge.json")).unwrap_or(Value::Null);
     let rule = |fact: &Value| {
@@ -33,7 +33,8 @@ static RULES: LazyLock<HashMap<String, HashMap<String, Rule>>> = LazyLock::new(|
     let fields = |fields: &Value| {
         fields.as_object().into_iter().flatten().map(|(name, fact)| (name.clone(), rule(fact))).collect()
     };
-    data["types"].as_object().into_iter().flatten().map(|(name, f)| (name.clone(), fields(f))).collect()
+    let types = data["types"].as_object().into_iter().flatten();
+    types.filter_map(|(name, facts)| Some((types::by_name(name)?.name, fields(facts)))).collect()
 });
 
 /// The type of the value being merged; `None` inside maps of plain values and untyped parts.
@@ -50,7 +51,7 @@ fn lookup(owner: Type, field: &str) -> (Rule, Type) {
     // A type that embeds another carries the facts of both: look at the outer one first.
     let rule = [message, declared_in]
         .iter()
-        .find_map(|m| RULES.get(m.openapi_name().as_str())?.get(field).cloned())
+        .find_map(|m| RULES.get(m.name)?.get(field).cloned())
         .unwrap_or_default();
     (rule, inner)
 }

@@ -191,6 +191,78 @@ fn refuses() {
     assert!(is_supported("apps", "v1", "Deployment") && !is_supported("meta.k8s.io", "v1", "Table"));
 }
 
+/// An object with every field of its type set, nested types down to a depth.
+fn full(message: &'static Message, depth: usize) -> Value {
+    use crate::types::{Kind, Scalar, Shape, Special};
+    let one = |kind: Kind| -> Option<Value> {
+        Some(match kind {
+            Kind::Scalar(Scalar::String) => "text".into(),
+            Kind::Scalar(Scalar::Bool) => true.into(),
+            Kind::Scalar(Scalar::Int32 | Scalar::Int64) => json!(-7),
+            Kind::Scalar(Scalar::Double) => json!(1.5),
+            Kind::Scalar(Scalar::Bytes) => "AAEC/w==".into(),
+            Kind::Message(id) => {
+                let inner = types::message(id);
+                match inner.special {
+                    Some(Special::Time) => "2026-01-02T03:04:05Z".into(),
+                    Some(Special::MicroTime) => "2026-01-02T03:04:05.000006Z".into(),
+                    Some(Special::Duration) => "1m30s".into(),
+                    Some(Special::Quantity) => "1500m".into(),
+                    Some(Special::IntOrString) => "25%".into(),
+                    Some(Special::RawJson) => json!({"any": [null, 1, "x"]}),
+                    Some(Special::StringList) => json!(["a", ""]),
+                    Some(Special::SchemaOrBool) => false.into(),
+                    Some(Special::SchemaOrArray) => json!([{"type": "string"}]),
+                    Some(Special::SchemaOrStringArray) => json!(["a"]),
+                    None if depth == 0 => return None,
+                    None => full(inner, depth - 1),
+                }
+            }
+        })
+    };
+    let mut map = serde_json::Map::new();
+    for field in &message.fields {
+        let value = match field.shape {
+            Shape::One(Kind::Message(id)) if field.inline => {
+                let Value::Object(inner) = full(types::message(id), depth) else { panic!() };
+                map.extend(inner);
+                continue;
+            }
+            Shape::One(kind) => one(kind),
+            Shape::List(kind) => one(kind).map(|v| json!([v.clone(), v])),
+            Shape::Map(kind) => one(kind).map(|v| json!({"k": v, "": v})),
+        };
+        if let Some(value) = value {
+            map.insert(field.json.to_owned(), value);
+        }
+    }
+    Value::Object(map)
+}
+
+#[test]
+fn every_field_of_every_kind_survives() {
+    let mut kinds = 0;
+    for r in crate::resource::table() {
+        let Some(message) = types::by_kind(r.group, r.version, r.kind) else { continue };
+        let mut object = full(message, 7);
+        object["apiVersion"] = r.api_version().into();
+        object["kind"] = r.kind.into();
+        assert_eq!(
+            crate::schema::check(&r.api_version(), r.kind, &object),
+            [],
+            "{} {}",
+            r.api_version(),
+            r.kind
+        );
+        let mut pruned = object.clone();
+        crate::schema::prune_unknown(&r.api_version(), r.kind, &mut pruned);
+        assert_eq!(pruned, object, "{} {}", r.api_version(), r.kind);
+        assert_eq!(decode(&encode(&object).unwrap()).unwrap(), object, "{} {}", r.api_version(), r.kind);
+        kinds += 1;
+    }
+    assert_eq!(kinds, 101);
+}
+
 #[test]
 fn nesting_is_bounded() {
     // JSONSchemaProps.not (28) within itself, thousands of levels.
