@@ -4,6 +4,7 @@
 
 pub mod field;
 pub mod gotext;
+pub mod intstr;
 pub mod meta;
 pub mod names;
 pub mod patch;

@@ -7,11 +7,14 @@ use xebec_api::{meta, protobuf, schema};
 
 fn recorded() -> Vec<(String, Vec<u8>, Value)> {
     let text = include_str!("kubectl-1.37.json");
-    let cases: Vec<Value> = serde_json::from_str(text).unwrap();
-    let bytes = |case: &Value| {
-        base64::engine::general_purpose::STANDARD.decode(case["bytes"].as_str().unwrap()).unwrap()
-    };
-    cases.iter().map(|c| (c["command"].as_str().unwrap().to_owned(), bytes(c), c["json"].clone())).collect()
+    let cases: Vec<Value> = serde_json::from_str(text).expect("the recording is JSON");
+    let decode = |text: &str| base64::engine::general_purpose::STANDARD.decode(text).expect("base64");
+    cases
+        .iter()
+        .map(|c| {
+            (meta::str_at(c, "/command").to_owned(), decode(meta::str_at(c, "/bytes")), c["json"].clone())
+        })
+        .collect()
 }
 
 #[test]

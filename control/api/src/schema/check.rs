@@ -359,4 +359,41 @@ mod tests {
             ]
         );
     }
+
+    /// Any JSON, with the field names of a Pod among its keys.
+    fn any_json() -> impl proptest::strategy::Strategy<Value = Value> {
+        use proptest::prelude::*;
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(|f| json!(f)),
+            "(1Gi|25%|x|2026-01-02T03:04:05Z|AAEC|.{0,4})".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(6, 64, 6, |inner| {
+            let key = "(metadata|labels|spec|containers|name|ports|volumes|env|resources|limits|livenessProbe|httpGet|port|data|status|conditions|.{0,3})";
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::btree_map(key, inner, 0..6).prop_map(|m| m.into_iter().collect::<Map<_, _>>().into()),
+            ]
+        })
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_comes_pruning_leaves_nothing_unknown(object in any_json(), kind in 0usize..3) {
+            let kind = ["Pod", "Secret", "Node"][kind];
+            let _ = check("v1", kind, &object);
+            let mut pruned = object;
+            super::super::prune_unknown("v1", kind, &mut pruned);
+            let left = check("v1", kind, &pruned);
+            proptest::prop_assert!(!left.iter().any(|f| matches!(f, Finding::Unknown { .. })), "{left:?}");
+            if left.is_empty() && pruned.is_object() {
+                let mut object = pruned;
+                object["apiVersion"] = "v1".into();
+                object["kind"] = kind.into();
+                proptest::prop_assert!(crate::protobuf::encode(&object).is_ok(), "{object}");
+            }
+        }
+    }
 }
