@@ -50,7 +50,7 @@ pub(crate) fn build() -> Result<PathBuf> {
         cargo.env("RUSTC", "/usr/bin/rustc");
     }
     shell::stream(&mut cargo)?;
-    let built = target.join("bpfel-unknown-none/release/xebec-ebpf");
+    let built = target.join("bpfel-unknown-none/release/xebec");
     std::fs::create_dir_all(shell::products())?;
     std::fs::copy(&built, object()).with_context(|| format!("no object at {}", built.display()))?;
     Ok(object())
