@@ -11,6 +11,7 @@ pub mod cidr;
 pub mod cni;
 pub mod ipam;
 mod link;
+mod local;
 mod masquerade;
 mod server;
 
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use cidr::Cidr;
 pub use link::host_device;
+pub use local::{add_local_address, remove_local_address};
 
 /// The gateway address inside every pod; it exists only as a neighbour entry (RFC 3927 link-local).
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);

@@ -217,7 +217,7 @@ fn mac(link: &LinkMessage) -> Vec<u8> {
     address.unwrap_or_default()
 }
 
-fn netlink() -> Result<Handle, NetworkError> {
+pub(crate) fn netlink() -> Result<Handle, NetworkError> {
     let (connection, handle, _) =
         rtnetlink::new_connection().map_err(NetworkError::io("open", Path::new("a netlink socket")))?;
     tokio::spawn(connection);

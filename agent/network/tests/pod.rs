@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use xebec_network::Options;
 
+const DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
+
 /// A network namespace that goes with the guard.
 struct Netns(String);
 
@@ -114,7 +116,16 @@ fn pods_reach_each_other_and_leave_nothing_behind() {
     let (server_options, server_cancel) = (options.clone(), cancel.clone());
     let server = inside(&node, move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(xebec_network::run(server_options, server_cancel))
+        runtime.block_on(async {
+            for _ in 0..2 {
+                xebec_network::add_local_address(DNS).await?;
+            }
+            xebec_network::run(server_options, server_cancel).await?;
+            for _ in 0..2 {
+                xebec_network::remove_local_address(DNS).await?;
+            }
+            Ok::<(), xebec_network::NetworkError>(())
+        })
     });
     let conflist = options.conf_dir.join("10-xebec.conflist");
     for _ in 0..200 {
@@ -132,6 +143,7 @@ fn pods_reach_each_other_and_leave_nothing_behind() {
     // A repeated ADD (a runtime that was killed before it got the answer) keeps the address.
     assert_eq!(address(&call(&options.socket, "ADD", "c-one", &one.path())), a);
     assert!(call(&options.socket, "CHECK", "c-one", &one.path()).get("ok").is_some());
+    assert!(node.exec("ip -4 -o addr show lo").contains("10.96.0.10/32"));
     assert!(one.exec("ip -4 -o addr show eth0").contains(&format!("{a}/32")));
     assert_eq!(talk(&one, &two, b), a, "the server must see the client's own address");
     assert_eq!(talk(&two, &one, a), b);
@@ -149,4 +161,5 @@ fn pods_reach_each_other_and_leave_nothing_behind() {
 
     cancel.cancel();
     server.join().unwrap().unwrap();
+    assert!(!node.exec("ip -4 -o addr show lo").contains("10.96.0.10"));
 }
