@@ -1,1 +1,167 @@
-//! The service dataplane.
+//! The service dataplane: Services and EndpointSlices of the API to virtual IPs in the kernel.
+//!
+//! Follow one Service: `world` (the API's events, as facts) -> `compile` (PURE: facts to service ports) -> `diff`
+//! (PURE: service ports to map writes, safe after every single one) -> `maps` (the kernel's memory) -> the programs
+//! of `dataplane-ebpf`, which `load` and `attach` put on the cgroup hooks. Called by the agent: [`run`], [`explain`],
+//! [`detach`].
+//!
+//! Maps and links are pinned: killing this process breaks no connection and no new connect, and the next process
+//! takes over without a gap.
+
+pub mod addresses;
+pub mod apply;
+pub mod attach;
+pub mod compile;
+pub mod diff;
+mod explain;
+pub mod load;
+pub mod maps;
+pub mod model;
+pub mod probe;
+mod run;
+mod sys;
+pub mod world;
+
+use std::io;
+use std::path::PathBuf;
+
+pub use attach::detach;
+pub use explain::{Endpoint, Explanation, explain};
+pub use maps::Capacity;
+pub use model::Protocol;
+pub use run::{install, run};
+
+/// Where pins are, unless told otherwise; the layout's version is a directory below.
+pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/xebec";
+
+/// What the caller can observe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// The programs are on their hooks.
+    pub attached: bool,
+    /// The maps followed the API at least once in this process's life.
+    pub synced: bool,
+    /// Service ports in the maps, the self-probe's included.
+    pub service_ports: usize,
+    /// Something did not fit or could not be written and is being tried again.
+    pub behind: bool,
+}
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// This node's name, as in `spec.nodeName`.
+    pub node_name: String,
+    /// The node's `topology.kubernetes.io/zone`.
+    pub zone: Option<String>,
+    /// The cgroup2 directory to attach to; the root of the hierarchy if absent, a node's subtree in test clusters.
+    pub cgroup_path: Option<PathBuf>,
+    /// The eBPF object (`--bpf-object`); else XEBEC_BPF_OBJECT, `xebec.bpf.o` beside the binary, /usr/lib/xebec.
+    pub bpf_object: Option<PathBuf>,
+    /// Base directory of the pins, on a bpf file system; one at /sys/fs/bpf is mounted if absent.
+    pub pin_dir: PathBuf,
+    /// Sizes of maps that are not pinned yet; pinned ones keep theirs.
+    pub capacity: Capacity,
+    /// Let the programs log every translation through the `log` facade. For finding faults: it costs per connect.
+    pub log_programs: bool,
+    /// Receives what [`Health`] becomes.
+    pub health: tokio::sync::watch::Sender<Health>,
+}
+
+impl Options {
+    /// The defaults for a node.
+    pub fn new(node_name: impl Into<String>) -> Self {
+        Self {
+            node_name: node_name.into(),
+            zone: None,
+            cgroup_path: None,
+            bpf_object: None,
+            pin_dir: DEFAULT_PIN_DIR.into(),
+            capacity: Capacity::default(),
+            log_programs: false,
+            health: tokio::sync::watch::Sender::new(Health::default()),
+        }
+    }
+
+    /// Checks what can be checked without touching the kernel's state.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Option`] names the option, its value and what would be right.
+    pub fn validate(&self) -> Result<(), DataplaneError> {
+        let bad = |name, value: String, wanted| Err(DataplaneError::Option { name, value, wanted });
+        if self.node_name.is_empty() {
+            return bad("node name", "\"\"".to_owned(), "the name of this node's Node object");
+        }
+        if !self.pin_dir.is_absolute() {
+            return bad(
+                "pin directory",
+                self.pin_dir.display().to_string(),
+                "an absolute path on a bpf file system",
+            );
+        }
+        if let Some(path) = self.cgroup_path.as_ref().filter(|p| !p.is_dir()) {
+            return bad("cgroup path", path.display().to_string(), "an existing cgroup2 directory");
+        }
+        if let Some(path) = self.bpf_object.as_ref().filter(|p| !p.is_file()) {
+            return bad(
+                "eBPF object (--bpf-object)",
+                path.display().to_string(),
+                "the file `cargo xtask ebpf` builds",
+            );
+        }
+        let c = self.capacity;
+        let least = c.frontends.min(c.services).min(c.slots4).min(c.slots6).min(c.backends);
+        let most = c.frontends.max(c.services).max(c.slots4).max(c.slots6).max(c.backends);
+        if least == 0 || most > xebec_abi::service::MAX_INDEX {
+            return bad("capacity", format!("{c:?}"), "sizes from 1 to 16777215");
+        }
+        Ok(())
+    }
+}
+
+/// Why the dataplane is not running.
+#[derive(Debug, thiserror::Error)]
+pub enum DataplaneError {
+    /// A bad option.
+    #[error("{name}: {value} is not usable; it must be {wanted}")]
+    Option {
+        /// Which.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What would be right.
+        wanted: &'static str,
+    },
+    /// The object is not in the kernel.
+    #[error(transparent)]
+    Load(#[from] load::LoadError),
+    /// The programs are not on their hooks.
+    #[error(transparent)]
+    Attach(#[from] attach::AttachError),
+    /// The maps.
+    #[error(transparent)]
+    Map(#[from] maps::MapError),
+    /// The programs are attached, but do not see this process.
+    #[error(
+        "the socket hooks do not see this process ({0}); is the cgroup path the root of the cgroup2 hierarchy?"
+    )]
+    Unseen(String),
+    /// The node's addresses.
+    #[error("cannot follow the node's addresses")]
+    Addresses(#[source] io::Error),
+}
+
+/// An error with its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let text = inner.to_string();
+        if !line.contains(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        cause = inner.source();
+    }
+    line
+}

@@ -1,0 +1,122 @@
+//! The node's addresses, at which NodePorts answer. Enters: rtnetlink's notices. Leaves: the set of addresses, read
+//! anew whenever the kernel says that one came or went. Called by run.
+#![expect(unsafe_code, reason = "getifaddrs")]
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
+
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
+use tokio::io::unix::AsyncFd;
+
+/// The addresses of this network namespace's interfaces, without link-local ones and IPv4 loopback (the programs know
+/// 127.0.0.0/8 themselves).
+///
+/// # Errors
+/// The kernel's.
+pub fn local_addresses() -> io::Result<BTreeSet<IpAddr>> {
+    let mut list: *mut libc::ifaddrs = std::ptr::null_mut();
+    // SAFETY: the list is written by the call and freed below.
+    if unsafe { libc::getifaddrs(&raw mut list) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut out = BTreeSet::new();
+    let mut at = list;
+    while !at.is_null() {
+        // SAFETY: an entry of the list just returned.
+        let entry = unsafe { &*at };
+        // SAFETY: the entry's address, null or as long as its family says.
+        out.extend(unsafe { address(entry.ifa_addr) }.filter(is_node_address));
+        at = entry.ifa_next;
+    }
+    // SAFETY: the list of getifaddrs, freed once.
+    unsafe { libc::freeifaddrs(list) };
+    Ok(out)
+}
+
+/// # Safety
+/// `at` is null or points to a socket address as long as its family's.
+unsafe fn address(at: *const libc::sockaddr) -> Option<IpAddr> {
+    if at.is_null() {
+        return None;
+    }
+    // SAFETY: by this function's contract; the copies are unaligned on purpose.
+    unsafe {
+        match i32::from((*at).sa_family) {
+            libc::AF_INET => {
+                let addr = at.cast::<libc::sockaddr_in>().read_unaligned();
+                Some(IpAddr::V4(Ipv4Addr::from_bits(u32::from_be(addr.sin_addr.s_addr))))
+            }
+            libc::AF_INET6 => {
+                let addr = at.cast::<libc::sockaddr_in6>().read_unaligned();
+                Some(IpAddr::V6(Ipv6Addr::from(addr.sin6_addr.s6_addr)))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn is_node_address(addr: &IpAddr) -> bool {
+    match addr {
+        IpAddr::V4(a) => !a.is_loopback() && !a.is_link_local() && !a.is_unspecified(),
+        IpAddr::V6(a) => !a.is_unicast_link_local() && !a.is_unspecified() && !a.is_multicast(),
+    }
+}
+
+/// Tells when an address came or went.
+#[derive(Debug)]
+pub struct AddressWatch {
+    socket: AsyncFd<OwnedFd>,
+}
+
+impl AddressWatch {
+    /// Subscribes to rtnetlink's address groups.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn new() -> io::Result<Self> {
+        const RTMGRP_IPV4_IFADDR: u32 = 0x10;
+        const RTMGRP_IPV6_IFADDR: u32 = 0x100;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let kind = SocketType::RAW;
+        // No protocol number: 0 is NETLINK_ROUTE.
+        let socket = rustix::net::socket_with(AddressFamily::NETLINK, kind, flags, None)?;
+        rustix::net::bind(&socket, &SocketAddrNetlink::new(0, RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR))?;
+        // SAFETY: the descriptor is owned by the AsyncFd and stays the same until both are dropped.
+        Ok(Self { socket: unsafe { AsyncFd::register(socket) }? })
+    }
+
+    /// Returns after the next change; several changes at once are one.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub async fn changed(&self) -> io::Result<()> {
+        let mut guard = self.socket.readable().await?;
+        let mut buffer = [0_u8; 4096];
+        loop {
+            match rustix::net::recv(self.socket.get_ref(), &mut buffer[..], RecvFlags::empty()) {
+                Ok(_) | Err(rustix::io::Errno::NOBUFS) => {}
+                Err(rustix::io::Errno::AGAIN) => {
+                    guard.clear_ready();
+                    return Ok(());
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_and_link_local_are_no_node_addresses() {
+        let no = ["127.0.0.1", "169.254.1.1", "0.0.0.0", "fe80::1", "::", "ff02::1"];
+        let yes = ["10.0.0.1", "192.168.1.5", "2001:db8::1", "::1"];
+        assert!(no.iter().all(|a| !is_node_address(&a.parse().unwrap())));
+        assert!(yes.iter().all(|a| is_node_address(&a.parse().unwrap())));
+    }
+}

@@ -1,0 +1,180 @@
+//! Programs onto hooks. Enters: loaded programs, a cgroup, the pin directory. Leaves: pinned links, which serve
+//! without any process. A link found pinned on the same cgroup gets the new program in one step, so that no call goes
+//! untranslated; one on another cgroup is replaced after the new one is in place.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use aya::Ebpf;
+use aya::programs::links::FdLink;
+use aya::programs::{CgroupAttachMode, CgroupSockAddr, ProgramError};
+
+use crate::load::{PROGRAMS, versioned};
+use crate::sys;
+
+/// Why a program is not on its hook.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// No cgroup2 hierarchy is mounted.
+    #[error(
+        "no cgroup2 hierarchy is mounted (cgroup v2, unified or hybrid, is needed; see /proc/self/mountinfo)"
+    )]
+    NoCgroup2,
+    /// The cgroup cannot be opened.
+    #[error("cannot open the cgroup {path}")]
+    Cgroup {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The directory is not in a cgroup2 hierarchy.
+    #[error("{0} is not a cgroup2 directory")]
+    NotCgroup2(PathBuf),
+    /// The kernel refused to attach.
+    #[error("cannot attach {program} to the cgroup (another program may hold it exclusively)")]
+    Attach {
+        /// The program.
+        program: &'static str,
+        /// The kernel's answer.
+        #[source]
+        source: Box<ProgramError>,
+    },
+    /// A pinned link.
+    #[error("cannot {action} the pinned link of {program}")]
+    Link {
+        /// What was tried.
+        action: &'static str,
+        /// The program.
+        program: &'static str,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+const CGROUP2_MAGIC: u64 = 0x6367_7270;
+
+/// The mount point of the first cgroup2 hierarchy in the text of a mountinfo file. PURE.
+pub fn cgroup2_mount(mountinfo: &str) -> Option<PathBuf> {
+    mountinfo.lines().find_map(|line| {
+        let (left, right) = line.split_once(" - ")?;
+        (right.split(' ').next() == Some("cgroup2")).then(|| left.split(' ').nth(4).map(PathBuf::from))?
+    })
+}
+
+/// The root cgroup2 of this machine.
+///
+/// # Errors
+/// [`AttachError::NoCgroup2`].
+pub fn root_cgroup() -> Result<PathBuf, AttachError> {
+    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    cgroup2_mount(&mountinfo).ok_or(AttachError::NoCgroup2)
+}
+
+/// Attaches every program to `cgroup`, by pinned links.
+///
+/// # Errors
+/// [`AttachError`]; links already in place keep serving.
+pub fn attach(ebpf: &mut Ebpf, cgroup: &Path, pin_dir: &Path) -> Result<(), AttachError> {
+    let open = |source| AttachError::Cgroup { path: cgroup.to_owned(), source };
+    let file = File::open(cgroup).map_err(open)?;
+    if rustix::fs::fstatfs(&file).map_err(|e| open(e.into()))?.f_type as u64 != CGROUP2_MAGIC {
+        return Err(AttachError::NotCgroup2(cgroup.to_owned()));
+    }
+    // The inode number of a cgroup2 directory is the cgroup's id.
+    let id = file.metadata().map_err(open)?.ino();
+    for name in PROGRAMS {
+        let pin = versioned(pin_dir).join("links").join(name);
+        let program = ebpf.program_mut(name).map(TryInto::<&mut CgroupSockAddr>::try_into);
+        let fail = |source| AttachError::Attach { program: name, source: Box::new(source) };
+        let Some(program) = program.transpose().map_err(fail)? else { continue };
+        attach_one(program, name, &file, id, &pin)?;
+    }
+    Ok(())
+}
+
+fn attach_one(
+    program: &mut CgroupSockAddr,
+    name: &'static str,
+    cgroup: &File,
+    cgroup_id: u64,
+    pin: &Path,
+) -> Result<(), AttachError> {
+    let fail = |action, source| AttachError::Link { action, program: name, source };
+    let refused = |source| AttachError::Attach { program: name, source: Box::new(source) };
+    let mut replaced = None;
+    if pin.exists() {
+        let link = sys::open_pin(pin).map_err(|e| fail("open", e))?;
+        if sys::link_info(link.as_fd()).map_err(|e| fail("inspect", e))?.cgroup == cgroup_id {
+            let fd = program.fd().map_err(refused)?;
+            sys::link_update(link.as_fd(), fd.as_fd()).map_err(|e| fail("update", e))?;
+            tracing::debug!(program = name, "replaced the program of a pinned link");
+            return Ok(());
+        }
+        replaced = Some(link);
+    }
+    // Links always allow others beside them; the mode only matters without links (AllowMultiple is EINVAL here).
+    let id = program.attach(cgroup, CgroupAttachMode::Single).map_err(refused)?;
+    let link = program.take_link(id).map_err(refused)?;
+    let link: FdLink =
+        link.try_into().map_err(|_| fail("take", io::Error::other("not a link of this kernel")))?;
+    if replaced.is_some() {
+        std::fs::remove_file(pin).map_err(|e| fail("replace", e))?;
+    }
+    link.pin(pin).map_err(|e| fail("pin", io::Error::other(e)))?;
+    if let Some(old) = replaced {
+        match sys::link_detach(old.as_fd()) {
+            // ENOLINK: its cgroup is gone, and the attachment with it.
+            Err(e) if e.raw_os_error() != Some(libc::ENOLINK) => return Err(fail("detach", e)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Removes everything pinned under `pin_dir` and detaches the programs. Nothing there is no error.
+///
+/// # Errors
+/// [`AttachError::Link`] with the first thing that could not be removed.
+pub fn detach(pin_dir: &Path) -> Result<(), AttachError> {
+    let fail = |action, source| AttachError::Link { action, program: "every program", source };
+    let entries = |dir: &Path| -> io::Result<Vec<PathBuf>> {
+        match std::fs::read_dir(dir) {
+            Ok(entries) => entries.map(|e| e.map(|e| e.path())).collect(),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(e) => Err(e),
+        }
+    };
+    let versions = entries(pin_dir).map_err(|e| fail("list", e))?;
+    for version in versions.iter().filter(|p| p.is_dir()) {
+        // Translation into VIPs ends before translation back does.
+        let mut links = entries(&version.join("links")).map_err(|e| fail("list", e))?;
+        links.sort_by_key(|p| PROGRAMS.iter().rev().position(|n| p.ends_with(n)));
+        for pin in links {
+            if let Ok(link) = sys::open_pin(&pin) {
+                // One whose cgroup is gone has nothing left to detach.
+                let _ = sys::link_detach(link.as_fd());
+            }
+            std::fs::remove_file(&pin).map_err(|e| fail("remove", e))?;
+        }
+        for pin in entries(&version.join("maps")).map_err(|e| fail("list", e))? {
+            std::fs::remove_file(&pin).map_err(|e| fail("remove", e))?;
+        }
+        for dir in [version.join("links"), version.join("maps"), version.clone()] {
+            remove_dir(&dir).map_err(|e| fail("remove the directory of", e))?;
+        }
+    }
+    remove_dir(pin_dir).map_err(|e| fail("remove the directory of", e))
+}
+
+fn remove_dir(dir: &Path) -> io::Result<()> {
+    match std::fs::remove_dir(dir) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,110 @@
+//! From what an earlier agent left in the maps to [`Installed`]. PURE. Nothing that works is touched: a service stays
+//! as it is until the API says otherwise. What cannot belong to any service (an alias without its primary, a live
+//! backend id nobody uses: an agent killed between two writes) is returned as writes to carry out at once.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::{Ids, Installed, Live, Range, Ranges};
+use crate::maps::{Capacity, Snapshot, Stored, Write};
+use crate::model::{Family, FrontKey, Kind};
+
+impl Installed {
+    /// The state behind a snapshot, and the writes that clear what belongs to nobody.
+    pub fn adopt(capacity: Capacity, snapshot: &Snapshot) -> (Self, Vec<Write>) {
+        let mut installed = Self::new(capacity);
+        let mut used = Used::default();
+        let mut repairs = Vec::new();
+        let mut groups: HashMap<u32, Vec<(FrontKey, Kind)>> = HashMap::new();
+        for (key, value) in &snapshot.frontends {
+            match Kind::from_number(value.kind()) {
+                Some(kind) if value.index() < capacity.services => {
+                    groups.entry(value.index()).or_default().push((*key, kind));
+                }
+                _ => repairs.push(Write::RemoveFrontend { key: *key }),
+            }
+        }
+        for (index, keys) in groups {
+            used.indices.insert(index);
+            let stored = snapshot.services.get(&index);
+            match (keys.iter().find(|(_, kind)| kind.is_primary()), stored) {
+                (Some((primary, kind)), Some(stored)) => {
+                    let live = used.live(index, *kind, primary, &keys, stored, snapshot);
+                    installed.frontends.extend(keys.iter().map(|(key, _)| (*key, index)));
+                    installed.services.insert(*primary, live);
+                }
+                _ => repairs.extend(keys.iter().map(|(key, _)| Write::RemoveFrontend { key: *key })),
+            }
+        }
+        installed.states.clone_from(&snapshot.backends);
+        for (id, state) in (0_u32..).zip(&mut installed.states) {
+            if state.is_live() && !used.backends.contains(&id) {
+                *state = state.retired();
+                repairs.push(Write::Backend { id, state: *state });
+            }
+        }
+        installed.indices = Ids::adopt(capacity.services, &used.indices);
+        installed.backends = Ids::adopt(capacity.backends, &used.backends);
+        installed.slots4 = Ranges::adopt(capacity.slots4, &used.slots4);
+        installed.slots6 = Ranges::adopt(capacity.slots6, &used.slots6);
+        installed.node_ports = snapshot.node_ports;
+        (installed, repairs)
+    }
+}
+
+#[derive(Default)]
+struct Used {
+    indices: BTreeSet<u32>,
+    backends: BTreeSet<u32>,
+    slots4: BTreeSet<Range>,
+    slots6: BTreeSet<Range>,
+}
+
+impl Used {
+    fn live(
+        &mut self,
+        index: u32,
+        kind: Kind,
+        primary: &FrontKey,
+        keys: &[(FrontKey, Kind)],
+        stored: &Stored,
+        snapshot: &Snapshot,
+    ) -> Live {
+        let meta = &stored.meta;
+        let one_range = meta.sel_cluster.generation() == meta.sel_local.generation();
+        let whole = one_range
+            && stored.slots.iter().all(|(endpoint, owner, id)| {
+                let live = snapshot.backends.get(*id as usize).is_some_and(|s| s.is_live());
+                *owner == index && live && Family::of(&endpoint.ip()) == primary.family()
+            });
+        let range =
+            (!stored.slots.is_empty()).then_some(Range { base: stored.base, len: stored.slots.len() as u32 });
+        let ranges = match primary.family() {
+            Family::V4 => &mut self.slots4,
+            Family::V6 => &mut self.slots6,
+        };
+        ranges.extend(range);
+        // A damaged range keeps its place, but none of its slots is taken for an endpoint, so the next reconcile
+        // writes all of them anew.
+        let slots = stored
+            .slots
+            .iter()
+            .filter(|_| whole)
+            .map(|(endpoint, _, id)| (*endpoint, *id))
+            .collect::<Vec<_>>();
+        // Ids of a damaged range stay taken: the programs may still read them until the range is replaced.
+        self.backends
+            .extend(stored.slots.iter().filter(|(_, owner, _)| *owner == index).map(|(_, _, id)| *id));
+        let aliases: BTreeMap<FrontKey, Kind> = keys.iter().filter(|(k, _)| k != primary).copied().collect();
+        Live {
+            index,
+            kind,
+            aliases,
+            flags: stored.meta.flags,
+            affinity: stored.meta.affinity_seconds,
+            range,
+            slots,
+            cluster: stored.meta.sel_cluster,
+            local: stored.meta.sel_local,
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! Tables to map writes. PURE. Enters: the service port a frontend should have now. Leaves: the fewest [`Write`]s
+//! that get there, in an order that is right after every single one of them. Called by run and by tests.
+//!
+//! A reader in the kernel may stand between any two of these writes, so: slots are written before the selection that
+//! covers them, a META entry before its first frontend, a backend is live before it can be chosen and retired only
+//! after it cannot. What a reader may still hold (an old range, a removed index, a retired id) is used again only
+//! after a grace period: [`Installed::seal`] names what waits, [`Installed::release`] says that the period is over.
+
+mod adopt;
+mod pool;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::SocketAddr;
+
+pub use pool::{Ids, Range, Ranges};
+use xebec_abi::backend::BackendState;
+use xebec_abi::service::{FeValue, MAX_ENDPOINTS, META_AFFINITY, META_INTERNAL_LOCAL, META_V6, Meta, Sel};
+
+use crate::maps::{Capacity, Write};
+use crate::model::{Family, FrontKey, Kind, ServicePort, Sets, Vip};
+
+/// A map has no room for a service port; what it had before stays in force.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{service}: no room for {wanted} more {what} ({left} left); raise the capacity and restart after `detach`"
+)]
+pub struct Full {
+    /// The service port.
+    pub service: String,
+    /// Which kind of entry.
+    pub what: &'static str,
+    /// How many it needs.
+    pub wanted: u32,
+    /// How many there are, in one piece or not.
+    pub left: u32,
+}
+
+/// Names what was freed up to one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Grace(u64);
+
+#[derive(Clone, Debug)]
+enum Freed {
+    Slots(Family, Range),
+    Index(u32),
+    Backend(u32),
+}
+
+/// A service port as the maps hold it.
+#[derive(Clone, Debug)]
+struct Live {
+    index: u32,
+    kind: Kind,
+    aliases: BTreeMap<FrontKey, Kind>,
+    flags: u32,
+    affinity: u32,
+    range: Option<Range>,
+    /// Endpoint and backend id, slot by slot.
+    slots: Vec<(SocketAddr, u32)>,
+    cluster: Sel,
+    local: Sel,
+}
+
+/// The maps' content as this agent knows it, and what of them is free.
+#[derive(Clone, Debug)]
+pub struct Installed {
+    services: HashMap<FrontKey, Live>,
+    /// Which service each frontend points to.
+    frontends: HashMap<FrontKey, u32>,
+    indices: Ids,
+    slots4: Ranges,
+    slots6: Ranges,
+    backends: Ids,
+    states: Vec<BackendState>,
+    node_ports: u64,
+    freed: Vec<Freed>,
+    waiting: VecDeque<(Grace, Vec<Freed>)>,
+    next_grace: u64,
+}
+
+/// The slots of a service port in order, and which part of them each selection covers.
+struct Layout {
+    order: Vec<SocketAddr>,
+    /// First slot and number for `sel_cluster`.
+    cluster: (u32, u32),
+    /// For `sel_local`.
+    local: (u32, u32),
+}
+
+/// Local endpoints first: those only local, then those in both sets, then the rest of the cluster's, so that one
+/// range serves both selections.
+fn layout(sets: &Sets) -> Layout {
+    let in_cluster = |a: &SocketAddr| sets.cluster.binary_search(a).is_ok();
+    let in_local = |a: &SocketAddr| sets.local.binary_search(a).is_ok();
+    let only_local = sets.local.iter().filter(|a| !in_cluster(a));
+    let both = sets.local.iter().filter(|a| in_cluster(a));
+    let rest = sets.cluster.iter().filter(|a| !in_local(a));
+    let first = only_local.clone().count() as u32;
+    let order: Vec<SocketAddr> = only_local.chain(both).chain(rest).copied().collect();
+    Layout { cluster: (first, sets.cluster.len() as u32), local: (0, sets.local.len() as u32), order }
+}
+
+fn flags(port: &ServicePort) -> u32 {
+    let mut flags = 0;
+    if port.internal_local {
+        flags |= META_INTERNAL_LOCAL;
+    }
+    if port.affinity.is_some() {
+        flags |= META_AFFINITY;
+    }
+    if port.primary.family() == Family::V6 {
+        flags |= META_V6;
+    }
+    flags
+}
+
+fn value(key: &FrontKey, index: u32, kind: Kind) -> FeValue {
+    FeValue::new(index, kind.number(), crate::maps::tag(key))
+}
+
+impl Installed {
+    /// Empty maps.
+    pub fn new(capacity: Capacity) -> Self {
+        Self {
+            services: HashMap::new(),
+            frontends: HashMap::new(),
+            indices: Ids::new(capacity.services),
+            slots4: Ranges::new(capacity.slots4),
+            slots6: Ranges::new(capacity.slots6),
+            backends: Ids::new(capacity.backends),
+            states: Vec::new(),
+            node_ports: 0,
+            freed: Vec::new(),
+            waiting: VecDeque::new(),
+            next_grace: 0,
+        }
+    }
+
+    /// Every primary frontend in the maps.
+    pub fn primaries(&self) -> impl Iterator<Item = &FrontKey> {
+        self.services.keys()
+    }
+
+    /// How many service ports the maps hold.
+    pub fn len(&self) -> usize {
+        self.services.len()
+    }
+
+    /// Whether the maps hold nothing.
+    pub fn is_empty(&self) -> bool {
+        self.services.is_empty()
+    }
+
+    /// The writes that make the maps hold `desired` at `primary` (nothing there, if `None`).
+    ///
+    /// # Errors
+    /// [`Full`]: nothing was changed, here or in the maps.
+    pub fn reconcile(
+        &mut self,
+        primary: &FrontKey,
+        desired: Option<&ServicePort>,
+    ) -> Result<Vec<Write>, Full> {
+        let mut writes = Vec::new();
+        match (desired, self.services.remove(primary)) {
+            (None, None) => {}
+            (None, Some(live)) => self.remove(primary, live, &mut writes),
+            (Some(port), None) => self.add(port, &mut writes)?,
+            (Some(port), Some(mut live)) => {
+                let result = self.change(port, &mut live, &mut writes);
+                self.services.insert(*primary, live);
+                result?;
+            }
+        }
+        Ok(writes)
+    }
+
+    fn slots(&mut self, family: Family) -> &mut Ranges {
+        match family {
+            Family::V4 => &mut self.slots4,
+            Family::V6 => &mut self.slots6,
+        }
+    }
+
+    /// Checks that a new range and new backends fit, then takes the range.
+    fn take_range(&mut self, port: &ServicePort, len: u32, new: u32) -> Result<Option<Range>, Full> {
+        let full = |what, wanted, left| Full { service: port.name.clone(), what, wanted, left };
+        if len > MAX_ENDPOINTS {
+            return Err(full("endpoints of one service port", len, MAX_ENDPOINTS));
+        }
+        if self.backends.left() < new {
+            return Err(full("endpoints", new, self.backends.left()));
+        }
+        if len == 0 {
+            return Ok(None);
+        }
+        let slots = self.slots(port.primary.family());
+        slots.take(len).map(Some).ok_or_else(|| full("endpoint slots", len, slots.left()))
+    }
+
+    /// A live backend id; its state goes out first.
+    fn revive(&mut self, writes: &mut Vec<Write>) -> Option<u32> {
+        let id = self.backends.take()?;
+        let at = id as usize;
+        if self.states.len() <= at {
+            self.states.resize(at + 1, BackendState::default());
+        }
+        self.states[at] = self.states[at].revived();
+        writes.push(Write::Backend { id, state: self.states[at] });
+        Some(id)
+    }
+
+    fn retire(&mut self, id: u32, writes: &mut Vec<Write>) {
+        let state = &mut self.states[id as usize];
+        *state = state.retired();
+        writes.push(Write::Backend { id, state: *state });
+        self.freed.push(Freed::Backend(id));
+    }
+
+    /// Fills a fresh range with the layout, keeping the ids of endpoints that stay.
+    fn fill(
+        &mut self,
+        index: u32,
+        range: Option<Range>,
+        layout: &Layout,
+        kept: &HashMap<SocketAddr, u32>,
+        writes: &mut Vec<Write>,
+    ) -> Vec<(SocketAddr, u32)> {
+        let mut slots = Vec::with_capacity(layout.order.len());
+        for endpoint in &layout.order {
+            let id = kept.get(endpoint).copied().or_else(|| self.revive(writes));
+            // `take_range` counted the ids before anything was written.
+            slots.extend(id.map(|id| (*endpoint, id)));
+        }
+        let base = range.map_or(0, |r| r.base);
+        writes.extend(slots.iter().zip(base..).map(|((endpoint, backend), at)| Write::Slot {
+            at,
+            endpoint: *endpoint,
+            index,
+            backend: *backend,
+        }));
+        slots
+    }
+
+    fn add(&mut self, port: &ServicePort, writes: &mut Vec<Write>) -> Result<(), Full> {
+        let layout = layout(&port.sets);
+        let wanted = layout.order.len() as u32;
+        if self.indices.left() == 0 {
+            return Err(Full { service: port.name.clone(), what: "service ports", wanted: 1, left: 0 });
+        }
+        let range = self.take_range(port, wanted, wanted)?;
+        let Some(index) = self.indices.take() else { return Ok(()) };
+        let slots = self.fill(index, range, &layout, &HashMap::new(), writes);
+        let base = range.map_or(0, |r| r.base);
+        let live = Live {
+            index,
+            kind: port.kind,
+            aliases: port.aliases.iter().copied().collect(),
+            flags: flags(port),
+            affinity: port.affinity.unwrap_or(0),
+            range,
+            slots,
+            cluster: Sel::new(base + layout.cluster.0, layout.cluster.1, 0),
+            local: Sel::new(base + layout.local.0, layout.local.1, 0),
+        };
+        let meta = Meta {
+            sel_cluster: live.cluster,
+            sel_local: live.local,
+            flags: live.flags,
+            affinity_seconds: live.affinity,
+            ..Meta::default()
+        };
+        writes.push(Write::Meta { index, meta });
+        self.point(port.primary, index, port.kind, writes);
+        for (key, kind) in &port.aliases {
+            self.point(*key, index, *kind, writes);
+        }
+        self.services.insert(port.primary, live);
+        Ok(())
+    }
+
+    fn point(&mut self, key: FrontKey, index: u32, kind: Kind, writes: &mut Vec<Write>) {
+        if let Vip::Node(_) = key.vip {
+            self.widen(key.port, writes);
+        }
+        self.frontends.insert(key, index);
+        writes.push(Write::Frontend { key, value: value(&key, index, kind) });
+    }
+
+    /// The range of node ports only grows while an agent lives: too wide costs one look-up, too narrow a service.
+    fn widen(&mut self, port: u16, writes: &mut Vec<Write>) {
+        let (low, high) = (self.node_ports as u16, (self.node_ports >> 16) as u16);
+        let (low, high) = if self.node_ports == 0 { (port, port) } else { (low.min(port), high.max(port)) };
+        let range = u64::from(low) | u64::from(high) << 16;
+        if range != self.node_ports {
+            self.node_ports = range;
+            writes.push(Write::NodePorts { range });
+        }
+    }
+
+    /// Removes a frontend unless another service port has taken it over meanwhile.
+    fn unpoint(&mut self, key: FrontKey, index: u32, writes: &mut Vec<Write>) {
+        if self.frontends.get(&key) == Some(&index) {
+            self.frontends.remove(&key);
+            writes.push(Write::RemoveFrontend { key });
+        }
+    }
+
+    fn change(&mut self, port: &ServicePort, live: &mut Live, writes: &mut Vec<Write>) -> Result<(), Full> {
+        let layout = layout(&port.sets);
+        let same_slots = layout.order.iter().eq(live.slots.iter().map(|(a, _)| a));
+        let same_parts = {
+            let base = live.range.map_or(0, |r| r.base);
+            let part =
+                |sel: Sel| (if sel.count() == 0 { 0 } else { sel.base().wrapping_sub(base) }, sel.count());
+            let wanted = |(first, count): (u32, u32)| (if count == 0 { 0 } else { first }, count);
+            part(live.cluster) == wanted(layout.cluster) && part(live.local) == wanted(layout.local)
+        };
+        if !(same_slots && same_parts) {
+            self.swap(port, live, &layout, writes)?;
+        }
+        if (live.flags, live.affinity) != (flags(port), port.affinity.unwrap_or(0)) {
+            (live.flags, live.affinity) = (flags(port), port.affinity.unwrap_or(0));
+            writes.push(Write::Flags {
+                index: live.index,
+                flags: live.flags,
+                affinity_seconds: live.affinity,
+            });
+        }
+        let aliases: BTreeMap<FrontKey, Kind> = port.aliases.iter().copied().collect();
+        if self.frontends.get(&port.primary) != Some(&live.index) || live.kind != port.kind {
+            live.kind = port.kind;
+            self.point(port.primary, live.index, port.kind, writes);
+        }
+        for (key, kind) in &aliases {
+            if live.aliases.get(key) != Some(kind) || self.frontends.get(key) != Some(&live.index) {
+                self.point(*key, live.index, *kind, writes);
+            }
+        }
+        for key in live.aliases.keys().filter(|k| !aliases.contains_key(k)) {
+            self.unpoint(*key, live.index, writes);
+        }
+        live.aliases = aliases;
+        Ok(())
+    }
+
+    /// Other endpoints: a fresh range, one store per selection, then the old range and the removed ids wait.
+    fn swap(
+        &mut self,
+        port: &ServicePort,
+        live: &mut Live,
+        layout: &Layout,
+        writes: &mut Vec<Write>,
+    ) -> Result<(), Full> {
+        let kept: HashMap<SocketAddr, u32> = live.slots.iter().copied().collect();
+        let wanted = layout.order.len() as u32;
+        let new = layout.order.iter().filter(|a| !kept.contains_key(a)).count() as u32;
+        let range = self.take_range(port, wanted, new)?;
+        let slots = self.fill(live.index, range, layout, &kept, writes);
+        let base = range.map_or(0, |r| r.base);
+        let next = live.cluster.generation().wrapping_add(1);
+        live.cluster = Sel::new(base + layout.cluster.0, layout.cluster.1, next);
+        live.local = Sel::new(base + layout.local.0, layout.local.1, next);
+        writes.push(Write::Select { index: live.index, local: false, sel: live.cluster });
+        writes.push(Write::Select { index: live.index, local: true, sel: live.local });
+        let stay: HashMap<SocketAddr, u32> = slots.iter().copied().collect();
+        for (endpoint, id) in std::mem::replace(&mut live.slots, slots) {
+            if stay.get(&endpoint) != Some(&id) {
+                self.retire(id, writes);
+            }
+        }
+        if let Some(old) = std::mem::replace(&mut live.range, range) {
+            self.freed.push(Freed::Slots(port.primary.family(), old));
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, primary: &FrontKey, live: Live, writes: &mut Vec<Write>) {
+        self.unpoint(*primary, live.index, writes);
+        for key in live.aliases.keys() {
+            self.unpoint(*key, live.index, writes);
+        }
+        for (_, id) in &live.slots {
+            self.retire(*id, writes);
+        }
+        if let Some(range) = live.range {
+            self.freed.push(Freed::Slots(primary.family(), range));
+        }
+        self.freed.push(Freed::Index(live.index));
+    }
+
+    /// Everything freed since the last call starts to wait; `None` if that is nothing.
+    pub fn seal(&mut self) -> Option<Grace> {
+        if self.freed.is_empty() {
+            return None;
+        }
+        let grace = Grace(self.next_grace);
+        self.next_grace += 1;
+        self.waiting.push_back((grace, std::mem::take(&mut self.freed)));
+        Some(grace)
+    }
+
+    /// The grace period that began at `grace` is over: what waited since then or longer may be used again.
+    pub fn release(&mut self, grace: Grace) {
+        while self.waiting.front().is_some_and(|(g, _)| *g <= grace) {
+            let Some((_, freed)) = self.waiting.pop_front() else { return };
+            for freed in freed {
+                match freed {
+                    Freed::Slots(family, range) => self.slots(family).give(range),
+                    Freed::Index(index) => self.indices.give(index),
+                    Freed::Backend(id) => self.backends.give(id),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The object file into the kernel. Enters: a path, a pin directory, sizes. Leaves: pinned maps and loaded programs.
+//! Maps already pinned are taken over with their content and size, after their shape was checked.
+
+use std::borrow::Cow;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aya::{Ebpf, EbpfLoader};
+use xebec_abi::{LAYOUT_VERSION, MARKER_PREFIX};
+
+use crate::maps::pinned::{PINNED, inspect};
+use crate::maps::{Capacity, MapError};
+use crate::sys;
+
+/// Why the programs are not in the kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// No object file at any of the places; build it with `cargo xtask ebpf`.
+    #[error("no eBPF object found (looked at {0}); name it with --bpf-object or XEBEC_BPF_OBJECT")]
+    NoObject(String),
+    /// The object cannot be read.
+    #[error("cannot read the eBPF object {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is not one of our objects.
+    #[error("{0} is not a Xebec eBPF object (it carries no layout version)")]
+    NoVersion(PathBuf),
+    /// The object is of another layout than this agent.
+    #[error("{path} has map layout version {found}, this agent needs {LAYOUT_VERSION}")]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// The pin directory cannot be made.
+    #[error("cannot prepare the pin directory {path}")]
+    PinDir {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel refused the object: a missing feature, or no right to load programs.
+    #[error("the kernel refused the eBPF object: {feature}")]
+    Kernel {
+        /// Which feature the kernel would need.
+        feature: &'static str,
+        /// The loader's answer.
+        #[source]
+        source: Box<aya::EbpfError>,
+    },
+    /// The kernel refused one program.
+    #[error(
+        "the kernel refused program {program}: it needs cgroup socket address hooks (CONFIG_CGROUP_BPF, 5.18)"
+    )]
+    Program {
+        /// The program.
+        program: String,
+        /// The loader's answer.
+        #[source]
+        source: Box<aya::programs::ProgramError>,
+    },
+    /// The object lacks a program this agent attaches.
+    #[error("the eBPF object has no program {0}")]
+    NoProgram(&'static str),
+    /// The kernel does not tell network namespaces apart.
+    #[error("the kernel has no network namespace cookies (SO_NETNS_COOKIE, 5.14)")]
+    NoNetnsCookie(#[source] io::Error),
+    /// A pinned map.
+    #[error(transparent)]
+    Map(#[from] MapError),
+}
+
+/// The programs, each at the hook of its name; those that translate back come first, so that nothing is ever
+/// translated one way only.
+pub const PROGRAMS: [&str; 8] =
+    ["recvmsg4", "recvmsg6", "getpeername4", "getpeername6", "connect4", "connect6", "sendmsg4", "sendmsg6"];
+
+/// Where the object is: `given`, else XEBEC_BPF_OBJECT, else beside this program, else /usr/lib/xebec.
+///
+/// # Errors
+/// [`LoadError::NoObject`] names every place looked at.
+pub fn find_object(given: Option<&Path>) -> Result<PathBuf, LoadError> {
+    let mut places: Vec<PathBuf> = Vec::new();
+    if let Some(path) = given {
+        places.push(path.to_owned());
+    } else if let Some(path) = std::env::var_os("XEBEC_BPF_OBJECT").filter(|p| !p.is_empty()) {
+        places.push(path.into());
+    } else {
+        let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("xebec.bpf.o")));
+        places.extend(beside);
+        places.push("/usr/lib/xebec/xebec.bpf.o".into());
+    }
+    let tried = places.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ");
+    places.into_iter().find(|p| p.is_file()).ok_or(LoadError::NoObject(tried))
+}
+
+/// The layout version an object's bytes carry. PURE.
+pub fn object_version(bytes: &[u8]) -> Option<u32> {
+    let at = bytes.windows(MARKER_PREFIX.len()).position(|w| w == MARKER_PREFIX)? + MARKER_PREFIX.len();
+    let digits = bytes.get(at..at + 4)?;
+    (bytes.get(at + 4) == Some(&b';')).then(|| std::str::from_utf8(digits).ok()?.parse().ok())?
+}
+
+/// The directory of this layout's pins under a base directory.
+pub fn versioned(pin_dir: &Path) -> PathBuf {
+    pin_dir.join(format!("v{LAYOUT_VERSION}"))
+}
+
+const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+
+/// Makes the pin directory on a bpf file system, which is mounted at /sys/fs/bpf if the directory is to be there and
+/// no such file system is.
+///
+/// # Errors
+/// [`LoadError::PinDir`].
+pub fn ensure_bpffs(pin_dir: &Path) -> Result<(), LoadError> {
+    let fail = |source: io::Error| LoadError::PinDir { path: pin_dir.to_owned(), source };
+    let existing = pin_dir.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
+    let magic = rustix::fs::statfs(existing).map_err(|e| fail(e.into()))?.f_type as u64;
+    if magic != BPF_FS_MAGIC {
+        let root = Path::new("/sys/fs/bpf");
+        if !pin_dir.starts_with(root) {
+            return Err(fail(io::Error::other(format!(
+                "{} is not on a bpf file system",
+                existing.display()
+            ))));
+        }
+        let flags = rustix::mount::MountFlags::NOSUID
+            | rustix::mount::MountFlags::NODEV
+            | rustix::mount::MountFlags::NOEXEC;
+        rustix::mount::mount("bpf", root, "bpf", flags, Some(c"mode=0700")).map_err(|e| fail(e.into()))?;
+        tracing::info!(path = %root.display(), "mounted the bpf file system");
+    }
+    for dir in ["maps", "links"] {
+        std::fs::create_dir_all(versioned(pin_dir).join(dir)).map_err(fail)?;
+    }
+    Ok(())
+}
+
+/// Loads the object, over the maps already pinned if there are any.
+///
+/// # Errors
+/// [`LoadError`]; what was pinned before is as it was.
+pub fn load(
+    object: &Path,
+    pin_dir: &Path,
+    capacity: Capacity,
+    log_programs: bool,
+) -> Result<Ebpf, LoadError> {
+    let bytes =
+        std::fs::read(object).map_err(|source| LoadError::Read { path: object.to_owned(), source })?;
+    match object_version(&bytes) {
+        None => return Err(LoadError::NoVersion(object.to_owned())),
+        Some(found) if found != LAYOUT_VERSION => {
+            return Err(LoadError::Version { path: object.to_owned(), found });
+        }
+        Some(_) => {}
+    }
+    ensure_bpffs(pin_dir)?;
+    let dir = versioned(pin_dir).join("maps");
+    let netns = sys::netns_cookie().map_err(LoadError::NoNetnsCookie)?;
+    // aya-log's levels are 1 (error) to 5 (trace); at 0 the verifier drops the programs' logging.
+    let level: u8 = if log_programs { 5 } else { 0 };
+    let mut loader = EbpfLoader::new();
+    loader.override_global("AYA_LOG_LEVEL", &level, true).override_global("HOST_NETNS", &netns, true);
+    for shape in PINNED {
+        let pinned = inspect(&dir, shape)?;
+        let size = pinned.map(|info| info.max_entries()).or(match shape.name {
+            "FE4" | "FE6" => Some(capacity.frontends),
+            "META" => Some(capacity.services),
+            "SLOT4" => Some(capacity.slots4),
+            "SLOT6" => Some(capacity.slots6),
+            "BE_STATE" => Some(capacity.backends),
+            _ => None,
+        });
+        if let Some(size) = size {
+            loader.map_max_entries(shape.name, size);
+        }
+        loader.map_pin_path(shape.name, Cow::Owned(dir.join(shape.name)));
+    }
+    let feature = "it needs bpf(2) as root, BTF, socket storage and mappable arrays (5.5 or later)";
+    let mut ebpf = loader.load(&bytes).map_err(|e| LoadError::Kernel { feature, source: Box::new(e) })?;
+    for name in PROGRAMS {
+        let program = ebpf.program_mut(name).ok_or(LoadError::NoProgram(name))?;
+        let program: Result<&mut aya::programs::CgroupSockAddr, _> = program.try_into();
+        program
+            .and_then(aya::programs::CgroupSockAddr::load)
+            .map_err(|e| LoadError::Program { program: name.to_owned(), source: Box::new(e) })?;
+    }
+    Ok(ebpf)
+}

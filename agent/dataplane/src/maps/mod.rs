@@ -1,0 +1,178 @@
+//! The kernel's tables, seen from user space. Enters: [`Write`]s in order. Leaves: map memory the programs read.
+//! [`MapWriter`] is the one door; behind it the kernel (`pinned`) or a model in memory (`fake`).
+
+mod encode;
+pub mod fake;
+mod mapping;
+pub mod pinned;
+mod snapshot;
+
+pub(crate) use encode::{Key4, Key6, from_key4, from_key6, tag};
+pub use encode::{endpoint4, endpoint6, key4, key6};
+pub(crate) use mapping::Mapping;
+pub use snapshot::{Snapshot, Stored};
+
+use std::net::SocketAddr;
+
+use xebec_abi::backend::BackendState;
+use xebec_abi::service::{FeValue, Meta, Sel};
+
+use crate::model::FrontKey;
+
+/// One change of one map. The order in a list of writes is part of its meaning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Fills a slot that no published selection covers.
+    Slot {
+        /// Which slot of the endpoint's family.
+        at: u32,
+        /// The endpoint.
+        endpoint: SocketAddr,
+        /// The slot's owner.
+        index: u32,
+        /// The endpoint's backend id.
+        backend: u32,
+    },
+    /// Fills the entry of a service port that no frontend points to yet.
+    Meta {
+        /// Which entry.
+        index: u32,
+        /// Its content.
+        meta: Meta,
+    },
+    /// Publishes a selection, by one store.
+    Select {
+        /// Which entry.
+        index: u32,
+        /// `sel_local` rather than `sel_cluster`.
+        local: bool,
+        /// The selection.
+        sel: Sel,
+    },
+    /// Replaces flags and affinity timeout, by one store.
+    Flags {
+        /// Which entry.
+        index: u32,
+        /// `META_` bits.
+        flags: u32,
+        /// Seconds.
+        affinity_seconds: u32,
+    },
+    /// Adds or replaces a frontend.
+    Frontend {
+        /// Key.
+        key: FrontKey,
+        /// Value.
+        value: FeValue,
+    },
+    /// Removes a frontend; not an error if it is not there.
+    RemoveFrontend {
+        /// Key.
+        key: FrontKey,
+    },
+    /// Sets a backend's state word, by one store.
+    Backend {
+        /// Id.
+        id: u32,
+        /// State.
+        state: BackendState,
+    },
+    /// Sets the range node ports lie in: low in bits 0-15, high in bits 16-31, host order; zero is none.
+    NodePorts {
+        /// The packed range.
+        range: u64,
+    },
+    /// Counts one full synchronisation.
+    Synced,
+}
+
+/// How big the maps are; fixed when they are created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Frontends per family.
+    pub frontends: u32,
+    /// Service ports, both families.
+    pub services: u32,
+    /// IPv4 endpoint slots; a service port needs its endpoints twice while they change.
+    pub slots4: u32,
+    /// IPv6 endpoint slots.
+    pub slots6: u32,
+    /// Endpoints of all service ports, both families.
+    pub backends: u32,
+}
+
+impl Default for Capacity {
+    /// Room for 100 000 endpoints in 10 000 services several times over, in 26 MB of kernel memory.
+    fn default() -> Self {
+        Self { frontends: 262_144, services: 131_072, slots4: 524_288, slots6: 131_072, backends: 655_360 }
+    }
+}
+
+/// Why a map could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum MapError {
+    /// The kernel refused an element; retry after the cause is gone (a full map, no memory).
+    #[error("map {map}: cannot {action}")]
+    Element {
+        /// The map.
+        map: &'static str,
+        /// `insert`, `remove`, `read`.
+        action: &'static str,
+        /// The kernel's answer.
+        #[source]
+        source: aya::maps::MapError,
+    },
+    /// A pinned map cannot be opened; nothing is running under this pin directory, or it was removed meanwhile.
+    #[error("map {map}: cannot open its pin {path}")]
+    Pin {
+        /// The map.
+        map: &'static str,
+        /// The path.
+        path: String,
+        /// The kernel's answer.
+        #[source]
+        source: aya::maps::MapError,
+    },
+    /// A pinned map has another shape than this build's; the pins are of a different or damaged version.
+    #[error(
+        "map {map}: its pin has {what} {found}, this build needs {wanted}; remove the pins with `detach`"
+    )]
+    Shape {
+        /// The map.
+        map: &'static str,
+        /// Which property.
+        what: &'static str,
+        /// What the pin has.
+        found: u64,
+        /// What is needed.
+        wanted: u64,
+    },
+    /// A map's memory cannot be mapped.
+    #[error("map {map}: cannot map its memory")]
+    Mmap {
+        /// The map.
+        map: &'static str,
+        /// The kernel's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An index outside a map: the decision and the kernel disagree about capacity.
+    #[error("map {map}: index {index} is outside its {len} entries")]
+    Outside {
+        /// The map.
+        map: &'static str,
+        /// The index.
+        index: u32,
+        /// Entries.
+        len: u32,
+    },
+}
+
+/// Where writes go.
+pub trait MapWriter {
+    /// Carries out one write.
+    ///
+    /// # Errors
+    /// The kernel refused it; the writes before it stand.
+    fn write(&mut self, write: &Write) -> Result<(), MapError>;
+}

@@ -1,0 +1,333 @@
+//! The kernel's maps, opened by their pins: written by [`MapWriter`], read back as a [`Snapshot`].
+#![expect(unsafe_code, reason = "plain-old-data structs as words")]
+
+use std::collections::{BTreeSet, HashMap};
+use std::mem::transmute;
+use std::net::IpAddr;
+use std::path::Path;
+
+use aya::maps::{HashMap as BpfHash, Map, MapData, MapInfo, PerCpuArray};
+use xebec_abi::backend::BackendState;
+use xebec_abi::service::{FeValue, META_V6, Meta, Sel, Slot4, Slot6};
+use xebec_abi::state::{NODE_IP_ANY, NODE_IP_HOST_ONLY, STATS};
+use xebec_abi::{Be16, Be32, Ip6};
+
+use super::snapshot::span;
+use super::{Capacity, Key4, Key6, MapError, MapWriter, Mapping, Snapshot, Stored, Write};
+use super::{endpoint4, endpoint6, from_key4, from_key6, key4, key6, tag};
+use crate::model::{Family, FrontKey};
+
+/// A map that lives as a pin: name, key size, value size.
+pub(crate) struct Shape {
+    pub(crate) name: &'static str,
+    key: u32,
+    value: u32,
+}
+
+/// Every pinned map. Session affinity and socket storage are pinned too: sockets and clients outlive an agent.
+pub(crate) const PINNED: &[Shape] = &[
+    Shape { name: "FE4", key: 8, value: 8 },
+    Shape { name: "FE6", key: 24, value: 8 },
+    Shape { name: "META", key: 4, value: 64 },
+    Shape { name: "SLOT4", key: 4, value: 16 },
+    Shape { name: "SLOT6", key: 4, value: 32 },
+    Shape { name: "BE_STATE", key: 4, value: 8 },
+    Shape { name: "STATE", key: 4, value: 32 },
+    Shape { name: "NODE_IPS4", key: 4, value: 4 },
+    Shape { name: "NODE_IPS6", key: 16, value: 4 },
+    Shape { name: "STAT", key: 4, value: 8 },
+    Shape { name: "AFF", key: 16, value: 40 },
+    Shape { name: "OVERFLOW", key: 32, value: 24 },
+    Shape { name: "REV4", key: 4, value: 104 },
+    Shape { name: "REV6", key: 4, value: 200 },
+];
+
+/// Opens the pin of a map; `None` if there is none.
+pub(crate) fn inspect(dir: &Path, shape: &Shape) -> Result<Option<MapInfo>, MapError> {
+    let path = dir.join(shape.name);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let fail = |source| MapError::Pin { map: shape.name, path: path.display().to_string(), source };
+    let info = MapInfo::from_pin(&path).map_err(fail)?;
+    for (what, found, wanted) in
+        [("key size", info.key_size(), shape.key), ("value size", info.value_size(), shape.value)]
+    {
+        if found != wanted {
+            return Err(MapError::Shape {
+                map: shape.name,
+                what,
+                found: found.into(),
+                wanted: wanted.into(),
+            });
+        }
+    }
+    Ok(Some(info))
+}
+
+/// The open maps.
+pub struct PinnedMaps {
+    frontends4: BpfHash<MapData, Key4, u64>,
+    frontends6: BpfHash<MapData, Key6, u64>,
+    node_ips4: BpfHash<MapData, u32, u32>,
+    node_ips6: BpfHash<MapData, [u32; 4], u32>,
+    stat: PerCpuArray<MapData, u64>,
+    meta: Mapping,
+    slots4: Mapping,
+    slots6: Mapping,
+    backends: Mapping,
+    state: Mapping,
+    capacity: Capacity,
+}
+
+impl std::fmt::Debug for PinnedMaps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PinnedMaps").field("capacity", &self.capacity).finish_non_exhaustive()
+    }
+}
+
+fn element(map: &'static str, action: &'static str) -> impl FnOnce(aya::maps::MapError) -> MapError {
+    move |source| MapError::Element { map, action, source }
+}
+
+impl PinnedMaps {
+    /// Opens the maps pinned in `dir` (the versioned one).
+    ///
+    /// # Errors
+    /// [`MapError::Pin`] if one is missing, [`MapError::Shape`] if one is of another layout.
+    pub fn open(dir: &Path) -> Result<Self, MapError> {
+        let data = |name: &'static str| {
+            let path = dir.join(name);
+            let fail = |source| MapError::Pin { map: name, path: path.display().to_string(), source };
+            let shape = PINNED.iter().find(|s| s.name == name);
+            if let Some(shape) = shape {
+                inspect(dir, shape)?;
+            }
+            let data = MapData::from_pin(&path).map_err(fail)?;
+            let len = data.info().map_err(element(name, "inspect"))?.max_entries();
+            Ok::<_, MapError>((data, len))
+        };
+        let mapping = |name: &'static str, words: u32| {
+            let (data, len) = data(name)?;
+            Mapping::new(name, &data, len, words)
+        };
+        let hash = |name: &'static str| Ok::<_, MapError>(Map::HashMap(data(name)?.0));
+        let (meta, slots4, slots6) = (mapping("META", 8)?, mapping("SLOT4", 2)?, mapping("SLOT6", 4)?);
+        let backends = mapping("BE_STATE", 1)?;
+        let frontends = data("FE4")?.1;
+        let capacity = Capacity {
+            frontends,
+            services: meta.len(),
+            slots4: slots4.len(),
+            slots6: slots6.len(),
+            backends: backends.len(),
+        };
+        Ok(Self {
+            frontends4: hash("FE4")?.try_into().map_err(element("FE4", "open"))?,
+            frontends6: hash("FE6")?.try_into().map_err(element("FE6", "open"))?,
+            node_ips4: hash("NODE_IPS4")?.try_into().map_err(element("NODE_IPS4", "open"))?,
+            node_ips6: hash("NODE_IPS6")?.try_into().map_err(element("NODE_IPS6", "open"))?,
+            stat: Map::PerCpuArray(data("STAT")?.0).try_into().map_err(element("STAT", "open"))?,
+            meta,
+            slots4,
+            slots6,
+            backends,
+            state: mapping("STATE", 4)?,
+            capacity,
+        })
+    }
+
+    /// The size the maps were created with.
+    pub const fn capacity(&self) -> Capacity {
+        self.capacity
+    }
+
+    /// The programs' counters, summed over CPUs, in the order of [`xebec_abi::state::Stat`].
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn counters(&self) -> Result<Vec<u64>, MapError> {
+        let read = |i| self.stat.get(&i, 0).map(|v| v.iter().sum()).map_err(element("STAT", "read"));
+        (0..STATS).map(read).collect()
+    }
+
+    /// The index and kind behind a frontend.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn frontend(&self, key: &FrontKey) -> Result<Option<FeValue>, MapError> {
+        let found = match (key4(key), key6(key)) {
+            (Some(key), _) => self.frontends4.get(&Key4(key), 0),
+            (None, Some(key)) => self.frontends6.get(&Key6(key), 0),
+            (None, None) => return Ok(None),
+        };
+        match found {
+            Ok(value) => Ok(Some(FeValue(value)).filter(|v| v.tag() == tag(key))),
+            Err(aya::maps::MapError::KeyNotFound) => Ok(None),
+            Err(source) => Err(MapError::Element { map: "FE", action: "read", source }),
+        }
+    }
+
+    /// A META entry with the slots its selections cover.
+    ///
+    /// # Errors
+    /// The index or a selection lies outside the maps.
+    pub fn stored(&self, index: u32) -> Result<Stored, MapError> {
+        // SAFETY: `Meta` is 64 bytes of integers, every bit pattern of which is a value.
+        let meta: Meta = unsafe { transmute::<[u64; 8], Meta>(self.meta.value(index)?) };
+        let (base, len) = span(meta.sel_cluster, meta.sel_local).unwrap_or((0, 0));
+        let slots = (base..base + len)
+            .map(|at| self.slot(meta.flags & META_V6 != 0, at))
+            .collect::<Result<_, _>>()?;
+        Ok(Stored { meta, base, slots })
+    }
+
+    fn slot(&self, v6: bool, at: u32) -> Result<(std::net::SocketAddr, u32, u32), MapError> {
+        if v6 {
+            // SAFETY: as for `Meta`, 32 bytes.
+            let slot: Slot6 = unsafe { transmute::<[u64; 4], Slot6>(self.slots6.value(at)?) };
+            Ok((endpoint6(&slot), slot.index, slot.backend))
+        } else {
+            // SAFETY: as for `Meta`, 16 bytes.
+            let slot: Slot4 = unsafe { transmute::<[u64; 2], Slot4>(self.slots4.value(at)?) };
+            Ok((endpoint4(&slot), slot.index, slot.backend))
+        }
+    }
+
+    /// A backend's state.
+    ///
+    /// # Errors
+    /// The id lies outside the map.
+    pub fn backend(&self, id: u32) -> Result<BackendState, MapError> {
+        self.backends.load(id, 0).map(BackendState)
+    }
+
+    /// Everything a new agent must know.
+    ///
+    /// # Errors
+    /// A map cannot be read.
+    pub fn snapshot(&self) -> Result<Snapshot, MapError> {
+        let mut frontends = Vec::new();
+        for entry in self.frontends4.iter() {
+            let (key, value) = entry.map_err(element("FE4", "read"))?;
+            frontends.extend(from_key4(&key.0).map(|key| (key, FeValue(value))));
+        }
+        for entry in self.frontends6.iter() {
+            let (key, value) = entry.map_err(element("FE6", "read"))?;
+            frontends.extend(from_key6(&key.0).map(|key| (key, FeValue(value))));
+        }
+        let mut services = HashMap::new();
+        for (_, value) in &frontends {
+            if value.index() < self.meta.len() && !services.contains_key(&value.index()) {
+                services.insert(value.index(), self.stored(value.index())?);
+            }
+        }
+        let mut backends =
+            (0..self.backends.len()).map(|id| self.backend(id)).collect::<Result<Vec<_>, _>>()?;
+        let used = backends.iter().rposition(|s| s.0 != 0).map_or(0, |last| last + 1);
+        backends.truncate(used);
+        backends.shrink_to_fit();
+        Ok(Snapshot {
+            frontends,
+            services,
+            backends,
+            node_ports: self.state.load(0, 1)?,
+            epoch: self.state.load(0, 2)?,
+        })
+    }
+
+    /// Makes the node's addresses those of `wanted`.
+    ///
+    /// # Errors
+    /// The kernel refused an element; call again.
+    pub fn set_node_addresses(&mut self, wanted: &BTreeSet<IpAddr>) -> Result<(), MapError> {
+        let flags = |addr: &IpAddr| if addr.is_loopback() { NODE_IP_HOST_ONLY } else { NODE_IP_ANY };
+        let (mut v4, mut v6) = (HashMap::new(), HashMap::new());
+        for addr in wanted {
+            match addr {
+                IpAddr::V4(a) => v4.insert(Be32::new(a.to_bits()).0, flags(addr)),
+                IpAddr::V6(a) => v6.insert(Ip6::from_octets(a.octets()).0, flags(addr)),
+            };
+        }
+        sync(&mut self.node_ips4, "NODE_IPS4", &v4)?;
+        sync(&mut self.node_ips6, "NODE_IPS6", &v6)
+    }
+}
+
+fn sync<K: aya::Pod + Eq + std::hash::Hash>(
+    map: &mut BpfHash<MapData, K, u32>,
+    name: &'static str,
+    wanted: &HashMap<K, u32>,
+) -> Result<(), MapError> {
+    let present: Vec<K> = map.keys().collect::<Result<_, _>>().map_err(element(name, "read"))?;
+    for (key, flags) in wanted {
+        map.insert(key, flags, 0).map_err(element(name, "insert"))?;
+    }
+    for key in present.iter().filter(|k| !wanted.contains_key(k)) {
+        map.remove(key).map_err(element(name, "remove"))?;
+    }
+    Ok(())
+}
+
+impl MapWriter for PinnedMaps {
+    fn write(&mut self, write: &Write) -> Result<(), MapError> {
+        match *write {
+            Write::Slot { at, endpoint, index, backend } => {
+                let port = Be16::new(endpoint.port());
+                match endpoint.ip() {
+                    IpAddr::V4(addr) => {
+                        let slot = Slot4 { addr: Be32::new(addr.to_bits()), port, flags: 0, index, backend };
+                        // SAFETY: 16 bytes of integers without padding.
+                        self.slots4.fill(at, &unsafe { transmute::<Slot4, [u64; 2]>(slot) })
+                    }
+                    IpAddr::V6(addr) => {
+                        let addr = Ip6::from_octets(addr.octets());
+                        let slot = Slot6 { addr, port, flags: 0, index, backend, pad: 0 };
+                        // SAFETY: 32 bytes of integers without padding.
+                        self.slots6.fill(at, &unsafe { transmute::<Slot6, [u64; 4]>(slot) })
+                    }
+                }
+            }
+            // SAFETY: 64 bytes of integers without padding.
+            Write::Meta { index, meta } => {
+                self.meta.fill(index, &unsafe { transmute::<Meta, [u64; 8]>(meta) })
+            }
+            Write::Select { index, local, sel: Sel(word) } => {
+                self.meta.publish(index, u32::from(local), word)
+            }
+            Write::Flags { index, flags, affinity_seconds } => {
+                self.meta.publish(index, 4, u64::from(flags) | u64::from(affinity_seconds) << 32)
+            }
+            Write::Backend { id, state } => self.backends.publish(id, 0, state.0),
+            Write::NodePorts { range } => self.state.publish(0, 1, range),
+            Write::Synced => {
+                let epoch = self.state.load(0, 2)?;
+                self.state.publish(0, 0, xebec_abi::LAYOUT_VERSION.into())?;
+                self.state.publish(0, 2, epoch + 1)
+            }
+            Write::Frontend { key, value } => match key.family() {
+                Family::V4 => key4(&key)
+                    .map_or(Ok(()), |k| self.frontends4.insert(Key4(k), value.0, 0))
+                    .map_err(element("FE4", "insert")),
+                Family::V6 => key6(&key)
+                    .map_or(Ok(()), |k| self.frontends6.insert(Key6(k), value.0, 0))
+                    .map_err(element("FE6", "insert")),
+            },
+            Write::RemoveFrontend { key } => {
+                let (name, result) = match key.family() {
+                    Family::V4 => ("FE4", key4(&key).map_or(Ok(()), |k| self.frontends4.remove(&Key4(k)))),
+                    Family::V6 => ("FE6", key6(&key).map_or(Ok(()), |k| self.frontends6.remove(&Key6(k)))),
+                };
+                match result {
+                    Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
+                    Err(aya::maps::MapError::SyscallError(e))
+                        if e.io_error.raw_os_error() == Some(libc::ENOENT) =>
+                    {
+                        Ok(())
+                    }
+                    Err(source) => Err(MapError::Element { map: name, action: "remove", source }),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What the maps hold, read back: the start of an agent that finds pins, and the content of `explain`.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use xebec_abi::backend::BackendState;
+use xebec_abi::service::{FeValue, Meta, Sel};
+
+use crate::model::FrontKey;
+
+/// The slots of one service port.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Its META entry.
+    pub meta: Meta,
+    /// First slot of the range its selections cover, and the slots: endpoint, owner, backend id.
+    pub base: u32,
+    /// The slots.
+    pub slots: Vec<(SocketAddr, u32, u32)>,
+}
+
+/// Everything a new agent must know of the one before it.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Frontends.
+    pub frontends: Vec<(FrontKey, FeValue)>,
+    /// By service index, for every index a frontend points to.
+    pub services: HashMap<u32, Stored>,
+    /// State words by backend id, up to the last that is not zero.
+    pub backends: Vec<BackendState>,
+    /// The packed range of node ports.
+    pub node_ports: u64,
+    /// Full synchronisations so far.
+    pub epoch: u64,
+}
+
+/// The slots two selections cover together: base and length; `None` if both are empty.
+///
+/// Selections of two generations (an agent killed between its two stores) lie in two ranges: the cluster's counts.
+pub(super) fn span(cluster: Sel, local: Sel) -> Option<(u32, u32)> {
+    let local = if cluster.generation() == local.generation() { local } else { cluster };
+    let used = [cluster, local].into_iter().filter(|s| s.count() > 0);
+    let low = used.clone().map(Sel::base).min()?;
+    let high = used.map(|s| s.base() + s.count()).max()?;
+    Some((low, high - low))
+}

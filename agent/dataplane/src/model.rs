@@ -1,0 +1,229 @@
+//! The words of the pure part: frontends, service ports, families. No kernel types beyond the ABI's constants.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use xebec_abi::{PROTO_TCP, PROTO_UDP, service};
+
+/// A transport the socket hooks translate. SCTP is not one: the connect hooks do not cover it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// TCP, and MPTCP with it.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Protocol {
+    /// The IP protocol number.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => PROTO_TCP,
+            Self::Udp => PROTO_UDP,
+        }
+    }
+
+    /// From the IP protocol number.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            PROTO_TCP => Some(Self::Tcp),
+            PROTO_UDP => Some(Self::Udp),
+            _ => None,
+        }
+    }
+
+    /// From the API's name; absent means TCP, and SCTP is `None`.
+    pub fn from_api(name: Option<&str>) -> Option<Self> {
+        match name {
+            None | Some("" | "TCP") => Some(Self::Tcp),
+            Some("UDP") => Some(Self::Udp),
+            Some(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        })
+    }
+}
+
+/// An IP family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// The family of an address.
+    pub const fn of(addr: &IpAddr) -> Self {
+        match addr {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+}
+
+/// Where a service answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Vip {
+    /// One address.
+    Address(IpAddr),
+    /// Every address of the node in this family.
+    Node(Family),
+}
+
+/// The key of one frontend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FrontKey {
+    /// Address.
+    pub vip: Vip,
+    /// Port, host order.
+    pub port: u16,
+    /// Transport.
+    pub protocol: Protocol,
+}
+
+impl FrontKey {
+    /// A frontend at an address.
+    pub const fn at(addr: IpAddr, port: u16, protocol: Protocol) -> Self {
+        Self { vip: Vip::Address(addr), port, protocol }
+    }
+
+    /// The family of its address.
+    pub const fn family(&self) -> Family {
+        match &self.vip {
+            Vip::Address(addr) => Family::of(addr),
+            Vip::Node(family) => *family,
+        }
+    }
+}
+
+impl fmt::Display for FrontKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.vip {
+            Vip::Address(addr) => write!(f, "{}/{}", SocketAddr::new(addr, self.port), self.protocol),
+            Vip::Node(Family::V4) => write!(f, "<node>:{}/{}", self.port, self.protocol),
+            Vip::Node(Family::V6) => write!(f, "[<node>]:{}/{}", self.port, self.protocol),
+        }
+    }
+}
+
+/// Why a frontend exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// ClusterIP.
+    ClusterIp,
+    /// NodePort.
+    NodePort,
+    /// `spec.externalIPs`.
+    ExternalIp,
+    /// A load balancer's address.
+    LoadBalancer,
+    /// The agent's own probe.
+    Probe,
+}
+
+impl Kind {
+    /// The ABI's number.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::ClusterIp => service::KIND_CLUSTER_IP,
+            Self::NodePort => service::KIND_NODE_PORT,
+            Self::ExternalIp => service::KIND_EXTERNAL_IP,
+            Self::LoadBalancer => service::KIND_LOAD_BALANCER,
+            Self::Probe => service::KIND_PROBE,
+        }
+    }
+
+    /// From the ABI's number.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            service::KIND_CLUSTER_IP => Some(Self::ClusterIp),
+            service::KIND_NODE_PORT => Some(Self::NodePort),
+            service::KIND_EXTERNAL_IP => Some(Self::ExternalIp),
+            service::KIND_LOAD_BALANCER => Some(Self::LoadBalancer),
+            service::KIND_PROBE => Some(Self::Probe),
+            _ => None,
+        }
+    }
+
+    /// Whether this kind gives a service port its identity; every service port has exactly one such frontend.
+    pub const fn is_primary(self) -> bool {
+        matches!(self, Self::ClusterIp | Self::Probe)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ClusterIp => "ClusterIP",
+            Self::NodePort => "NodePort",
+            Self::ExternalIp => "external IP",
+            Self::LoadBalancer => "load balancer IP",
+            Self::Probe => "self-probe",
+        })
+    }
+}
+
+/// The endpoints of a service port, sorted, without repetition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sets {
+    /// For everybody.
+    pub cluster: Vec<SocketAddr>,
+    /// Those on this node.
+    pub local: Vec<SocketAddr>,
+}
+
+/// One port of one Service in one family: what the tables hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// `namespace/name:port`, for people.
+    pub name: String,
+    /// The frontend that gives it its identity.
+    pub primary: FrontKey,
+    /// The primary's kind.
+    pub kind: Kind,
+    /// Its other frontends.
+    pub aliases: Vec<(FrontKey, Kind)>,
+    /// internalTrafficPolicy Local.
+    pub internal_local: bool,
+    /// Session affinity timeout in seconds, 1 to 86400.
+    pub affinity: Option<u32>,
+    /// Its endpoints.
+    pub sets: Sets,
+}
+
+/// The probe's address is of TEST-NET-1 (RFC 5737), which is nobody's.
+pub const PROBE_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// The probe's port.
+pub const PROBE_PORT: u16 = 1;
+
+impl ServicePort {
+    /// The self-probe's service: UDP, no endpoints, so that connecting to it fails in the hook or not at all.
+    pub fn probe() -> Self {
+        Self {
+            name: "xebec/self-probe".to_owned(),
+            primary: FrontKey::at(IpAddr::V4(PROBE_ADDRESS), PROBE_PORT, Protocol::Udp),
+            kind: Kind::Probe,
+            aliases: Vec::new(),
+            internal_local: false,
+            affinity: None,
+            sets: Sets::default(),
+        }
+    }
+}
+
+/// The unspecified address of a family.
+pub const fn unspecified(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    }
+}

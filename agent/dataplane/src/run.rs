@@ -1,0 +1,195 @@
+//! The dataplane's life: load, attach, prove, adopt, follow the API. Called by the agent.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{FutureExt, StreamExt};
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use crate::addresses::{AddressWatch, local_addresses};
+use crate::apply::Applier;
+use crate::attach::{attach, root_cgroup};
+use crate::compile::Place;
+use crate::load::{find_object, load, versioned};
+use crate::maps::pinned::PinnedMaps;
+use crate::probe::{Probe, probe};
+use crate::world::World;
+use crate::{DataplaneError, Options, sys};
+
+/// Wait before what could not be written is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Puts the dataplane into the kernel and keeps it in step with the API until `cancel`.
+///
+/// Everything in the kernel stays when this returns or the process dies: services go on working, only changes wait
+/// for the next start. [`crate::detach`] removes it.
+///
+/// # Errors
+/// Bad options, a missing kernel feature, maps of another layout: nothing a retry would help. An unreachable API
+/// server is no error; it is waited for.
+pub async fn run(client: Client, options: Options, cancel: CancellationToken) -> Result<(), DataplaneError> {
+    options.validate()?;
+    let applier = Arc::new(Mutex::new(install(&options)?));
+    let addresses = AddressWatch::new().map_err(DataplaneError::Addresses)?;
+    refresh_addresses(&applier);
+    let config = || watcher::Config::default();
+    let mut services = pin!(watcher(Api::<Service>::all(client.clone()), config()).default_backoff());
+    let mut slices = pin!(watcher(Api::<EndpointSlice>::all(client), config()).default_backoff());
+    let mut world = World::default();
+    let mut behind = false;
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return Ok(()),
+            event = services.next() => take(event, "services", |e| world.service(e)),
+            event = slices.next() => take(event, "endpointslices", |e| world.slice(e)),
+            changed = addresses.changed() => {
+                changed.map_err(DataplaneError::Addresses)?;
+                refresh_addresses(&applier);
+                continue;
+            }
+            () = tokio::time::sleep(RETRY), if behind => {}
+        }
+        // Everything that has already arrived is applied together.
+        while let Some(event) = services.next().now_or_never() {
+            take(event, "services", |e| world.service(e));
+        }
+        while let Some(event) = slices.next().now_or_never() {
+            take(event, "endpointslices", |e| world.slice(e));
+        }
+        if world.synced() {
+            behind = step(&applier, &mut world, &options);
+        }
+    }
+}
+
+/// Applies what changed; true if something has to be tried again.
+fn step(applier: &Arc<Mutex<Applier<PinnedMaps>>>, world: &mut World, options: &Options) -> bool {
+    let mut guard = applier.lock();
+    let behind = match guard.apply(world) {
+        Ok(applied) => {
+            if applied.writes > 0 {
+                debug!(writes = applied.writes, service_ports = guard.len(), "applied");
+            }
+            for full in &applied.full {
+                error!(error = %full, "a service does not fit into the maps; its previous state stays");
+            }
+            !applied.full.is_empty()
+        }
+        Err(error) => {
+            error!(error = %crate::chain(&error), "cannot write a map; will try again");
+            true
+        }
+    };
+    let grace = guard.seal();
+    let len = guard.len();
+    drop(guard);
+    options.health.send_if_modified(|health| {
+        let next = crate::Health { attached: true, synced: true, service_ports: len, behind };
+        std::mem::replace(health, next) != next
+    });
+    if let Some(grace) = grace {
+        let applier = Arc::clone(applier);
+        tokio::task::spawn_blocking(move || match sys::grace_period() {
+            Ok(()) => applier.lock().release(grace),
+            // Only on kernels with nohz_full: a program runs for microseconds, a second is a grace period in effect.
+            Err(error) => {
+                debug!(%error, "membarrier is not available, waiting a second instead");
+                std::thread::sleep(Duration::from_secs(1));
+                applier.lock().release(grace);
+            }
+        });
+    }
+    behind
+}
+
+fn take<T>(event: Option<Result<T, watcher::Error>>, what: &'static str, put: impl FnOnce(T)) {
+    match event {
+        Some(Ok(event)) => put(event),
+        Some(Err(error)) => {
+            warn!(what, error = %crate::chain(&error), "watch failed; the tables stay as they are")
+        }
+        None => {}
+    }
+}
+
+fn refresh_addresses(applier: &Mutex<Applier<PinnedMaps>>) {
+    match local_addresses() {
+        Ok(addresses) => {
+            if let Err(error) = applier.lock().maps().set_node_addresses(&addresses) {
+                error!(error = %crate::chain(&error), "cannot write the node's addresses");
+            }
+        }
+        Err(error) => error!(%error, "cannot list the node's addresses"),
+    }
+}
+
+/// Loads, attaches, adopts and probes, without the API.
+///
+/// # Errors
+/// As [`run`].
+pub fn install(options: &Options) -> Result<Applier<PinnedMaps>, DataplaneError> {
+    let object = find_object(options.bpf_object.as_deref())?;
+    let mount = root_cgroup()?;
+    let cgroup = options.cgroup_path.clone().unwrap_or_else(|| mount.clone());
+    let mut ebpf = load(&object, &options.pin_dir, options.capacity, options.log_programs)?;
+    attach(&mut ebpf, &cgroup, &options.pin_dir)?;
+    if options.log_programs {
+        follow_log(&mut ebpf);
+    }
+    // What an agent killed a moment ago had removed may still be in a program's hands.
+    if let Err(error) = sys::grace_period() {
+        debug!(%error, "membarrier is not available");
+    }
+    let maps = PinnedMaps::open(&versioned(&options.pin_dir).join("maps"))?;
+    let snapshot = maps.snapshot()?;
+    let capacity = maps.capacity();
+    let place = Place { node: options.node_name.clone(), zone: options.zone.clone() };
+    let applier = Applier::adopt(maps, capacity, &snapshot, place)?;
+    info!(
+        object = %object.display(), cgroup = %cgroup.display(), pins = %options.pin_dir.display(),
+        adopted = snapshot.services.len(), epoch = snapshot.epoch, "service dataplane attached"
+    );
+    options.health.send_modify(|health| health.attached = true);
+    match probe(&cgroup, &mount) {
+        Probe::Working => debug!("self-probe: the hooks see this process"),
+        Probe::Outside => {
+            debug!("self-probe skipped: this process is outside the cgroup the programs are on")
+        }
+        Probe::Unseen(what) => return Err(DataplaneError::Unseen(what)),
+    }
+    Ok(applier)
+}
+
+/// Hands the programs' own log records to the `log` facade until the process ends.
+fn follow_log(ebpf: &mut aya::Ebpf) {
+    let logger = match aya_log::EbpfLogger::init(ebpf) {
+        Ok(logger) => logger,
+        Err(error) => return warn!(%error, "no log from the programs"),
+    };
+    let follow = async move {
+        #[expect(unsafe_code, reason = "tokio's door for descriptors behind a trait")]
+        // SAFETY: the logger's descriptor is its ring buffer map, the same until the logger is dropped.
+        let mut logger = unsafe { tokio::io::unix::AsyncFd::register(logger) }?;
+        loop {
+            let mut ready = logger.readable_mut().await?;
+            ready.get_inner_mut().flush();
+            ready.clear_ready();
+        }
+    };
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => {
+            runtime.spawn(async move {
+                let result: std::io::Result<()> = follow.await;
+                warn!(?result, "the programs' log ended");
+            });
+        }
+        Err(error) => warn!(%error, "no log from the programs"),
+    }
+}

@@ -1,0 +1,135 @@
+//! The Services and EndpointSlices as last seen, as facts, and who changed. PURE: the API's events come in, names of
+//! Services to compile again go out. Nothing is complete before both first lists are.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::runtime::watcher::Event;
+
+use crate::compile::facts::{self, Owner, ServiceFacts, SliceFacts};
+
+/// Facts by name, with what a list that runs has shown so far.
+#[derive(Debug)]
+struct Listed<T> {
+    known: HashMap<Owner, T>,
+    listing: Option<HashSet<Owner>>,
+    synced: bool,
+}
+
+impl<T> Default for Listed<T> {
+    fn default() -> Self {
+        Self { known: HashMap::new(), listing: None, synced: false }
+    }
+}
+
+/// The cache.
+#[derive(Debug, Default)]
+pub struct World {
+    services: Listed<ServiceFacts>,
+    slices: Listed<SliceFacts>,
+    by_service: HashMap<Owner, BTreeSet<Owner>>,
+    dirty: BTreeSet<Owner>,
+}
+
+fn name(meta: &kube::api::ObjectMeta) -> Owner {
+    Owner::new(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
+}
+
+impl<T: PartialEq> Listed<T> {
+    /// Stores or forgets a fact; returns what was there before if that differs.
+    fn put(&mut self, name: &Owner, fact: Option<T>) -> Option<(Option<T>, bool)> {
+        if let Some(listing) = &mut self.listing {
+            listing.insert(name.clone());
+        }
+        match fact {
+            Some(fact) if self.known.get(name) == Some(&fact) => None,
+            Some(fact) => Some((self.known.insert(name.clone(), fact), true)),
+            None => self.known.remove(name).map(|old| (Some(old), false)),
+        }
+    }
+
+    /// The names a finished list no longer has.
+    fn gone(&mut self) -> Vec<Owner> {
+        self.synced = true;
+        let listing = self.listing.take().unwrap_or_default();
+        self.known.keys().filter(|name| !listing.contains(name)).cloned().collect()
+    }
+}
+
+impl World {
+    /// Whether both first lists are complete.
+    pub fn synced(&self) -> bool {
+        self.services.synced && self.slices.synced
+    }
+
+    /// A Service event.
+    pub fn service(&mut self, event: Event<Service>) {
+        match event {
+            Event::Init => self.services.listing = Some(HashSet::new()),
+            Event::InitApply(object) | Event::Apply(object) => {
+                self.put_service(&name(&object.metadata), facts::service(&object));
+            }
+            Event::Delete(object) => self.put_service(&name(&object.metadata), None),
+            Event::InitDone => {
+                for gone in self.services.gone() {
+                    self.put_service(&gone, None);
+                }
+            }
+        }
+    }
+
+    fn put_service(&mut self, name: &Owner, fact: Option<ServiceFacts>) {
+        if self.services.put(name, fact).is_some() {
+            self.dirty.insert(name.clone());
+        }
+    }
+
+    /// An EndpointSlice event.
+    pub fn slice(&mut self, event: Event<EndpointSlice>) {
+        match event {
+            Event::Init => self.slices.listing = Some(HashSet::new()),
+            Event::InitApply(object) | Event::Apply(object) => {
+                self.put_slice(&name(&object.metadata), facts::slice(&object));
+            }
+            Event::Delete(object) => self.put_slice(&name(&object.metadata), None),
+            Event::InitDone => {
+                for gone in self.slices.gone() {
+                    self.put_slice(&gone, None);
+                }
+            }
+        }
+    }
+
+    fn put_slice(&mut self, name: &Owner, fact: Option<SliceFacts>) {
+        let service = fact.as_ref().map(|f| f.owner.clone());
+        let Some((old, _)) = self.slices.put(name, fact) else { return };
+        if let Some(old) = old {
+            if let Some(slices) = self.by_service.get_mut(&old.owner) {
+                slices.remove(name);
+                if slices.is_empty() {
+                    self.by_service.remove(&old.owner);
+                }
+            }
+            self.dirty.insert(old.owner);
+        }
+        if let Some(service) = service {
+            self.by_service.entry(service.clone()).or_default().insert(name.clone());
+            self.dirty.insert(service);
+        }
+    }
+
+    /// The Services that changed since the last call.
+    pub fn take_dirty(&mut self) -> BTreeSet<Owner> {
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// A Service's facts and its slices, in the order of their names.
+    pub fn get(&self, owner: &Owner) -> Option<(&ServiceFacts, Vec<&SliceFacts>)> {
+        let service = self.services.known.get(owner)?;
+        let names = self.by_service.get(owner);
+        let slices: BTreeMap<&Owner, &SliceFacts> =
+            names.into_iter().flatten().filter_map(|n| Some((n, self.slices.known.get(n)?))).collect();
+        Some((service, slices.into_values().collect()))
+    }
+}

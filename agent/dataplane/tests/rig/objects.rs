@@ -1,0 +1,86 @@
+//! API objects and the events that carry them, as the API server would send them.
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::runtime::watcher::Event;
+use serde_json::{Value, json};
+use xebec_dataplane::apply::Applier;
+use xebec_dataplane::maps::pinned::PinnedMaps;
+use xebec_dataplane::world::World;
+
+pub fn service(name: &str, ips: &[&str], ports: Value, extra: Value) -> Service {
+    let mut spec = json!({"type": "ClusterIP", "clusterIP": ips[0], "clusterIPs": ips, "ports": ports});
+    spec.as_object_mut().unwrap().extend(extra.as_object().cloned().unwrap_or_default());
+    serde_json::from_value(json!({
+        "metadata": {"name": name, "namespace": "default", "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": spec,
+    }))
+    .unwrap()
+}
+
+/// A slice of one port; `endpoints` are addresses, a trailing `@node` names the node.
+pub fn slice(service: &str, port: u16, protocol: &str, endpoints: &[&str]) -> EndpointSlice {
+    let v6 = endpoints.first().is_some_and(|e| e.contains(':'));
+    let endpoints: Vec<Value> = endpoints
+        .iter()
+        .map(|e| {
+            let (address, node) = e.split_once('@').unwrap_or((e, "node-b"));
+            json!({"addresses": [address], "nodeName": node, "conditions": {"ready": true}})
+        })
+        .collect();
+    serde_json::from_value(json!({
+        "metadata": {
+            "name": format!("{service}-{protocol}-{v6}").to_lowercase(), "namespace": "default",
+            "labels": {"kubernetes.io/service-name": service},
+        },
+        "addressType": if v6 { "IPv6" } else { "IPv4" },
+        "ports": [{"name": protocol.to_lowercase(), "port": port, "protocol": protocol}],
+        "endpoints": endpoints,
+    }))
+    .unwrap()
+}
+
+/// The agent's loop without the API server: objects in, maps out.
+pub struct Agent {
+    pub applier: Applier<PinnedMaps>,
+    pub world: World,
+}
+
+impl Agent {
+    pub fn new(options: &xebec_dataplane::Options) -> Self {
+        Self { applier: xebec_dataplane::install(options).unwrap(), world: World::default() }
+    }
+
+    /// The first lists.
+    pub fn sync(&mut self, services: Vec<Service>, slices: Vec<EndpointSlice>) {
+        self.world.service(Event::Init);
+        services.into_iter().for_each(|s| self.world.service(Event::InitApply(s)));
+        self.world.service(Event::InitDone);
+        self.world.slice(Event::Init);
+        slices.into_iter().for_each(|s| self.world.slice(Event::InitApply(s)));
+        self.world.slice(Event::InitDone);
+        self.apply();
+    }
+
+    pub fn apply(&mut self) {
+        let applied = self.applier.apply(&mut self.world).unwrap();
+        assert_eq!(applied.full, []);
+        // The grace period: a real one costs milliseconds, which these tests can afford.
+        if let Some(grace) = self.applier.seal() {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+            self.applier.release(grace);
+        }
+    }
+
+    pub fn set_slice(&mut self, slice: EndpointSlice) {
+        self.world.slice(Event::Apply(slice));
+        self.apply();
+    }
+}
+
+pub fn tcp_udp(port: u16) -> Value {
+    json!([
+        {"name": "tcp", "port": port, "protocol": "TCP"},
+        {"name": "udp", "port": port, "protocol": "UDP"},
+    ])
+}

@@ -1,0 +1,73 @@
+//! What a socket was told it talks to: kept in socket storage, so it lives and dies with the socket.
+
+use crate::net::{Be16, Be32, Ip6};
+
+/// Entries per socket; older ones go to the overflow map.
+pub const RING: usize = 4;
+
+/// One translation; `A` is [`Be32`] (also for v4-mapped v6 sockets) or [`Ip6`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rev<A> {
+    /// What the application asked for.
+    pub vip: A,
+    /// Where it went.
+    pub addr: A,
+    /// The VIP's port.
+    pub vport: Be16,
+    /// The endpoint's port.
+    pub port: Be16,
+    /// Index into BE_STATE.
+    pub backend: u32,
+    /// The backend's state word at the time; zero in an unused entry.
+    pub state: u64,
+}
+
+/// A socket's translations.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ring<A> {
+    /// The translations.
+    pub entries: [Rev<A>; RING],
+    /// How many were ever written; the next one goes to this modulo [`RING`].
+    pub head: u32,
+    /// 1 if the first entry is what the socket is connected to.
+    pub connected: u32,
+}
+
+/// A socket's translations, IPv4.
+pub type Ring4 = Ring<Be32>;
+/// A socket's translations, IPv6.
+pub type Ring6 = Ring<Ip6>;
+
+/// Key of a translation that no longer fits its socket's ring; IPv4 addresses in mapped form.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct OverflowKey {
+    /// The socket's cookie.
+    pub cookie: u64,
+    /// The endpoint.
+    pub addr: Ip6,
+    /// The endpoint's port.
+    pub port: Be16,
+    /// Zero.
+    pub pad: [u16; 3],
+}
+
+/// What the application asked for.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OverflowValue {
+    /// The VIP.
+    pub vip: Ip6,
+    /// The VIP's port.
+    pub vport: Be16,
+    /// Zero.
+    pub pad: [u16; 3],
+}
+
+const _: () = {
+    assert!(size_of::<Rev<Be32>>() == 24 && size_of::<Rev<Ip6>>() == 48);
+    assert!(size_of::<Ring4>() == 104 && size_of::<Ring6>() == 200);
+    assert!(size_of::<OverflowKey>() == 32 && size_of::<OverflowValue>() == 24);
+};

@@ -1,0 +1,47 @@
+//! What holds for the whole node.
+
+/// The one entry of STATE.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// [`crate::LAYOUT_VERSION`] of who wrote it, host order, low 32 bits; the rest zero.
+    pub layout: u64,
+    /// Node ports in use lie in `low..=high`: low in bits 0-15, high in bits 16-31, host order; zero is none.
+    pub node_ports: u64,
+    /// Counts full synchronisations by agents; 0 means that no agent ever finished one.
+    pub epoch: u64,
+    /// Zero.
+    pub reserved: u64,
+}
+
+/// NODE_IPS flag: reachable as a node address from everywhere on this node.
+pub const NODE_IP_ANY: u32 = 1;
+/// NODE_IPS flag: only for sockets in the host's network namespace (loopback).
+pub const NODE_IP_HOST_ONLY: u32 = 2;
+
+/// Counters in STATS, per CPU; the discriminant is the index.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stat {
+    /// Connections and datagrams given an endpoint.
+    Translated = 0,
+    /// Refused, as the service has no endpoint.
+    NoEndpoint = 1,
+    /// Look-ups repeated as a slot had another owner.
+    Retry = 2,
+    /// Refused, as every repetition found another owner.
+    Exhausted = 3,
+    /// Replies and peer names given the VIP back.
+    Reversed = 4,
+    /// Translations pushed out of a socket's ring.
+    Overflow = 5,
+    /// Endpoints given again by session affinity.
+    AffinityHit = 6,
+    /// Frontend values whose tag was another key's.
+    TagMismatch = 7,
+}
+
+/// Number of [`Stat`]s.
+pub const STATS: u32 = 8;
+
+const _: () = assert!(size_of::<State>() == 32);

@@ -1,0 +1,105 @@
+#![no_std]
+#![no_main]
+//! Service VIPs, translated once, in the socket call.
+//!
+//! Enters: the address a process in the cgroup passes to `connect` or `sendmsg`, or is about to get from `recvmsg`
+//! or `getpeername`. Leaves: the endpoint's address in its place, or the VIP back in the endpoint's place, or
+//! ECONNREFUSED for a service without endpoints. Called by the kernel, at the cgroup hooks of each name.
+//!
+//! Every v6 program also handles `::ffff:a.b.c.d`: with the v4 programs alone a v4-mapped TCP connection stays
+//! untranslated, and a UDP reply shows the endpoint.
+
+mod diag;
+mod maps;
+mod socket;
+mod verdict;
+
+use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
+use socket::{Call, connect, peername, receive, send};
+
+/// The layout version, read from the file by the loader.
+#[used]
+#[unsafe(no_mangle)]
+static XEBEC_ABI: [u8; 16] = xebec_abi::MARKER;
+
+/// `connect` on an AF_INET socket.
+#[cgroup_sock_addr(connect4)]
+pub fn connect4(ctx: SockAddrContext) -> i32 {
+    let call = Call::new(&ctx);
+    connect(&call, call.v4()).apply_v4(&call).code()
+}
+
+/// `connect` on an AF_INET6 socket.
+#[cgroup_sock_addr(connect6)]
+pub fn connect6(ctx: SockAddrContext) -> i32 {
+    let call = Call::new(&ctx);
+    let addr = call.v6();
+    match addr.as_mapped() {
+        Some(ip4) => connect(&call, ip4).apply_mapped(&call).code(),
+        None => connect(&call, addr).apply_v6(&call).code(),
+    }
+}
+
+/// `sendto`/`sendmsg` with an address, UDP on AF_INET (and v4-mapped destinations of AF_INET6 sockets).
+#[cgroup_sock_addr(sendmsg4)]
+pub fn sendmsg4(ctx: SockAddrContext) -> i32 {
+    let call = Call::new(&ctx);
+    send(&call, call.v4()).apply_v4(&call).code()
+}
+
+/// `sendto`/`sendmsg` with an address, UDP on AF_INET6.
+#[cgroup_sock_addr(sendmsg6)]
+pub fn sendmsg6(ctx: SockAddrContext) -> i32 {
+    let call = Call::new(&ctx);
+    let addr = call.v6();
+    match addr.as_mapped() {
+        Some(ip4) => send(&call, ip4).apply_mapped(&call).code(),
+        None => send(&call, addr).apply_v6(&call).code(),
+    }
+}
+
+/// The source address of a received datagram, AF_INET.
+#[cgroup_sock_addr(recvmsg4)]
+pub fn recvmsg4(ctx: SockAddrContext) -> i32 {
+    let call = Call::new(&ctx);
+    receive(&call, call.v4()).apply_v4(&call).always()
+}
+
+/// The source address of a received datagram, AF_INET6.
+#[cgroup_sock_addr(recvmsg6)]
+pub fn recvmsg6(ctx: SockAddrContext) -> i32 {
+    let call = Call::new(&ctx);
+    let addr = call.v6();
+    match addr.as_mapped() {
+        Some(ip4) => receive(&call, ip4).apply_mapped(&call).always(),
+        None => receive(&call, addr).apply_v6(&call).always(),
+    }
+}
+
+/// The peer's address, AF_INET.
+#[cgroup_sock_addr(getpeername4)]
+pub fn getpeername4(ctx: SockAddrContext) -> i32 {
+    let call = Call::new(&ctx);
+    peername(&call, call.v4()).apply_v4(&call).always()
+}
+
+/// The peer's address, AF_INET6.
+#[cgroup_sock_addr(getpeername6)]
+pub fn getpeername6(ctx: SockAddrContext) -> i32 {
+    let call = Call::new(&ctx);
+    let addr = call.v6();
+    match addr.as_mapped() {
+        Some(ip4) => peername(&call, ip4).apply_mapped(&call).always(),
+        None => peername(&call, addr).apply_v6(&call).always(),
+    }
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

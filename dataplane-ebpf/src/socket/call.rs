@@ -1,0 +1,114 @@
+//! The kernel's context, read and written in the widths the verifier accepts.
+
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie},
+    programs::SockAddrContext,
+};
+use xebec_abi::{Be16, Be32, Ip6, PROTO_MPTCP, PROTO_TCP, PROTO_UDP};
+
+/// One hooked call.
+pub struct Call<'a> {
+    /// The kernel's context.
+    pub ctx: &'a SockAddrContext,
+}
+
+impl<'a> Call<'a> {
+    #[inline(always)]
+    pub fn new(ctx: &'a SockAddrContext) -> Self {
+        Self { ctx }
+    }
+
+    /// The protocol of a service, if the socket speaks one.
+    #[inline(always)]
+    pub fn proto(&self) -> Option<u8> {
+        // SAFETY: the context is the kernel's, valid for the program's run; a 4-byte read of a 4-byte field.
+        let proto = unsafe { core::ptr::read_volatile(&raw const (*self.ctx.sock_addr).protocol) };
+        if proto == PROTO_TCP as u32 || proto == PROTO_MPTCP {
+            Some(PROTO_TCP)
+        } else if proto == PROTO_UDP as u32 {
+            Some(PROTO_UDP)
+        } else {
+            None
+        }
+    }
+
+    /// The port in the address.
+    #[inline(always)]
+    pub fn port(&self) -> Be16 {
+        // SAFETY: as in `proto`; the port is in the low half, in network order.
+        Be16(unsafe { core::ptr::read_volatile(&raw const (*self.ctx.sock_addr).user_port) } as u16)
+    }
+
+    /// The IPv4 address.
+    #[inline(always)]
+    pub fn v4(&self) -> Be32 {
+        // SAFETY: as in `proto`.
+        Be32(unsafe { core::ptr::read_volatile(&raw const (*self.ctx.sock_addr).user_ip4) })
+    }
+
+    /// The IPv6 address.
+    #[inline(always)]
+    pub fn v6(&self) -> Ip6 {
+        let word = |i: usize| {
+            // SAFETY: as in `proto`; word by word, as wide loads are refused at some offsets.
+            unsafe {
+                core::ptr::read_volatile((&raw const (*self.ctx.sock_addr).user_ip6).cast::<u32>().add(i))
+            }
+        };
+        Ip6([word(0), word(1), word(2), word(3)])
+    }
+
+    /// Replaces address and port.
+    #[inline(always)]
+    pub fn set_v4(&self, addr: Be32, port: Be16) {
+        // SAFETY: as in `proto`; these fields are writable in every hook that calls this.
+        unsafe { core::ptr::write_volatile(&raw mut (*self.ctx.sock_addr).user_ip4, addr.0) };
+        self.set_port(port);
+    }
+
+    /// Replaces the IPv4 address in a mapped one, and the port.
+    #[inline(always)]
+    pub fn set_mapped(&self, addr: Be32, port: Be16) {
+        self.set_word(3, addr.0);
+        self.set_port(port);
+    }
+
+    /// Replaces address and port.
+    #[inline(always)]
+    pub fn set_v6(&self, addr: Ip6, port: Be16) {
+        self.set_word(0, addr.0[0]);
+        self.set_word(1, addr.0[1]);
+        self.set_word(2, addr.0[2]);
+        self.set_word(3, addr.0[3]);
+        self.set_port(port);
+    }
+
+    #[inline(always)]
+    fn set_word(&self, i: usize, word: u32) {
+        // SAFETY: as in `set_v4`; `i` is a constant below 4.
+        unsafe {
+            core::ptr::write_volatile((&raw mut (*self.ctx.sock_addr).user_ip6).cast::<u32>().add(i), word)
+        };
+    }
+
+    #[inline(always)]
+    fn set_port(&self, port: Be16) {
+        // SAFETY: as in `set_v4`.
+        unsafe { core::ptr::write_volatile(&raw mut (*self.ctx.sock_addr).user_port, port.0 as u32) };
+    }
+
+    /// Cookie of the socket's network namespace.
+    #[inline(always)]
+    pub fn netns(&self) -> u64 {
+        // SAFETY: a helper over the program's own context.
+        unsafe { bpf_get_netns_cookie(self.ctx.as_ptr()) }
+    }
+
+    /// The socket's cookie.
+    #[inline(always)]
+    pub fn cookie(&self) -> u64 {
+        // SAFETY: a helper over the program's own context.
+        unsafe { bpf_get_socket_cookie(self.ctx.as_ptr()) }
+    }
+}

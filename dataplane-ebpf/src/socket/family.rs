@@ -1,0 +1,167 @@
+//! What differs between IPv4 and IPv6: the maps and the width of an address.
+
+use aya_ebpf::programs::SockAddrContext;
+use xebec_abi::{
+    Be16, Be32, Ip6,
+    reverse::Ring,
+    service::{FeKey4, FeKey6, FeValue},
+    state::NODE_IP_HOST_ONLY,
+};
+
+use super::Call;
+use crate::maps::{
+    reverse::{REV4, REV6},
+    service::{FE4, FE6, SLOT4, SLOT6},
+    state::{HOST_NETNS, NODE_IPS4, NODE_IPS6},
+};
+
+/// An endpoint as read from its slot.
+#[derive(Clone, Copy)]
+pub struct Endpoint<A> {
+    pub addr: A,
+    pub port: Be16,
+    /// The slot's owner.
+    pub index: u32,
+    pub backend: u32,
+    /// The backend's state word when chosen.
+    pub state: u64,
+}
+
+/// An address of either family.
+pub trait Family: Copy {
+    /// The address that stands for every address of the node.
+    const ANY: Self;
+    /// The frontend's value and the tag it must carry.
+    fn lookup(addr: Self, port: Be16, proto: u8, scope: u8) -> Option<(FeValue, u32)>;
+    /// The endpoint at a slot; `None` outside the map.
+    fn slot(at: u32) -> Option<Endpoint<Self>>;
+    /// Whether NodePorts answer at this address for this socket.
+    fn is_node(self, call: &Call<'_>) -> bool;
+    /// The socket's ring; null if it has none and `create` is false, or if memory ran out.
+    fn ring(ctx: &SockAddrContext, create: bool) -> *mut Ring<Self>;
+    /// Equality without a call to memcmp, which the target lacks.
+    fn same(self, other: Self) -> bool;
+    /// As an IPv6 address, mapped if it is IPv4.
+    fn wide(self) -> Ip6;
+    /// The inverse of [`Family::wide`].
+    fn narrow(wide: Ip6) -> Self;
+}
+
+#[inline(always)]
+fn host_netns(call: &Call<'_>) -> bool {
+    call.netns() == HOST_NETNS.load()
+}
+
+impl Family for Be32 {
+    const ANY: Self = Be32(0);
+
+    #[inline(always)]
+    fn lookup(addr: Self, port: Be16, proto: u8, scope: u8) -> Option<(FeValue, u32)> {
+        let key = FeKey4 { addr, port, proto, scope };
+        // SAFETY: the element may be reused for another key while it is read; callers compare the tag.
+        let value = FE4.get_ptr(key).map(|p| unsafe { core::ptr::read_volatile(p) })?;
+        Some((FeValue(value), key.tag()))
+    }
+
+    #[inline(always)]
+    fn slot(at: u32) -> Option<Endpoint<Self>> {
+        // SAFETY: the map's own memory; callers check the owner.
+        let slot = SLOT4.get_ptr(at).map(|p| unsafe { core::ptr::read_volatile(p) })?;
+        Some(Endpoint {
+            addr: slot.addr,
+            port: slot.port,
+            index: slot.index,
+            backend: slot.backend,
+            state: 0,
+        })
+    }
+
+    #[inline(always)]
+    fn is_node(self, call: &Call<'_>) -> bool {
+        if self.0 as u8 == 127 {
+            return host_netns(call);
+        }
+        match NODE_IPS4.get_ptr(self) {
+            // SAFETY: one aligned word of the map's memory.
+            Some(flags) => (unsafe { *flags } & NODE_IP_HOST_ONLY) == 0 || host_netns(call),
+            None => false,
+        }
+    }
+
+    #[inline(always)]
+    fn ring(ctx: &SockAddrContext, create: bool) -> *mut Ring<Self> {
+        // SAFETY: the socket in the context is valid for the program's run.
+        unsafe { if create { REV4.get_or_insert_ptr_mut(ctx, None) } else { REV4.get_ptr_mut(ctx) } }
+    }
+
+    #[inline(always)]
+    fn same(self, other: Self) -> bool {
+        self.0 == other.0
+    }
+
+    #[inline(always)]
+    fn wide(self) -> Ip6 {
+        Ip6::mapped(self)
+    }
+
+    #[inline(always)]
+    fn narrow(wide: Ip6) -> Self {
+        Be32(wide.0[3])
+    }
+}
+
+impl Family for Ip6 {
+    const ANY: Self = Ip6([0; 4]);
+
+    #[inline(always)]
+    fn lookup(addr: Self, port: Be16, proto: u8, scope: u8) -> Option<(FeValue, u32)> {
+        let key = FeKey6 { addr, port, proto, scope, pad: 0 };
+        // SAFETY: as for IPv4.
+        let value = FE6.get_ptr(key).map(|p| unsafe { core::ptr::read_volatile(p) })?;
+        Some((FeValue(value), key.tag()))
+    }
+
+    #[inline(always)]
+    fn slot(at: u32) -> Option<Endpoint<Self>> {
+        // SAFETY: as for IPv4.
+        let slot = SLOT6.get_ptr(at).map(|p| unsafe { core::ptr::read_volatile(p) })?;
+        Some(Endpoint {
+            addr: slot.addr,
+            port: slot.port,
+            index: slot.index,
+            backend: slot.backend,
+            state: 0,
+        })
+    }
+
+    #[inline(always)]
+    fn is_node(self, call: &Call<'_>) -> bool {
+        match NODE_IPS6.get_ptr(self) {
+            // SAFETY: as for IPv4.
+            Some(flags) => (unsafe { *flags } & NODE_IP_HOST_ONLY) == 0 || host_netns(call),
+            None => false,
+        }
+    }
+
+    #[inline(always)]
+    fn ring(ctx: &SockAddrContext, create: bool) -> *mut Ring<Self> {
+        // SAFETY: as for IPv4.
+        unsafe { if create { REV6.get_or_insert_ptr_mut(ctx, None) } else { REV6.get_ptr_mut(ctx) } }
+    }
+
+    #[inline(always)]
+    fn same(self, other: Self) -> bool {
+        let (a, b) = (self.0, other.0);
+        a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3]
+    }
+
+    #[inline(always)]
+    fn wide(self) -> Ip6 {
+        self
+    }
+
+    #[inline(always)]
+    fn narrow(wide: Ip6) -> Self {
+        wide
+    }
+}

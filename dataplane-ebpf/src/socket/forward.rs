@@ -1,0 +1,156 @@
+//! From a VIP to an endpoint.
+
+use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns};
+use xebec_abi::{
+    AffinityKey, AffinityValue, Be16,
+    backend::BackendState,
+    service::{
+        FeValue, KIND_CLUSTER_IP, META_AFFINITY, META_INTERNAL_LOCAL, Meta, SCOPE_ADDRESS, SCOPE_NODE, Sel,
+    },
+    state::Stat,
+};
+
+use super::{
+    Call,
+    family::{Endpoint, Family},
+    unchanged,
+};
+use crate::maps::{
+    affinity::AFF,
+    backend,
+    service::META,
+    state::{count, maybe_node_port},
+};
+
+/// Repetitions when a slot turns out to be another service's.
+const RETRIES: u32 = 3;
+const NANOSECONDS: u64 = 1_000_000_000;
+const BPF_NOEXIST: u64 = 1;
+const BPF_ANY: u64 = 0;
+
+/// What a service gave.
+pub enum Choice<A> {
+    Endpoint(Endpoint<A>),
+    Empty,
+}
+
+/// The service at an address and port: its own, or a NodePort's if the address is the node's.
+#[inline(always)]
+pub fn frontend<A: Family>(call: &Call<'_>, addr: A, port: Be16, proto: u8) -> Option<FeValue> {
+    if let Some(value) = tagged::<A>(addr, port, proto, SCOPE_ADDRESS) {
+        return Some(value);
+    }
+    if maybe_node_port(port.host()) && addr.is_node(call) {
+        return tagged::<A>(A::ANY, port, proto, SCOPE_NODE);
+    }
+    None
+}
+
+#[inline(always)]
+fn tagged<A: Family>(addr: A, port: Be16, proto: u8, scope: u8) -> Option<FeValue> {
+    let (value, tag) = A::lookup(addr, port, proto, scope)?;
+    if value.tag() == tag {
+        return Some(value);
+    }
+    // The element was given to another key under our eyes; the map holds the truth by now.
+    count(Stat::TagMismatch);
+    let (value, tag) = A::lookup(addr, port, proto, scope)?;
+    if value.tag() == tag { Some(value) } else { None }
+}
+
+/// An endpoint of the service, by affinity or at random.
+#[inline(always)]
+pub fn choose<A: Family>(call: &Call<'_>, service: FeValue) -> Choice<A> {
+    let index = service.index();
+    let Some(meta) = META.get_ptr(index) else { return Choice::Empty };
+    // SAFETY: the map's own memory, written before the frontend was.
+    let (flags, seconds) = unsafe { ((*meta).flags, (*meta).affinity_seconds) };
+    let local = flags & META_INTERNAL_LOCAL != 0 && service.kind() == KIND_CLUSTER_IP;
+    if flags & META_AFFINITY == 0 {
+        return pick(index, meta, local);
+    }
+    let key = AffinityKey { netns: call.netns(), index, pad: 0 };
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    let oldest = now.saturating_sub(seconds as u64 * NANOSECONDS);
+    let (known, valid) = recall::<A>(&key, now, oldest);
+    if let Some(endpoint) = valid {
+        return Choice::Endpoint(endpoint);
+    }
+    let chosen = pick::<A>(index, meta, local);
+    if let Choice::Endpoint(endpoint) = &chosen {
+        let value = AffinityValue {
+            last: now,
+            state: endpoint.state,
+            addr: endpoint.addr.wide(),
+            backend: endpoint.backend,
+            port: endpoint.port,
+            pad: 0,
+        };
+        // Of clients that race for the first choice one wins, and the others take its endpoint.
+        if AFF.insert(key, value, if known { BPF_ANY } else { BPF_NOEXIST }).is_err() {
+            if let (_, Some(winner)) = recall::<A>(&key, now, oldest) {
+                return Choice::Endpoint(winner);
+            }
+        }
+    }
+    chosen
+}
+
+/// Whether the client is known, and its endpoint if that is still good.
+#[inline(always)]
+fn recall<A: Family>(key: &AffinityKey, now: u64, oldest: u64) -> (bool, Option<Endpoint<A>>) {
+    let Some(entry) = AFF.get_ptr_mut(key) else { return (false, None) };
+    // SAFETY: the element's memory; concurrent writers store the same endpoint or a newer time.
+    let value = unsafe { core::ptr::read_volatile(entry) };
+    if value.last < oldest || !unchanged(value.backend, value.state) {
+        return (true, None);
+    }
+    // SAFETY: one aligned word of the element.
+    unsafe { core::ptr::write_volatile(&raw mut (*entry).last, now) };
+    count(Stat::AffinityHit);
+    let addr = A::narrow(value.addr);
+    (
+        true,
+        Some(Endpoint {
+            addr,
+            port: value.port,
+            index: key.index,
+            backend: value.backend,
+            state: value.state,
+        }),
+    )
+}
+
+#[inline(always)]
+fn pick<A: Family>(index: u32, meta: *const Meta, local: bool) -> Choice<A> {
+    let mut attempt = 0;
+    while attempt < RETRIES {
+        attempt += 1;
+        // SAFETY: one aligned word, replaced whole by user space.
+        let sel: Sel = unsafe {
+            core::ptr::read_volatile(if local {
+                &raw const (*meta).sel_local
+            } else {
+                &raw const (*meta).sel_cluster
+            })
+        };
+        if sel.count() == 0 {
+            count(Stat::NoEndpoint);
+            return Choice::Empty;
+        }
+        // SAFETY: a helper without arguments.
+        let random = unsafe { bpf_get_prandom_u32() };
+        let at = sel.base().wrapping_add(((random as u64 * sel.count() as u64) >> 32) as u32);
+        let Some(mut endpoint) = A::slot(at) else { break };
+        let state = backend::state(endpoint.backend).unwrap_or(0);
+        if endpoint.index == index && BackendState(state).is_live() {
+            endpoint.state = state;
+            return Choice::Endpoint(endpoint);
+        }
+        // The selection was replaced between our two loads: the new one is there already.
+        count(Stat::Retry);
+    }
+    count(Stat::Exhausted);
+    Choice::Empty
+}
