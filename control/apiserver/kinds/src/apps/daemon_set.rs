@@ -1,0 +1,150 @@
+//! DaemonSets.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use xebec_api::field::{FieldError, Path};
+
+use super::workload::{is_zero, selector_is_immutable, validate_counts, validate_selector_and_template};
+use crate::pod::template;
+use crate::shared::access::{at, default_text, default_to, drop_nulls, has, int, text};
+use crate::shared::rules::{at_most_all, int_or_percent};
+use crate::table::{AGE, NAME, age, column, containers_and_images, labels, name, selector, wide};
+use crate::{Column, Facts, Generation, Strategy, generic};
+
+fn initial_status() -> Value {
+    json!({"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0})
+}
+
+static FACTS: Facts = Facts::namespaced("apps", "DaemonSet", "daemonsets")
+    .with_initial_status(initial_status)
+    .with_generation(Generation::Spec);
+const COLUMNS: &[Column] = &[
+    NAME,
+    column("Desired", "integer", "The number of nodes that should be running the daemon pod."),
+    column("Current", "integer", "The number of nodes that run at least 1 daemon pod and are supposed to."),
+    column("Ready", "integer", "The number of nodes whose daemon pod is ready."),
+    column("Up-to-date", "integer", "The number of nodes that run the updated daemon pod."),
+    column("Available", "integer", "The number of nodes whose daemon pod is available."),
+    column("Node Selector", "string", "The labels a node must have."),
+    AGE,
+    wide("Containers", "string", "Names of each container in the template."),
+    wide("Images", "string", "Images referenced by each container in the template."),
+    wide("Selector", "string", "A label query over pods that are managed by the daemon set."),
+];
+
+/// The strategy of DaemonSets.
+pub struct DaemonSet;
+
+impl Strategy for DaemonSet {
+    fn facts(&self) -> &Facts {
+        &FACTS
+    }
+
+    fn defaults(&self, obj: &mut Value) {
+        drop_nulls(obj);
+        default_text(obj, &["spec", "updateStrategy", "type"], "RollingUpdate");
+        if text(obj, &["spec", "updateStrategy", "type"]) == "RollingUpdate" {
+            default_to(obj, &["spec", "updateStrategy", "rollingUpdate", "maxUnavailable"], 1);
+            default_to(obj, &["spec", "updateStrategy", "rollingUpdate", "maxSurge"], 0);
+        }
+        default_to(obj, &["spec", "revisionHistoryLimit"], 10);
+        template::defaults(obj, &["spec", "template"]);
+    }
+
+    fn validate(&self, obj: &Value) -> Vec<FieldError> {
+        let mut errors = generic::validate(&FACTS, obj);
+        let (spec, path) = (at(obj, &["spec"]), Path::new("spec"));
+        errors.extend(validate_selector_and_template(spec, &path, "daemonset"));
+        errors.extend(validate_counts(spec, &path));
+        errors.extend(validate_strategy(at(spec, &["updateStrategy"]), &path.child("updateStrategy")));
+        errors
+    }
+
+    fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = generic::validate_update(&FACTS, obj, old);
+        errors.extend(self.validate(obj));
+        errors.extend(selector_is_immutable(obj, old));
+        errors
+    }
+
+    fn columns(&self) -> &[Column] {
+        COLUMNS
+    }
+
+    fn row(&self, obj: &Value, now: Timestamp) -> Vec<Value> {
+        let status = |key: &str| json!(int(obj, &["status", key]).unwrap_or(0));
+        let spec = at(obj, &["spec", "template", "spec"]);
+        let (names, images) = containers_and_images(spec);
+        vec![
+            name(obj),
+            status("desiredNumberScheduled"),
+            status("currentNumberScheduled"),
+            status("numberReady"),
+            status("updatedNumberScheduled"),
+            status("numberAvailable"),
+            json!(labels(at(spec, &["nodeSelector"]))),
+            age(obj, now),
+            json!(names),
+            json!(images),
+            json!(selector(at(obj, &["spec", "selector"]))),
+        ]
+    }
+
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        template::warnings(at(obj, &["spec", "template"]), "spec.template.spec")
+    }
+}
+
+fn validate_strategy(strategy: &Value, path: &Path) -> Vec<FieldError> {
+    match text(strategy, &["type"]) {
+        "OnDelete" => Vec::new(),
+        "RollingUpdate" => {
+            let path = path.child("rollingUpdate");
+            if !has(strategy, &["rollingUpdate"]) {
+                return vec![FieldError::required(&path, "")];
+            }
+            let rolling = at(strategy, &["rollingUpdate"]);
+            let mut errors = Vec::new();
+            for key in ["maxUnavailable", "maxSurge"] {
+                let value = at(rolling, &[key]);
+                errors.extend(int_or_percent(value, &path.child(key)));
+                errors.extend(at_most_all(value, &path.child(key)));
+            }
+            let (unavailable, surge) =
+                (is_zero(at(rolling, &["maxUnavailable"])), is_zero(at(rolling, &["maxSurge"])));
+            if unavailable && surge {
+                let detail = "cannot be 0 when maxSurge is 0";
+                let value = at(rolling, &["maxUnavailable"]);
+                errors.push(FieldError::invalid(&path.child("maxUnavailable"), value, detail));
+            } else if !unavailable && !surge {
+                let detail = "may not be set when maxUnavailable is non-zero";
+                errors.push(FieldError::invalid(&path.child("maxSurge"), at(rolling, &["maxSurge"]), detail));
+            }
+            errors
+        }
+        other => {
+            vec![FieldError::not_supported(&path.child("type"), other, &["OnDelete", "RollingUpdate"])]
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{create, now};
+
+    #[test]
+    fn a_set_is_defaulted_and_shown() {
+        let (set, errors) = create(
+            &DaemonSet,
+            json!({"spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}},
+                "spec": {"nodeSelector": {"x": "y"}, "containers": [{"name": "c", "image": "i"}]}}}}),
+        );
+        assert_eq!(errors, Vec::<String>::new());
+        assert_eq!(
+            set["spec"]["updateStrategy"]["rollingUpdate"],
+            json!({"maxUnavailable": 1, "maxSurge": 0})
+        );
+        assert_eq!(DaemonSet.row(&set, now())[6..8], [json!("x=y"), json!("60m")]);
+    }
+}

@@ -1,0 +1,3 @@
+//! The autoscaling group: HorizontalPodAutoscalers.
+
+pub mod horizontal;

@@ -1,0 +1,276 @@
+//! Jobs: a generated selector, an immutable template, completions and their duration.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use xebec_api::field::{FieldError, Path};
+
+use super::job_rules;
+use crate::pod::template;
+use crate::shared::access::{
+    at, default_text, default_to, drop_nulls, flag, has, int, list, list_mut, set, text,
+};
+use crate::shared::labels::selects;
+use crate::table::{
+    AGE, NAME, age, column, containers_and_images, human_duration, name, parse_time, selector, wide,
+};
+use crate::{Column, Context, Facts, Generation, Strategy, generic};
+
+static FACTS: Facts =
+    Facts::namespaced("batch", "Job", "jobs").with_status().with_generation(Generation::Spec);
+const COLUMNS: &[Column] = &[
+    NAME,
+    column("Status", "string", "Status of the job."),
+    column("Completions", "string", "How many pods succeeded, of how many that should."),
+    column("Duration", "string", "Time required to complete the job."),
+    AGE,
+    wide("Containers", "string", "Names of each container in the template."),
+    wide("Images", "string", "Images referenced by each container in the template."),
+    wide("Selector", "string", "A label query over pods that should match the pod count."),
+];
+const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";
+const JOB_NAME: &str = "batch.kubernetes.io/job-name";
+
+/// The strategy of Jobs.
+pub struct Job;
+
+/// Sets what upstream sets on a Job's spec, in a Job or in a CronJob's template.
+pub fn defaults_of_spec(spec: &mut Value) {
+    if !has(spec, &["completions"]) && !has(spec, &["parallelism"]) {
+        set(spec, &["completions"], json!(1));
+        set(spec, &["parallelism"], json!(1));
+    }
+    default_to(spec, &["parallelism"], 1);
+    let indexed = has(spec, &["backoffLimitPerIndex"]);
+    default_to(spec, &["backoffLimit"], if indexed { i64::from(i32::MAX) } else { 6 });
+    default_text(spec, &["completionMode"], "NonIndexed");
+    default_to(spec, &["suspend"], false);
+    default_to(spec, &["manualSelector"], false);
+    for rule in list_mut(spec, &["podFailurePolicy", "rules"]) {
+        for pattern in list_mut(rule, &["onPodConditions"]) {
+            default_text(pattern, &["status"], "True");
+        }
+    }
+    let replacement = if has(spec, &["podFailurePolicy"]) { "Failed" } else { "TerminatingOrFailed" };
+    default_text(spec, &["podReplacementPolicy"], replacement);
+    template::defaults(spec, &["template"]);
+}
+
+/// Gives the Job a selector no other Job has, and its pods the labels that match it.
+fn generate_selector(obj: &mut Value) {
+    let uid = text(obj, &["metadata", "uid"]).to_owned();
+    let name = text(obj, &["metadata", "name"]).to_owned();
+    let pod_labels = ["spec", "template", "metadata", "labels"];
+    for (key, value) in
+        [("controller-uid", &uid), (CONTROLLER_UID, &uid), ("job-name", &name), (JOB_NAME, &name)]
+    {
+        set(obj, &[&pod_labels[..], &[key]].concat(), json!(value));
+    }
+    set(obj, &["spec", "selector", "matchLabels", CONTROLLER_UID], json!(uid));
+}
+
+impl Strategy for Job {
+    fn facts(&self) -> &Facts {
+        &FACTS
+    }
+
+    fn defaults(&self, obj: &mut Value) {
+        drop_nulls(obj);
+        if !has(obj, &["metadata", "labels"]) && has(obj, &["spec", "template", "metadata", "labels"]) {
+            let labels = at(obj, &["spec", "template", "metadata", "labels"]).clone();
+            set(obj, &["metadata", "labels"], labels);
+        }
+        if let Some(spec) = obj.get_mut("spec").filter(|spec| spec.is_object()) {
+            defaults_of_spec(spec);
+        }
+    }
+
+    fn prepare_for_create(&self, _ctx: &Context<'_>, obj: &mut Value) {
+        generic::prepare_for_create(&FACTS, obj);
+        if !flag(obj, &["spec", "manualSelector"]) {
+            generate_selector(obj);
+        }
+    }
+
+    fn validate(&self, obj: &Value) -> Vec<FieldError> {
+        let mut errors = generic::validate(&FACTS, obj);
+        let path = Path::new("spec");
+        errors.extend(validate_generated(obj, &path));
+        errors.extend(job_rules::validate_spec(at(obj, &["spec"]), &path));
+        errors.extend(validate_selected(obj, &path));
+        errors
+    }
+
+    fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = generic::validate_update(&FACTS, obj, old);
+        errors.extend(generic::validate(&FACTS, obj));
+        errors.extend(job_rules::validate_spec(at(obj, &["spec"]), &Path::new("spec")));
+        errors.extend(job_rules::validate_update(obj, old));
+        errors
+    }
+
+    fn selectable_field_names(&self) -> &[&str] {
+        &["status.successful"]
+    }
+
+    fn selectable_fields(&self, obj: &Value) -> Vec<(String, String)> {
+        let succeeded = int(obj, &["status", "succeeded"]).unwrap_or(0);
+        vec![("status.successful".to_owned(), succeeded.to_string())]
+    }
+
+    fn columns(&self) -> &[Column] {
+        COLUMNS
+    }
+
+    fn row(&self, obj: &Value, now: Timestamp) -> Vec<Value> {
+        let (names, images) = containers_and_images(at(obj, &["spec", "template", "spec"]));
+        vec![
+            name(obj),
+            json!(status(obj)),
+            json!(completions(obj)),
+            json!(duration(obj, now)),
+            age(obj, now),
+            json!(names),
+            json!(images),
+            json!(selector(at(obj, &["spec", "selector"]))),
+        ]
+    }
+
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        template::warnings(at(obj, &["spec", "template"]), "spec.template.spec")
+    }
+}
+
+fn validate_generated(obj: &Value, path: &Path) -> Vec<FieldError> {
+    if flag(obj, &["spec", "manualSelector"]) || !has(obj, &["spec", "selector"]) {
+        return Vec::new();
+    }
+    let labels = at(obj, &["spec", "template", "metadata", "labels"]);
+    let uid = text(obj, &["metadata", "uid"]);
+    let labels_path = path.child("template").child("metadata").child("labels");
+    let mut errors = Vec::new();
+    for (key, want) in [(CONTROLLER_UID, uid), (JOB_NAME, crate::shared::meta::name(obj))] {
+        match text(labels, &[key]) {
+            "" => errors.push(FieldError::required(&labels_path.key(key), format!("must be '{want}'"))),
+            found if found != want => {
+                errors.push(FieldError::invalid(&labels_path.key(key), labels, format!("must be '{want}'")));
+            }
+            _ => {}
+        }
+    }
+    errors
+}
+
+fn validate_selected(obj: &Value, path: &Path) -> Vec<FieldError> {
+    let found = at(obj, &["spec", "selector"]);
+    if found.is_null() {
+        return vec![FieldError::required(&path.child("selector"), "")];
+    }
+    let labels = at(obj, &["spec", "template", "metadata", "labels"]);
+    if selects(found, labels) {
+        return Vec::new();
+    }
+    let path = path.child("template").child("metadata").child("labels");
+    vec![FieldError::invalid(&path, labels, "`selector` does not match template `labels`")]
+}
+
+fn status(obj: &Value) -> &'static str {
+    let is = |kind: &str| {
+        let mut conditions = list(obj, &["status", "conditions"]).iter();
+        conditions.any(|c| text(c, &["type"]) == kind && text(c, &["status"]) == "True")
+    };
+    if is("Complete") {
+        "Complete"
+    } else if is("Failed") {
+        "Failed"
+    } else if has(obj, &["metadata", "deletionTimestamp"]) {
+        "Terminating"
+    } else if is("Suspended") {
+        "Suspended"
+    } else if is("FailureTarget") {
+        "FailureTarget"
+    } else if is("SuccessCriteriaMet") {
+        "SuccessCriteriaMet"
+    } else {
+        "Running"
+    }
+}
+
+fn completions(obj: &Value) -> String {
+    let succeeded = int(obj, &["status", "succeeded"]).unwrap_or(0);
+    match int(obj, &["spec", "completions"]) {
+        Some(completions) => format!("{succeeded}/{completions}"),
+        None => match int(obj, &["spec", "parallelism"]).unwrap_or(0) {
+            parallelism if parallelism > 1 => format!("{succeeded}/1 of {parallelism}"),
+            _ => format!("{succeeded}/1"),
+        },
+    }
+}
+
+fn duration(obj: &Value, now: Timestamp) -> String {
+    let time = |key: &str| parse_time(at(obj, &["status", key]));
+    let Some(start) = time("startTime") else { return String::new() };
+    let end = time("completionTime").unwrap_or(now);
+    human_duration(end.as_second() - start.as_second())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{create, now, update};
+
+    fn job() -> Value {
+        json!({"metadata": {"name": "j"}, "spec": {"template": {"spec": {"restartPolicy": "Never",
+            "containers": [{"name": "c", "image": "i"}]}}}})
+    }
+
+    #[test]
+    fn a_job_gets_a_selector_of_its_own() {
+        let (obj, errors) = create(&Job, job());
+        assert_eq!(errors, Vec::<String>::new());
+        assert_eq!(
+            obj["spec"]["selector"],
+            json!({"matchLabels": {"batch.kubernetes.io/controller-uid": "u-1"}})
+        );
+        assert_eq!(
+            obj["spec"]["template"]["metadata"]["labels"],
+            json!({"controller-uid": "u-1", "batch.kubernetes.io/controller-uid": "u-1", "job-name": "j",
+                "batch.kubernetes.io/job-name": "j"})
+        );
+        let spec = &obj["spec"];
+        assert_eq!(
+            (&spec["completions"], &spec["parallelism"], &spec["backoffLimit"]),
+            (&json!(1), &json!(1), &json!(6))
+        );
+        assert_eq!(spec["completionMode"], "NonIndexed");
+        assert_eq!(spec["podReplacementPolicy"], "TerminatingOrFailed");
+    }
+
+    #[test]
+    fn rows_show_progress_and_time() {
+        let (mut obj, _) = create(&Job, job());
+        assert_eq!(Job.row(&obj, now())[1..4], [json!("Running"), json!("0/1"), json!("")]);
+        obj["status"] = json!({"succeeded": 1, "startTime": "2026-01-01T00:00:00Z",
+            "completionTime": "2026-01-01T00:00:30Z", "conditions": [{"type": "Complete", "status": "True"}]});
+        assert_eq!(Job.row(&obj, now())[1..4], [json!("Complete"), json!("1/1"), json!("30s")]);
+        assert_eq!(Job.selectable_fields(&obj)[0].1, "1");
+    }
+
+    #[test]
+    fn template_and_selector_are_immutable() {
+        let (old, _) = create(&Job, job());
+        let mut new = old.clone();
+        new["spec"]["template"]["spec"]["containers"][0]["image"] = json!("other");
+        let errors = update(&Job, new, &old).1;
+        assert_eq!(errors.len(), 1);
+        assert!(errors[0].starts_with("spec.template: Invalid value: "));
+        assert!(errors[0].ends_with(": field is immutable"));
+        let mut always = job();
+        always["spec"]["template"]["spec"]["restartPolicy"] = json!("Always");
+        assert_eq!(
+            create(&Job, always).1,
+            [
+                "spec.template.spec.restartPolicy: Unsupported value: \"Always\": supported values: \"OnFailure\", \"Never\""
+            ]
+        );
+    }
+}

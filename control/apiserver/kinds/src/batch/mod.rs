@@ -1,0 +1,5 @@
+//! The batch group: Jobs and CronJobs.
+
+pub mod cron_job;
+pub mod job;
+mod job_rules;

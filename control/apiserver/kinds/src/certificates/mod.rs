@@ -1,0 +1,3 @@
+//! The certificates group: CertificateSigningRequests.
+
+pub mod signing_request;

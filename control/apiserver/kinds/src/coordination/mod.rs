@@ -1,0 +1,3 @@
+//! The coordination group: Leases.
+
+pub mod lease;

@@ -1,0 +1,175 @@
+//! Endpoints: the addresses behind a Service, in the form before EndpointSlice.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use xebec_api::field::{FieldError, Path};
+use xebec_api::names;
+
+use crate::pod::probes::PROTOCOLS;
+use crate::shared::access::{default_text, drop_nulls, int, list, list_mut, text};
+use crate::shared::rules::{BAD_IP, invalid_each, is_ip, one_of, port_number};
+use crate::table::{AGE, NAME, age, column, name};
+use crate::{Column, Facts, Strategy, generic};
+
+static FACTS: Facts = Facts::namespaced("", "Endpoints", "endpoints");
+const COLUMNS: &[Column] =
+    &[NAME, column("Endpoints", "string", "The set of all endpoints is the union of all subsets."), AGE];
+
+/// The strategy of Endpoints.
+pub struct Endpoints;
+
+impl Strategy for Endpoints {
+    fn facts(&self) -> &Facts {
+        &FACTS
+    }
+
+    fn defaults(&self, obj: &mut Value) {
+        drop_nulls(obj);
+        for subset in list_mut(obj, &["subsets"]) {
+            list_mut(subset, &["ports"]).for_each(|port| default_text(port, &["protocol"], "TCP"));
+        }
+    }
+
+    fn validate(&self, obj: &Value) -> Vec<FieldError> {
+        let mut errors = generic::validate(&FACTS, obj);
+        for (index, subset) in list(obj, &["subsets"]).iter().enumerate() {
+            errors.extend(validate_subset(subset, &Path::new("subsets").index(index)));
+        }
+        errors
+    }
+
+    fn columns(&self) -> &[Column] {
+        COLUMNS
+    }
+
+    fn row(&self, obj: &Value, now: Timestamp) -> Vec<Value> {
+        vec![name(obj), json!(addresses(obj)), age(obj, now)]
+    }
+
+    fn warnings(&self, _obj: &Value) -> Vec<String> {
+        vec!["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned()]
+    }
+}
+
+fn validate_subset(subset: &Value, path: &Path) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let (ready, other) = (list(subset, &["addresses"]), list(subset, &["notReadyAddresses"]));
+    if ready.is_empty() && other.is_empty() {
+        errors.push(FieldError::required(path, "must specify `addresses` or `notReadyAddresses`"));
+    }
+    for (key, addresses) in [("addresses", ready), ("notReadyAddresses", other)] {
+        for (index, address) in addresses.iter().enumerate() {
+            errors.extend(validate_address(address, &path.child(key).index(index)));
+        }
+    }
+    let ports = list(subset, &["ports"]);
+    for (index, port) in ports.iter().enumerate() {
+        let path = path.child("ports").index(index);
+        match text(port, &["name"]) {
+            "" if ports.len() > 1 => errors.push(FieldError::required(&path.child("name"), "")),
+            "" => {}
+            name => errors.extend(invalid_each(&path.child("name"), name, names::is_dns1123_label(name))),
+        }
+        errors.extend(port_number(int(port, &["port"]).unwrap_or(0), &path.child("port")));
+        errors.extend(one_of(port, "protocol", PROTOCOLS, &path));
+    }
+    errors
+}
+
+fn validate_address(address: &Value, path: &Path) -> Vec<FieldError> {
+    let ip = text(address, &["ip"]);
+    let mut errors = Vec::new();
+    if is_ip(ip) {
+        errors.extend(not_special(ip, &path.child("ip")));
+    } else {
+        errors.push(FieldError::invalid(&path.child("ip"), ip, BAD_IP));
+    }
+    for (key, rule) in [
+        ("hostname", names::is_dns1123_label as fn(&str) -> Vec<String>),
+        ("nodeName", names::is_dns1123_subdomain),
+    ] {
+        let value = text(address, &[key]);
+        if !value.is_empty() {
+            errors.extend(invalid_each(&path.child(key), value, rule(value)));
+        }
+    }
+    errors
+}
+
+/// The errors of an address no Service may send to: unspecified, loopback, link-local.
+pub fn not_special(text: &str, path: &Path) -> Vec<FieldError> {
+    let Ok(ip) = text.parse::<std::net::IpAddr>() else { return Vec::new() };
+    let (link_local, link_multicast) = match ip {
+        std::net::IpAddr::V4(v4) => (v4.is_link_local(), v4.octets()[..3] == [224, 0, 0]),
+        std::net::IpAddr::V6(v6) => (v6.is_unicast_link_local(), v6.segments()[0] & 0xff0f == 0xff02),
+    };
+    let rules = [
+        (ip.is_unspecified(), "may not be unspecified (0.0.0.0 or ::)"),
+        (ip.is_loopback(), "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
+        (link_local, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
+        (link_multicast, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"),
+    ];
+    rules
+        .iter()
+        .filter(|(found, _)| *found)
+        .map(|(_, detail)| FieldError::invalid(path, text, *detail))
+        .collect()
+}
+
+/// `address:port` of the first three ready endpoints, and how many more there are.
+fn addresses(obj: &Value) -> String {
+    let mut all = Vec::new();
+    for subset in list(obj, &["subsets"]) {
+        let ready = || list(subset, &["addresses"]).iter().map(|address| text(address, &["ip"]));
+        let ports = list(subset, &["ports"]);
+        if ports.is_empty() {
+            all.extend(ready().map(str::to_owned));
+        }
+        for port in ports {
+            let number = int(port, &["port"]).unwrap_or(0);
+            let join = |ip: &str| {
+                if ip.contains(':') { format!("[{ip}]:{number}") } else { format!("{ip}:{number}") }
+            };
+            all.extend(ready().map(join));
+        }
+    }
+    match all.len() {
+        0 => "<none>".to_owned(),
+        count if count > 3 => format!("{} + {} more...", all[..3].join(","), count - 3),
+        _ => all.join(","),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{create, now};
+
+    #[test]
+    fn addresses_are_listed_three_at_most() {
+        let address = |last: u8| json!({"ip": format!("10.0.0.{last}")});
+        let (obj, errors) = create(
+            &Endpoints,
+            json!({"subsets": [{"addresses": (1..6).map(address).collect::<Vec<_>>(), "ports": [{"port": 80}]}]}),
+        );
+        assert_eq!(errors, Vec::<String>::new());
+        assert_eq!(obj["subsets"][0]["ports"][0]["protocol"], "TCP");
+        assert_eq!(Endpoints.row(&obj, now())[1], "10.0.0.1:80,10.0.0.2:80,10.0.0.3:80 + 2 more...");
+        assert_eq!(Endpoints.row(&json!({}), now())[1], "<none>");
+    }
+
+    #[test]
+    fn special_addresses_are_refused() {
+        let errors = create(&Endpoints, json!({"subsets": [{"addresses": [{"ip": "127.0.0.1"}]}]})).1;
+        assert_eq!(
+            errors,
+            [
+                "subsets[0].addresses[0].ip: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)"
+            ]
+        );
+        assert_eq!(
+            create(&Endpoints, json!({"subsets": [{}]})).1,
+            ["subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`"]
+        );
+    }
+}

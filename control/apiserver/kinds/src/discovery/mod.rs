@@ -1,0 +1,3 @@
+//! The discovery group: EndpointSlices.
+
+pub mod endpoint_slice;

@@ -1,0 +1,7 @@
+//! Events, which are stored once and served in two groups: core/v1 and events.k8s.io/v1.
+
+mod convert;
+mod event;
+
+pub use convert::{to_core, to_events};
+pub use event::{CoreEvent, NewEvent};

@@ -1,0 +1,274 @@
+//! Ingresses and IngressClasses.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use xebec_api::field::{FieldError, Path};
+use xebec_api::names;
+
+use crate::core::service::balancer_addresses;
+use crate::shared::access::{at, default_text, drop_nulls, has, int, list, text};
+use crate::shared::meta;
+use crate::shared::rules::{immutable, invalid_each, is_ip, one_of, port_number, required};
+use crate::table::{AGE, NAME, age, column, name, or_none};
+use crate::{Column, Facts, Generation, Strategy, generic};
+
+fn initial_status() -> Value {
+    json!({"loadBalancer": {}})
+}
+
+const GROUP: &str = "networking.k8s.io";
+static INGRESS: Facts = Facts::namespaced(GROUP, "Ingress", "ingresses")
+    .with_initial_status(initial_status)
+    .with_generation(Generation::Spec);
+static CLASS: Facts =
+    Facts::cluster(GROUP, "IngressClass", "ingressclasses").with_generation(Generation::Spec);
+const COLUMNS: &[Column] = &[
+    NAME,
+    column(
+        "Class",
+        "string",
+        "The name of the IngressClass resource that should be used for additional configuration",
+    ),
+    column("Hosts", "string", "Hosts that incoming requests are matched against before the ingress rule"),
+    column("Address", "string", "Address is a list containing ingress points for the load-balancer"),
+    column("Ports", "string", "Ports of TLS configurations that open"),
+    AGE,
+];
+const CLASS_COLUMNS: &[Column] = &[
+    NAME,
+    column("Controller", "string", "Controller that is responsible for handling this class"),
+    column("Parameters", "string", "A reference to a resource with additional parameters"),
+    AGE,
+];
+const OLD_CLASS: &str = "kubernetes.io/ingress.class";
+
+/// The strategy of Ingresses.
+pub struct Ingress;
+/// The strategy of IngressClasses.
+pub struct IngressClass;
+
+impl Strategy for Ingress {
+    fn facts(&self) -> &Facts {
+        &INGRESS
+    }
+
+    fn defaults(&self, obj: &mut Value) {
+        drop_nulls(obj);
+    }
+
+    fn validate(&self, obj: &Value) -> Vec<FieldError> {
+        let mut errors = generic::validate(&INGRESS, obj);
+        let (spec, path) = (at(obj, &["spec"]), Path::new("spec"));
+        if list(spec, &["rules"]).is_empty() && !has(spec, &["defaultBackend"]) {
+            let detail = "either `defaultBackend` or `rules` must be specified";
+            errors.push(FieldError::invalid(&path, list(spec, &["rules"]), detail));
+        }
+        if has(spec, &["defaultBackend"]) {
+            errors.extend(validate_backend(at(spec, &["defaultBackend"]), &path.child("defaultBackend")));
+        }
+        for (index, rule) in list(spec, &["rules"]).iter().enumerate() {
+            errors.extend(validate_rule(rule, &path.child("rules").index(index)));
+        }
+        let class = text(spec, &["ingressClassName"]);
+        if has(spec, &["ingressClassName"]) {
+            errors.extend(invalid_each(
+                &path.child("ingressClassName"),
+                class,
+                names::is_dns1123_subdomain(class),
+            ));
+            if meta::annotation(obj, OLD_CLASS).is_some() {
+                let path = Path::new("metadata").child("annotations").child(OLD_CLASS);
+                let detail = "can not be set when the class field is also set";
+                errors.push(FieldError::invalid(&path, meta::annotation(obj, OLD_CLASS), detail));
+            }
+        }
+        errors
+    }
+
+    fn columns(&self) -> &[Column] {
+        COLUMNS
+    }
+
+    fn row(&self, obj: &Value, now: Timestamp) -> Vec<Value> {
+        let class = match text(obj, &["spec", "ingressClassName"]) {
+            "" => meta::annotation(obj, OLD_CLASS).unwrap_or_default(),
+            class => class,
+        };
+        let tls = !list(obj, &["spec", "tls"]).is_empty();
+        vec![
+            name(obj),
+            json!(or_none(class)),
+            json!(hosts(obj)),
+            json!(balancer_addresses(obj).join(",")),
+            json!(if tls { "80, 443" } else { "80" }),
+            age(obj, now),
+        ]
+    }
+
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        let text = "annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead";
+        meta::annotation(obj, OLD_CLASS).map(|_| text.to_owned()).into_iter().collect()
+    }
+}
+
+fn hosts(obj: &Value) -> String {
+    let rules = list(obj, &["spec", "rules"]);
+    let shown: Vec<&str> =
+        rules.iter().map(|rule| text(rule, &["host"])).filter(|h| !h.is_empty()).take(3).collect();
+    match (shown.len(), rules.len()) {
+        (0, _) => "*".to_owned(),
+        (3, count) if count > 3 => format!("{} + {} more...", shown.join(","), count - 3),
+        _ => shown.join(","),
+    }
+}
+
+fn validate_rule(rule: &Value, path: &Path) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let host = text(rule, &["host"]);
+    if !host.is_empty() {
+        let host_path = path.child("host");
+        if is_ip(host) {
+            errors.push(FieldError::invalid(&host_path, host, "must be a DNS name, not an IP address"));
+        }
+        let messages = if host.contains('*') {
+            names::is_wildcard_dns1123_subdomain(host)
+        } else {
+            names::is_dns1123_subdomain(host)
+        };
+        errors.extend(invalid_each(&host_path, host, messages));
+    }
+    if !has(rule, &["http"]) {
+        return errors;
+    }
+    let path = path.child("http").child("paths");
+    let paths = list(rule, &["http", "paths"]);
+    if paths.is_empty() {
+        errors.push(FieldError::required(&path, ""));
+    }
+    for (index, item) in paths.iter().enumerate() {
+        let path = path.index(index);
+        let kinds = ["Exact", "ImplementationSpecific", "Prefix"];
+        let found = text(item, &["path"]);
+        if has(item, &["pathType"]) {
+            errors.extend(one_of(item, "pathType", &kinds, &path));
+        } else {
+            errors.push(FieldError::required(&path.child("pathType"), "pathType must be specified"));
+        }
+        let strict = matches!(text(item, &["pathType"]), "Exact" | "Prefix");
+        if (strict || !found.is_empty()) && !found.starts_with('/') {
+            errors.push(FieldError::invalid(&path.child("path"), found, "must be an absolute path"));
+        }
+        errors.extend(validate_backend(at(item, &["backend"]), &path.child("backend")));
+    }
+    errors
+}
+
+fn validate_backend(backend: &Value, path: &Path) -> Vec<FieldError> {
+    let (service, resource) = (has(backend, &["service"]), has(backend, &["resource"]));
+    if service && resource {
+        return vec![FieldError::invalid(path, "", "cannot set both resource and service backends")];
+    }
+    if !service && !resource {
+        return vec![FieldError::required(path, "resource or service backend is required")];
+    }
+    if resource {
+        let path = path.child("resource");
+        return ["kind", "name"]
+            .iter()
+            .flat_map(|key| required(at(backend, &["resource"]), key, &path))
+            .collect();
+    }
+    let path = path.child("service");
+    let name = text(backend, &["service", "name"]);
+    let mut errors = Vec::new();
+    if name.is_empty() {
+        errors.push(FieldError::required(&path.child("name"), ""));
+    } else {
+        errors.extend(invalid_each(&path.child("name"), name, names::is_dns1035_label(name)));
+    }
+    let port = path.child("port");
+    let port_name = text(backend, &["service", "port", "name"]);
+    match (port_name, int(backend, &["service", "port", "number"]).unwrap_or(0)) {
+        ("", 0) => errors.push(FieldError::required(&port, "port name or number is required")),
+        ("", number) => errors.extend(port_number(number, &port.child("number"))),
+        (name, 0) => errors.extend(invalid_each(&port.child("name"), name, names::is_port_name(name))),
+        _ => errors.push(FieldError::invalid(&path, "", "cannot set both port name & port number")),
+    }
+    errors
+}
+
+impl Strategy for IngressClass {
+    fn facts(&self) -> &Facts {
+        &CLASS
+    }
+
+    fn defaults(&self, obj: &mut Value) {
+        drop_nulls(obj);
+        if has(obj, &["spec", "parameters"]) {
+            default_text(obj, &["spec", "parameters", "scope"], "Cluster");
+        }
+    }
+
+    fn validate(&self, obj: &Value) -> Vec<FieldError> {
+        let mut errors = generic::validate(&CLASS, obj);
+        let controller = text(obj, &["spec", "controller"]);
+        let path = Path::new("spec").child("controller");
+        match controller.split_once('/') {
+            _ if controller.len() > 250 => errors.push(FieldError::too_long(&path, 250)),
+            Some((domain, rest)) if !rest.is_empty() => {
+                errors.extend(invalid_each(&path, controller, names::is_dns1123_subdomain(domain)));
+            }
+            _ => {
+                let detail = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+                errors.push(FieldError::invalid(&path, controller, detail));
+            }
+        }
+        errors
+    }
+
+    fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = generic::validate_update(&CLASS, obj, old);
+        let controller = |class| at(class, &["spec", "controller"]);
+        let path = Path::new("spec").child("controller");
+        errors.extend(immutable(controller(obj), controller(old), &path));
+        errors
+    }
+
+    fn columns(&self) -> &[Column] {
+        CLASS_COLUMNS
+    }
+
+    fn row(&self, obj: &Value, now: Timestamp) -> Vec<Value> {
+        let part = |key: &str| text(obj, &["spec", "parameters", key]);
+        let parameters = match (has(obj, &["spec", "parameters"]), part("apiGroup")) {
+            (false, _) => "<none>".to_owned(),
+            (true, "") => format!("{}/{}", part("kind"), part("name")),
+            (true, group) => format!("{}.{group}/{}", part("kind"), part("name")),
+        };
+        vec![name(obj), json!(text(obj, &["spec", "controller"])), json!(parameters), age(obj, now)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{create, now};
+
+    #[test]
+    fn an_ingress_is_checked_and_shown() {
+        let backend = json!({"service": {"name": "s", "port": {"number": 80}}});
+        let rule = json!({"host": "a.b", "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}});
+        let (obj, errors) = create(&Ingress, json!({"spec": {"ingressClassName": "n", "rules": [rule]}}));
+        assert_eq!(errors, Vec::<String>::new());
+        assert_eq!(Ingress.row(&obj, now())[1..5], [json!("n"), json!("a.b"), json!(""), json!("80")]);
+        assert_eq!(
+            create(&Ingress, json!({"spec": {}})).1,
+            ["spec: Invalid value: []: either `defaultBackend` or `rules` must be specified"]
+        );
+        let wrong = json!({"spec": {"defaultBackend": {"service": {"name": "s"}}}});
+        assert_eq!(
+            create(&Ingress, wrong).1,
+            ["spec.defaultBackend.service.port: Required value: port name or number is required"]
+        );
+    }
+}

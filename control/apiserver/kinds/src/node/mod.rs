@@ -1,0 +1,3 @@
+//! The node group: RuntimeClasses.
+
+pub mod runtime_class;

@@ -1,0 +1,206 @@
+//! Pods and pod templates.
+//!
+//! Enters: a Pod, or the template of a workload. Leaves: defaults and errors, part by part.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use xebec_api::field::{FieldError, Path};
+
+pub mod containers;
+pub mod defaults;
+pub mod env;
+pub mod mounts;
+pub mod print;
+pub mod probes;
+pub mod qos;
+pub mod resources;
+pub mod scheduling;
+pub mod security;
+pub mod spec;
+pub mod template;
+pub mod update;
+pub mod volumes;
+pub mod warnings;
+
+use crate::shared::access::{at, at_mut, default_text, int, set, text};
+use crate::shared::{access, meta};
+use crate::{Column, Context, Facts, Generation, Strategy, generic};
+
+static FACTS: Facts = Facts::namespaced("", "Pod", "pods").with_status().with_generation(Generation::Spec);
+
+/// The strategy of pods.
+pub struct Pod;
+
+impl Strategy for Pod {
+    fn facts(&self) -> &Facts {
+        &FACTS
+    }
+
+    fn defaults(&self, obj: &mut Value) {
+        access::drop_nulls(obj);
+        if let Some(spec) = at_mut(obj, &["spec"]) {
+            defaults::pod_spec(spec);
+        }
+        defaults::pod(obj);
+    }
+
+    fn prepare_for_create(&self, _ctx: &Context<'_>, obj: &mut Value) {
+        generic::prepare_for_create(&FACTS, obj);
+        if let Some(spec) = at_mut(obj, &["spec"]) {
+            defaults::mirror_service_account(spec);
+        }
+        let class = qos::class(at(obj, &["spec"]));
+        set(obj, &["status"], json!({"phase": "Pending", "qosClass": class}));
+        if !access::list(obj, &["spec", "schedulingGates"]).is_empty() {
+            let condition = json!({"type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
+                "message": "Scheduling is blocked due to non-empty scheduling gates", "lastProbeTime": null,
+                "lastTransitionTime": null});
+            set(obj, &["status", "conditions"], json!([condition]));
+        }
+    }
+
+    fn validate(&self, obj: &Value) -> Vec<FieldError> {
+        let mut errors = generic::validate(&FACTS, obj);
+        let (spec, path) = (at(obj, &["spec"]), Path::new("spec"));
+        if let Some(value) = meta::annotation(obj, "kubernetes.io/config.mirror")
+            && text(spec, &["nodeName"]).is_empty()
+        {
+            let path = Path::new("metadata").child("annotations").key("kubernetes.io/config.mirror");
+            let detail = "must set spec.nodeName if mirror pod annotation is set";
+            errors.push(FieldError::invalid(&path, value, detail));
+        }
+        errors.extend(spec::validate(spec, &path));
+        errors.extend(containers::validate_only_for_pods(spec, &path));
+        errors
+    }
+
+    fn prepare_for_update(&self, _ctx: &Context<'_>, obj: &mut Value, old: &Value) {
+        generic::prepare_for_update(&FACTS, obj, old);
+        if let Some(spec) = at_mut(obj, &["spec"]) {
+            defaults::mirror_service_account(spec);
+        }
+    }
+
+    fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = generic::validate(&FACTS, obj);
+        errors.extend(generic::validate_update(&FACTS, obj, old));
+        errors.extend(update::validate(obj, old));
+        errors
+    }
+
+    fn prepare_for_status_update(&self, _ctx: &Context<'_>, obj: &mut Value, old: &Value) {
+        generic::prepare_for_status_update(&FACTS, obj, old);
+        let class = qos::of_pod(old).to_owned();
+        default_text(obj, &["status", "qosClass"], &class);
+    }
+
+    fn validate_status_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = generic::validate_update(&FACTS, obj, old);
+        errors.extend(update::validate_status(obj, old));
+        errors
+    }
+
+    fn selectable_field_names(&self) -> &[&str] {
+        &[
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "spec.hostNetwork",
+            "status.phase",
+            "status.podIP",
+            "status.nominatedNodeName",
+        ]
+    }
+
+    fn selectable_fields(&self, obj: &Value) -> Vec<(String, String)> {
+        let mut fields = generic::selectable_fields(self.selectable_field_names(), obj);
+        for (name, value) in &mut fields {
+            if name == "spec.hostNetwork" && value.is_empty() {
+                *value = "false".to_owned();
+            }
+        }
+        fields
+    }
+
+    fn columns(&self) -> &[Column] {
+        print::COLUMNS
+    }
+
+    fn row(&self, obj: &Value, now: Timestamp) -> Vec<Value> {
+        print::row(obj, now)
+    }
+
+    fn graceful_deletion_seconds(&self, obj: &Value, requested: Option<i64>) -> Option<i64> {
+        let own = int(obj, &["spec", "terminationGracePeriodSeconds"]);
+        let mut seconds = requested.or(own).unwrap_or(30);
+        if text(obj, &["spec", "nodeName"]).is_empty() {
+            seconds = 0;
+        }
+        if matches!(text(obj, &["status", "phase"]), "Failed" | "Succeeded") {
+            seconds = 0;
+        }
+        Some(if seconds < 0 { 1 } else { seconds })
+    }
+
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        warnings::of_spec(at(obj, &["spec"]), "spec")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{create, update};
+
+    fn simple() -> Value {
+        json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a", "image": "b"}]}})
+    }
+
+    #[test]
+    fn a_new_pod_is_pending_and_has_a_class() {
+        let (pod, errors) = create(&Pod, simple());
+        assert_eq!(errors, Vec::<String>::new());
+        assert_eq!(pod["status"], json!({"phase": "Pending", "qosClass": "BestEffort"}));
+        assert_eq!(pod["metadata"]["generation"], 1);
+    }
+
+    #[test]
+    fn an_update_keeps_the_status_and_counts_generations() {
+        let (mut old, _) = create(&Pod, simple());
+        old["status"]["phase"] = json!("Running");
+        let mut new = old.clone();
+        new["status"]["phase"] = json!("Failed");
+        let (same, errors) = update(&Pod, new.clone(), &old);
+        assert_eq!(errors, Vec::<String>::new());
+        assert_eq!(
+            (&same["status"]["phase"], &same["metadata"]["generation"]),
+            (&json!("Running"), &json!(1))
+        );
+        new["spec"]["containers"][0]["image"] = json!("c");
+        let (changed, errors) = update(&Pod, new, &old);
+        assert_eq!(errors, Vec::<String>::new());
+        assert_eq!(changed["metadata"]["generation"], 2);
+    }
+
+    #[test]
+    fn grace_follows_the_pod() {
+        let (mut pod, _) = create(&Pod, simple());
+        assert_eq!(Pod.graceful_deletion_seconds(&pod, None), Some(0), "not scheduled");
+        pod["spec"]["nodeName"] = json!("n");
+        assert_eq!(Pod.graceful_deletion_seconds(&pod, None), Some(30));
+        assert_eq!(Pod.graceful_deletion_seconds(&pod, Some(5)), Some(5));
+        assert_eq!(Pod.graceful_deletion_seconds(&pod, Some(-1)), Some(1));
+        pod["status"]["phase"] = json!("Succeeded");
+        assert_eq!(Pod.graceful_deletion_seconds(&pod, None), Some(0));
+    }
+
+    #[test]
+    fn fields_can_be_selected() {
+        let (pod, _) = create(&Pod, simple());
+        let fields: std::collections::BTreeMap<_, _> = Pod.selectable_fields(&pod).into_iter().collect();
+        assert_eq!(fields["spec.hostNetwork"], "false");
+        assert_eq!(fields["status.phase"], "Pending");
+        assert_eq!(fields["spec.nodeName"], "");
+    }
+}

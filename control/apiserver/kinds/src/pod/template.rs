@@ -1,0 +1,47 @@
+//! Pod templates: what Deployments, ReplicaSets, Jobs and the other workloads make pods from.
+
+use serde_json::Value;
+use xebec_api::field::{FieldError, Path};
+
+use super::{defaults, spec};
+use crate::shared::access::{at, at_mut, text};
+use crate::shared::labels::validate_labels;
+use crate::shared::meta::validate_annotations;
+
+/// Sets the defaults of the template at a path of the object.
+pub fn defaults(obj: &mut Value, path: &[&str]) {
+    let Some(template) = at_mut(obj, path) else { return };
+    if let Some(spec) = at_mut(template, &["spec"]) {
+        defaults::pod_spec(spec);
+    }
+}
+
+/// Every error of a template.
+pub fn validate(template: &Value, path: &Path) -> Vec<FieldError> {
+    let metadata = path.child("metadata");
+    let mut errors = validate_labels(at(template, &["metadata", "labels"]), &metadata.child("labels"));
+    let annotations = at(template, &["metadata", "annotations"]);
+    errors.extend(validate_annotations(annotations, &metadata.child("annotations")));
+    let spec_path = path.child("spec");
+    errors.extend(spec::validate(at(template, &["spec"]), &spec_path));
+    if !at(template, &["spec", "ephemeralContainers"]).as_array().is_none_or(Vec::is_empty) {
+        let detail = "ephemeral containers not allowed in pod template";
+        errors.push(FieldError::forbidden(&spec_path.child("ephemeralContainers"), detail));
+    }
+    errors
+}
+
+/// The error of a template that may only restart always.
+pub fn restarts_always(template: &Value, path: &Path) -> Vec<FieldError> {
+    match text(template, &["spec", "restartPolicy"]) {
+        "Always" | "" => Vec::new(),
+        other => {
+            vec![FieldError::not_supported(&path.child("spec").child("restartPolicy"), other, &["Always"])]
+        }
+    }
+}
+
+/// The warnings of a template's spec, named under the path.
+pub fn warnings(template: &Value, path: &str) -> Vec<String> {
+    super::warnings::of_spec(at(template, &["spec"]), path)
+}

@@ -1,0 +1,3 @@
+//! The policy group: PodDisruptionBudgets.
+
+pub mod disruption_budget;

@@ -1,0 +1,4 @@
+//! The rbac.authorization.k8s.io group: roles and bindings. Escalation checks are xebec-identity's.
+
+pub mod binding;
+pub mod role;

@@ -1,0 +1,3 @@
+//! The scheduling group: PriorityClasses.
+
+pub mod priority_class;

@@ -1,0 +1,7 @@
+//! Pieces several kinds share: reading values, metadata, labels, quantities, small field rules.
+
+pub mod access;
+pub mod labels;
+pub mod meta;
+pub mod quantities;
+pub mod rules;

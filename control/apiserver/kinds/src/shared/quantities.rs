@@ -1,0 +1,48 @@
+//! Resource lists: maps from a resource's name to a quantity.
+
+use serde_json::Value;
+use xebec_api::field::{FieldError, Path};
+use xebec_api::quantity::Quantity;
+
+use super::access::at_mut;
+use super::rules::NOT_NEGATIVE;
+
+/// The quantity of a JSON value (a number or a text), `None` when it is neither or unreadable.
+pub fn parse(value: &Value) -> Option<Quantity> {
+    match value {
+        Value::String(text) => Quantity::parse(text).ok(),
+        Value::Number(number) => Quantity::parse(&number.to_string()).ok(),
+        _ => None,
+    }
+}
+
+/// Puts one quantity in canonical form; leaves what cannot be read for validation to find.
+pub fn canonical(value: &mut Value) {
+    if let Some(quantity) = parse(value) {
+        *value = Value::String(quantity.to_string());
+    }
+}
+
+/// Puts every quantity of the map at the path in canonical form.
+pub fn canonical_list(value: &mut Value, path: &[&str]) {
+    for quantity in
+        at_mut(value, path).and_then(Value::as_object_mut).into_iter().flat_map(|m| m.values_mut())
+    {
+        canonical(quantity);
+    }
+}
+
+/// The error of a quantity below zero or unreadable.
+pub fn not_negative(value: &Value, path: &Path) -> Vec<FieldError> {
+    match parse(value) {
+        None => vec![FieldError::invalid(path, value, BAD_QUANTITY)],
+        Some(quantity) if quantity.milli_value() < 0 => {
+            vec![FieldError::invalid(path, value, NOT_NEGATIVE)]
+        }
+        Some(_) => Vec::new(),
+    }
+}
+
+/// Upstream's message for text that is no quantity.
+pub const BAD_QUANTITY: &str =
+    "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";

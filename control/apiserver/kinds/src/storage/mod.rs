@@ -1,0 +1,26 @@
+//! Volumes and claims (core group) and the storage.k8s.io group.
+
+pub mod claim;
+pub mod class;
+pub mod csi;
+pub mod volume;
+
+use serde_json::Value;
+
+use crate::shared::access::texts;
+
+/// The access modes a volume can be mounted with.
+pub const ACCESS_MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+
+/// Access modes as kubectl shows them: `RWO,ROX`.
+pub fn short_access_modes(holder: &Value, path: &[&str]) -> String {
+    let found = texts(holder, path);
+    let order = [
+        ("ReadWriteOnce", "RWO"),
+        ("ReadOnlyMany", "ROX"),
+        ("ReadWriteMany", "RWX"),
+        ("ReadWriteOncePod", "RWOP"),
+    ];
+    let shown = order.iter().filter(|(mode, _)| found.contains(mode)).map(|(_, short)| *short);
+    shown.collect::<Vec<_>>().join(",")
+}
