@@ -178,3 +178,27 @@ fn remove_dir(dir: &Path) -> io::Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cgroup2_mount_is_found_in_hybrid_and_unified_machines() {
+        let hybrid = "24 1 0:20 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
+                      25 24 0:21 / /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory\n\
+                      26 24 0:22 / /sys/fs/cgroup/unified rw,nosuid shared:10 master:2 - cgroup2 cgroup2 rw\n";
+        assert_eq!(cgroup2_mount(hybrid), Some("/sys/fs/cgroup/unified".into()));
+        assert_eq!(
+            cgroup2_mount("30 1 0:26 / /sys/fs/cgroup rw - cgroup2 none rw\n"),
+            Some("/sys/fs/cgroup".into())
+        );
+        assert_eq!(cgroup2_mount("25 24 0:21 / /x rw - cgroup cgroup rw\n"), None);
+    }
+
+    #[test]
+    fn detach_of_nothing_is_no_error() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(detach(&dir.path().join("none")).is_ok());
+    }
+}

@@ -197,3 +197,35 @@ pub fn load(
     }
     Ok(ebpf)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_without_our_version_is_refused() {
+        let good = [b"\x7fELF....".as_slice(), &xebec_abi::MARKER, b"..."].concat();
+        assert_eq!(object_version(&good), Some(LAYOUT_VERSION));
+        assert_eq!(object_version(b"XEBEC-ABI=v0012;"), Some(12));
+        for bad in [b"\x7fELF".as_slice(), b"XEBEC-ABI=v00", b"XEBEC-ABI=v0x01;", b"XEBEC-ABI=v00010"] {
+            assert_eq!(object_version(bad), None, "{bad:?}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.o");
+        let load = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            load(&path, dir.path(), Capacity::default(), false).map(|_| ()).unwrap_err()
+        };
+        assert!(matches!(load(b"\x7fELF"), LoadError::NoVersion(_)));
+        assert!(matches!(load(b"XEBEC-ABI=v0099;"), LoadError::Version { found: 99, .. }));
+        // A pin directory that is on no bpf file system is named, and nothing is mounted over it.
+        let error = load(&good).to_string();
+        assert!(error.contains("cannot prepare the pin directory"), "{error}");
+    }
+
+    #[test]
+    fn a_named_object_that_is_not_there_is_named() {
+        let error = find_object(Some(Path::new("/no/such.o"))).unwrap_err().to_string();
+        assert!(error.contains("/no/such.o") && error.contains("--bpf-object"), "{error}");
+    }
+}

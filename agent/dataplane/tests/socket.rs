@@ -1,4 +1,10 @@
 //! The dataplane on real sockets. Needs root and the built object; says why when it cannot run.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "test code and its child processes"
+)]
 
 mod rig;
 
@@ -288,4 +294,66 @@ fn a_killed_agent_leaves_everything_working_and_the_next_takes_over() {
     drop(agent);
     xebec_dataplane::detach(rig.pin_dir()).unwrap();
     assert!(!rig.pin_dir().exists());
+}
+
+#[test]
+fn one_socket_and_more_vips_than_its_ring_holds() {
+    let Some(rig) = Rig::new() else { return };
+    let _servers: Vec<Server> = (1..=6)
+        .map(|i| Server::udp(&rig.server_ns, &format!("10.99.1.{i}:8080"), &format!("S{i}")))
+        .collect();
+    let mut client = Client::start(&rig);
+    let mut agent = Agent::new(&rig.options);
+    let names: Vec<String> = (1..=6).map(|i| format!("s{i}")).collect();
+    agent.sync(
+        (1..=6)
+            .map(|i| service(&names[i - 1], &[&format!("10.96.77.{i}")], tcp_udp(80), json!({})))
+            .collect(),
+        (1..=6).map(|i| slice(&names[i - 1], 8080, "UDP", &[&format!("10.99.1.{i}")])).collect(),
+    );
+    // All six are asked before the first answer is read: two of the answers are no longer in the ring.
+    let vips: Vec<String> = (1..=6).map(|i| format!("10.96.77.{i}:80")).collect();
+    let answer = client.ask(&format!("fan {}", vips.join(" ")));
+    let mut answers: Vec<&str> = answer.split(',').collect();
+    answers.sort_unstable();
+    let wanted: Vec<String> = vips.iter().enumerate().map(|(i, vip)| format!("S{} {vip}", i + 1)).collect();
+    assert_eq!(answers, wanted);
+    assert!(agent.applier.maps().counters().unwrap()[5] >= 2);
+}
+
+#[test]
+fn the_agent_follows_an_api_server() {
+    let Some(rig) = Rig::new() else { return };
+    let _server = Server::tcp(&rig.server_ns, "10.99.1.1:8080", "A1");
+    let mut client = Client::start(&rig);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (api, events) = rig::api::serve(
+            vec![service("a", &[VIP], tcp_udp(80), json!({}))],
+            vec![slice("a", 8080, "TCP", &["10.99.1.1"])],
+        )
+        .await;
+        let mut options = rig.options.clone();
+        // The programs' own log on: it must load and attach, too.
+        options.log_programs = true;
+        let mut health = options.health.subscribe();
+        let cancel = tokio_util::sync::CancellationToken::new();
+        let running = tokio::spawn(xebec_dataplane::run(api, options, cancel.clone()));
+        let synced = health.wait_for(|h| h.synced);
+        let health = tokio::time::timeout(std::time::Duration::from_secs(10), synced).await.unwrap().unwrap();
+        assert_eq!((health.attached, health.service_ports, health.behind), (true, 3, false));
+        drop(health);
+        assert_eq!(client.ask(&format!("tcp {VIP}:80")), format!("A1 {VIP}:80"));
+        // One watch event later the last endpoint is gone.
+        events.send(slice("a", 8080, "TCP", &[])).unwrap();
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        while client.ask(&format!("tcp {VIP}:80")) != ECONNREFUSED {
+            assert!(std::time::Instant::now() < end, "the event was not applied");
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        cancel.cancel();
+        running.await.unwrap().unwrap();
+    });
+    // The agent is gone, the programs are not.
+    assert_eq!(client.ask(&format!("tcp {VIP}:80")), ECONNREFUSED);
 }

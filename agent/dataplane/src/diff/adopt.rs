@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Ids, Installed, Live, Range, Ranges};
-use crate::maps::{Capacity, Snapshot, Stored, Write};
+use super::{Freed, Ids, Installed, Leftover, Live, Range, Ranges};
+use crate::maps::{Capacity, Snapshot, Stored, StoredSlot, Write};
 use crate::model::{Family, FrontKey, Kind};
 
 impl Installed {
@@ -32,7 +32,10 @@ impl Installed {
                     installed.frontends.extend(keys.iter().map(|(key, _)| (*key, index)));
                     installed.services.insert(*primary, live);
                 }
-                _ => repairs.extend(keys.iter().map(|(key, _)| Write::RemoveFrontend { key: *key })),
+                _ => {
+                    repairs.extend(keys.iter().map(|(key, _)| Write::RemoveFrontend { key: *key }));
+                    installed.freed.push(Freed::Index(index));
+                }
             }
         }
         installed.states.clone_from(&snapshot.backends);
@@ -69,31 +72,37 @@ impl Used {
         stored: &Stored,
         snapshot: &Snapshot,
     ) -> Live {
-        let meta = &stored.meta;
-        let one_range = meta.sel_cluster.generation() == meta.sel_local.generation();
-        let whole = one_range
-            && stored.slots.iter().all(|(endpoint, owner, id)| {
-                let live = snapshot.backends.get(*id as usize).is_some_and(|s| s.is_live());
-                *owner == index && live && Family::of(&endpoint.ip()) == primary.family()
-            });
-        let range =
-            (!stored.slots.is_empty()).then_some(Range { base: stored.base, len: stored.slots.len() as u32 });
+        let sound = |(endpoint, owner, id): &StoredSlot| {
+            let live = snapshot.backends.get(*id as usize).is_some_and(|s| s.is_live());
+            *owner == index && live && Family::of(&endpoint.ip()) == primary.family()
+        };
+        let whole = stored.stale.is_none() && stored.slots.iter().all(sound);
+        let range = |base, slots: &[StoredSlot]| {
+            (!slots.is_empty()).then_some(Range { base, len: slots.len() as u32 })
+        };
+        let main = range(stored.base, &stored.slots);
+        let stale = stored.stale.as_ref().and_then(|(base, slots)| range(*base, slots));
         let ranges = match primary.family() {
             Family::V4 => &mut self.slots4,
             Family::V6 => &mut self.slots6,
         };
-        ranges.extend(range);
-        // A damaged range keeps its place, but none of its slots is taken for an endpoint, so the next reconcile
-        // writes all of them anew.
-        let slots = stored
-            .slots
-            .iter()
-            .filter(|_| whole)
-            .map(|(endpoint, _, id)| (*endpoint, *id))
-            .collect::<Vec<_>>();
-        // Ids of a damaged range stay taken: the programs may still read them until the range is replaced.
-        self.backends
-            .extend(stored.slots.iter().filter(|(_, owner, _)| *owner == index).map(|(_, _, id)| *id));
+        ranges.extend(main.iter().chain(&stale));
+        let ids = |slots: &[StoredSlot]| -> BTreeSet<u32> {
+            slots.iter().filter(|(_, owner, _)| *owner == index).map(|(_, _, id)| *id).collect()
+        };
+        let (mut slots, mut leftover) = (Vec::new(), Leftover::default());
+        if whole {
+            slots.extend(stored.slots.iter().map(|(endpoint, _, id)| (*endpoint, *id)));
+            self.backends.extend(ids(&stored.slots));
+        } else {
+            // The programs may read a damaged range until it is replaced: it keeps its place and its ids, but none of
+            // its slots is taken for an endpoint, so the next reconcile writes all of them anew.
+            let mut damaged = ids(&stored.slots);
+            damaged.extend(stored.stale.iter().flat_map(|(_, slots)| ids(slots)));
+            self.backends.extend(&damaged);
+            leftover =
+                Leftover { ranges: stale.into_iter().collect(), backends: damaged.into_iter().collect() };
+        }
         let aliases: BTreeMap<FrontKey, Kind> = keys.iter().filter(|(k, _)| k != primary).copied().collect();
         Live {
             index,
@@ -101,10 +110,11 @@ impl Used {
             aliases,
             flags: stored.meta.flags,
             affinity: stored.meta.affinity_seconds,
-            range,
+            range: main,
             slots,
             cluster: stored.meta.sel_cluster,
             local: stored.meta.sel_local,
+            leftover,
         }
     }
 }

@@ -61,6 +61,14 @@ struct Live {
     slots: Vec<(SocketAddr, u32)>,
     cluster: Sel,
     local: Sel,
+    /// What an agent killed in the middle of a change left behind, to be freed with the next one.
+    leftover: Leftover,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Leftover {
+    ranges: Vec<Range>,
+    backends: Vec<u32>,
 }
 
 /// The maps' content as this agent knows it, and what of them is free.
@@ -263,6 +271,7 @@ impl Installed {
             slots,
             cluster: Sel::new(base + layout.cluster.0, layout.cluster.1, 0),
             local: Sel::new(base + layout.local.0, layout.local.1, 0),
+            leftover: Leftover::default(),
         };
         let meta = Meta {
             sel_cluster: live.cluster,
@@ -373,7 +382,15 @@ impl Installed {
         if let Some(old) = std::mem::replace(&mut live.range, range) {
             self.freed.push(Freed::Slots(port.primary.family(), old));
         }
+        self.clear(port.primary.family(), std::mem::take(&mut live.leftover), writes);
         Ok(())
+    }
+
+    fn clear(&mut self, family: Family, leftover: Leftover, writes: &mut Vec<Write>) {
+        for id in leftover.backends {
+            self.retire(id, writes);
+        }
+        self.freed.extend(leftover.ranges.into_iter().map(|range| Freed::Slots(family, range)));
     }
 
     fn remove(&mut self, primary: &FrontKey, live: Live, writes: &mut Vec<Write>) {
@@ -387,6 +404,7 @@ impl Installed {
         if let Some(range) = live.range {
             self.freed.push(Freed::Slots(primary.family(), range));
         }
+        self.clear(primary.family(), live.leftover, writes);
         self.freed.push(Freed::Index(live.index));
     }
 

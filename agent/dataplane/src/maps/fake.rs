@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use xebec_abi::backend::BackendState;
 use xebec_abi::service::{FeValue, Meta, Sel};
 
-use super::snapshot::span;
 use super::{MapError, MapWriter, Snapshot, Stored, Write};
 use crate::model::{Family, FrontKey};
 
@@ -74,10 +73,8 @@ impl FakeMaps {
         let mut services = HashMap::new();
         for (key, value) in &self.frontends {
             let meta = self.metas.get(&value.index()).copied().unwrap_or_default();
-            let (base, len) = span(meta.sel_cluster, meta.sel_local).unwrap_or((0, 0));
-            let slots =
-                (base..base + len).filter_map(|at| self.slots.get(&(key.family(), at)).copied()).collect();
-            services.insert(value.index(), Stored { meta, base, slots });
+            let slot = |at| self.slots.get(&(key.family(), at)).copied().ok_or(());
+            services.insert(value.index(), Stored::gather(meta, slot).unwrap_or_default());
         }
         let last = self.backends.keys().max().map_or(0, |id| id + 1);
         Snapshot {

@@ -6,11 +6,13 @@ pub mod fake;
 mod mapping;
 pub mod pinned;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use encode::{Key4, Key6, from_key4, from_key6, tag};
 pub use encode::{endpoint4, endpoint6, key4, key6};
 pub(crate) use mapping::Mapping;
-pub use snapshot::{Snapshot, Stored};
+pub use snapshot::{Snapshot, Stored, StoredSlot};
 
 use std::net::SocketAddr;
 

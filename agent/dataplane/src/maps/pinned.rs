@@ -12,8 +12,7 @@ use xebec_abi::service::{FeValue, META_V6, Meta, Sel, Slot4, Slot6};
 use xebec_abi::state::{NODE_IP_ANY, NODE_IP_HOST_ONLY, STATS};
 use xebec_abi::{Be16, Be32, Ip6};
 
-use super::snapshot::span;
-use super::{Capacity, Key4, Key6, MapError, MapWriter, Mapping, Snapshot, Stored, Write};
+use super::{Capacity, Key4, Key6, MapError, MapWriter, Mapping, Snapshot, Stored, StoredSlot, Write};
 use super::{endpoint4, endpoint6, from_key4, from_key6, key4, key6, tag};
 use crate::model::{Family, FrontKey};
 
@@ -175,14 +174,10 @@ impl PinnedMaps {
     pub fn stored(&self, index: u32) -> Result<Stored, MapError> {
         // SAFETY: `Meta` is 64 bytes of integers, every bit pattern of which is a value.
         let meta: Meta = unsafe { transmute::<[u64; 8], Meta>(self.meta.value(index)?) };
-        let (base, len) = span(meta.sel_cluster, meta.sel_local).unwrap_or((0, 0));
-        let slots = (base..base + len)
-            .map(|at| self.slot(meta.flags & META_V6 != 0, at))
-            .collect::<Result<_, _>>()?;
-        Ok(Stored { meta, base, slots })
+        Stored::gather(meta, |at| self.slot(meta.flags & META_V6 != 0, at))
     }
 
-    fn slot(&self, v6: bool, at: u32) -> Result<(std::net::SocketAddr, u32, u32), MapError> {
+    fn slot(&self, v6: bool, at: u32) -> Result<StoredSlot, MapError> {
         if v6 {
             // SAFETY: as for `Meta`, 32 bytes.
             let slot: Slot6 = unsafe { transmute::<[u64; 4], Slot6>(self.slots6.value(at)?) };
@@ -288,8 +283,8 @@ impl MapWriter for PinnedMaps {
                     }
                 }
             }
-            // SAFETY: 64 bytes of integers without padding.
             Write::Meta { index, meta } => {
+                // SAFETY: 64 bytes of integers without padding.
                 self.meta.fill(index, &unsafe { transmute::<Meta, [u64; 8]>(meta) })
             }
             Write::Select { index, local, sel: Sel(word) } => {

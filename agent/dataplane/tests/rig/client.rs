@@ -1,6 +1,7 @@
 //! The client: this test's own binary, started again, moved into the rig's cgroup and namespace, driven by lines.
 //!
 //! `tcp A` / `udp A` / `udpc A` (connected) / `udpseq N A` / `same A B` (one unconnected socket to both) /
+//! `fan A...` (one socket asks all, then reads) /
 //! `hammer SECONDS THREADS PREFIX=A...`; every answer is one line that starts with `@`.
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -101,6 +102,7 @@ pub fn serve() {
             ["udpseq", n, to] => udp(to.parse().unwrap(), n.parse().unwrap()),
             ["udpc", to] => udp_connected(to.parse().unwrap()),
             ["same", a, b] => same(a.parse().unwrap(), b.parse().unwrap()),
+            ["fan", ref targets @ ..] => fan(targets),
             ["hammer", seconds, threads, ref targets @ ..] => {
                 Ok(hammer(seconds.parse().unwrap(), threads.parse().unwrap(), targets))
             }
@@ -140,6 +142,10 @@ fn socket(to: SocketAddr) -> std::io::Result<UdpSocket> {
 
 fn exchange(socket: &UdpSocket, to: SocketAddr) -> std::io::Result<String> {
     socket.send_to(b"?", to)?;
+    receive(socket)
+}
+
+fn receive(socket: &UdpSocket) -> std::io::Result<String> {
     let mut buffer = [0; 64];
     let (len, from) = socket.recv_from(&mut buffer)?;
     Ok(format!("{} {from}", String::from_utf8_lossy(&buffer[..len])))
@@ -153,6 +159,17 @@ fn udp(to: SocketAddr, n: usize) -> std::io::Result<String> {
 fn same(a: SocketAddr, b: SocketAddr) -> std::io::Result<String> {
     let socket = socket(a)?;
     Ok(format!("{},{},{}", exchange(&socket, a)?, exchange(&socket, b)?, exchange(&socket, a)?))
+}
+
+/// One socket asks all, then reads all the answers.
+fn fan(targets: &[&str]) -> std::io::Result<String> {
+    let targets: Vec<SocketAddr> = targets.iter().map(|t| t.parse().unwrap()).collect();
+    let socket = socket(targets[0])?;
+    for to in &targets {
+        socket.send_to(b"?", to)?;
+    }
+    let read = |_| receive(&socket);
+    Ok((0..targets.len()).map(read).collect::<Result<Vec<_>, _>>()?.join(","))
 }
 
 fn udp_connected(to: SocketAddr) -> std::io::Result<String> {

@@ -2,6 +2,7 @@
 //! answer for a VIP), servers that say their own name and count whom they served, a client process in a cgroup of its
 //! own, and the dataplane on that cgroup. Everything is removed on drop.
 
+pub mod api;
 pub mod client;
 pub mod objects;
 pub mod server;
