@@ -31,7 +31,8 @@ impl Client {
         loader
     }
 
-    fn role(rig: &Rig, role: &str, argument: &str) -> Self {
+    /// A child with any role.
+    pub fn role(rig: &Rig, role: &str, argument: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--ignored", "--exact", "child", "--nocapture", "--test-threads=1"])
             .env("XEBEC_ROLE", role)
