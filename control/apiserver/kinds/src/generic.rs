@@ -6,9 +6,9 @@
 use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 
-use crate::Strategy;
 use crate::shared::access::{at, remove, set};
 use crate::shared::meta;
+use crate::{Column, Strategy, table};
 
 /// When an update bumps `metadata.generation`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,5 +201,20 @@ pub struct Generic(pub Facts);
 impl Strategy for Generic {
     fn facts(&self) -> &Facts {
         &self.0
+    }
+
+    fn columns(&self) -> &[Column] {
+        if self.shows_creation_time() { table::NAME_CREATED } else { table::NAME_AGE }
+    }
+
+    fn row(&self, obj: &Value, now: jiff::Timestamp) -> Vec<Value> {
+        if self.shows_creation_time() { table::name_created_row(obj) } else { table::name_age_row(obj, now) }
+    }
+}
+
+impl Generic {
+    /// Upstream prints custom resource definitions with their creation time.
+    fn shows_creation_time(&self) -> bool {
+        self.0.plural == "customresourcedefinitions"
     }
 }

@@ -36,15 +36,11 @@ impl Strategy for HorizontalPodAutoscaler {
     fn defaults(&self, obj: &mut Value) {
         drop_nulls(obj);
         default_to(obj, &["spec", "minReplicas"], 1);
-        if list(obj, &["spec", "metrics"]).is_empty() {
-            let target = match int(obj, &["spec", "targetCPUUtilizationPercentage"]) {
-                Some(_) => return,
-                None => json!({"type": "Utilization", "averageUtilization": 80}),
-            };
+        let old_form = text(obj, &["apiVersion"]) == "autoscaling/v1";
+        if !old_form && list(obj, &["spec", "metrics"]).is_empty() {
+            let target = json!({"type": "Utilization", "averageUtilization": 80});
             let metric = json!({"type": "Resource", "resource": {"name": "cpu", "target": target}});
-            if text(obj, &["apiVersion"]) != "autoscaling/v1" {
-                set(obj, &["spec", "metrics"], json!([metric]));
-            }
+            set(obj, &["spec", "metrics"], json!([metric]));
         }
     }
 

@@ -1,3 +1,6 @@
 //! The autoscaling group: HorizontalPodAutoscalers.
 
+mod convert;
 pub mod horizontal;
+
+pub use convert::{to_v1, to_v2};

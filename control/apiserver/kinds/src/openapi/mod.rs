@@ -155,6 +155,7 @@ mod tests {
         assert_eq!(spec["containers"]["x-kubernetes-patch-merge-key"], "name");
         assert_eq!(spec["containers"]["x-kubernetes-list-type"], "map");
         assert_eq!(spec["containers"]["x-kubernetes-list-map-keys"], json!(["name"]));
+        assert_eq!(core["components"]["schemas"]["io.k8s.api.core.v1.Pod"].get("required"), None);
         let affinity = &spec["affinity"];
         assert!(affinity["description"].is_string());
         assert_eq!(affinity["allOf"], json!([{"$ref": "#/components/schemas/io.k8s.api.core.v1.Affinity"}]));

@@ -38,12 +38,22 @@ pub fn of(group: &str, version: &str, resources: &[&Resource]) -> Map<String, Va
         if let Some(schema) = schemas.get_mut(&name).and_then(Value::as_object_mut) {
             let gvk = json!([{"group": group, "version": version, "kind": kind}]);
             schema.insert("x-kubernetes-group-version-kind".to_owned(), gvk);
+            require_all_but_metadata(schema);
         }
         if resources.iter().any(|resource| resource.kind == kind && resource.has_verb("list")) {
             schemas.insert(format!("{name}List"), list_schema(&name, &group, &version, &kind));
         }
     }
     schemas
+}
+
+/// A server fills in missing metadata, so upstream does not require it; k8s-openapi's types do.
+fn require_all_but_metadata(schema: &mut Map<String, Value>) {
+    let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) else { return };
+    required.retain(|field| field != "metadata");
+    if required.is_empty() {
+        schema.remove("required");
+    }
 }
 
 /// The name of the schema that a kind's registration referred to.
