@@ -1,0 +1,97 @@
+//! The pods of this node. Enters: desired pods ([`crate::desired`]) and the runtime's state changes. Leaves: running
+//! containers, statuses, Events.
+//!
+//! One [`worker`] per UID does all work for its pod: `observe` what is, [`plan`] (pure) what to do, do it in jobs
+//! (`start`, `stop`), work out the [`status`] (pure) and write it. [`manager`] makes workers and routes changes to
+//! them; [`registry`] is where the kubelet's server looks pods up.
+
+pub mod backoff;
+mod hooks;
+mod jobs;
+pub mod labels;
+pub mod mailbox;
+pub mod manager;
+pub mod memory;
+pub mod observe;
+pub mod plan;
+pub mod probes;
+mod pump;
+pub mod registry;
+pub mod start;
+pub mod status;
+mod termination;
+#[cfg(test)]
+mod tests;
+pub mod worker;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use xebec_cri::Runtime;
+
+use crate::api::PodApi;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::host::Host;
+use crate::record::Recorder;
+use registry::PodRegistry;
+
+/// What all pod workers share.
+pub struct Shared {
+    /// The node's settings.
+    pub config: Config,
+    /// The container runtime.
+    pub runtime: Arc<dyn Runtime>,
+    /// Its name, the scheme of container ids (`containerd`).
+    pub runtime_name: String,
+    /// The machine.
+    pub host: Arc<dyn Host>,
+    /// The API server.
+    pub api: Arc<dyn PodApi>,
+    /// Where Events go.
+    pub recorder: Arc<dyn Recorder>,
+    /// The time.
+    pub clock: Clock,
+    /// Which pod an id of the runtime belongs to.
+    pub index: Index,
+    /// What the kubelet's server knows of pods.
+    pub registry: PodRegistry,
+    /// Limits sandboxes and containers being started at once.
+    pub start_gate: Semaphore,
+    /// Limits sandboxes being taken down at once.
+    pub stop_gate: Semaphore,
+    /// Limits exec probes at once.
+    pub exec_gate: Semaphore,
+}
+
+impl Shared {
+    /// The gates of a machine with this many CPUs: ncpu + 1 starts, 2 teardowns, 2 x ncpu exec probes.
+    pub fn gates(cpus: usize) -> (Semaphore, Semaphore, Semaphore) {
+        (Semaphore::new(cpus + 1), Semaphore::new(2), Semaphore::new(2 * cpus.max(1)))
+    }
+}
+
+/// Which pod (UID) a container or sandbox id belongs to.
+#[derive(Debug, Default)]
+pub struct Index {
+    owners: Mutex<HashMap<String, String>>,
+}
+
+impl Index {
+    /// Notes an owner.
+    pub fn insert(&self, id: &str, uid: &str) {
+        self.owners.lock().insert(id.to_owned(), uid.to_owned());
+    }
+
+    /// The owner of an id.
+    pub fn owner(&self, id: &str) -> Option<String> {
+        self.owners.lock().get(id).cloned()
+    }
+
+    /// Forgets ids that the runtime no longer has.
+    pub fn retain(&self, alive: impl Fn(&str) -> bool) {
+        self.owners.lock().retain(|id, _| alive(id));
+    }
+}
