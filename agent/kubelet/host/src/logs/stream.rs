@@ -174,25 +174,35 @@ fn open_at(path: &Path, options: &LogOptions) -> io::Result<Source> {
     Ok(Source { file: Arc::new(file), offset, open_line: Vec::new() })
 }
 
-/// The file written after ours: the next rotated one, else the log itself. `None` while there is nothing newer.
-fn successor(path: &Path, source: &Source) -> io::Result<Option<PathBuf>> {
-    let current = std::fs::metadata(path);
-    if current.as_ref().is_ok_and(|meta| source.same_file(meta)) {
-        return Ok(None);
-    }
+/// The rotated files of a log, oldest first.
+fn rotated(dir: &Path, name: &str) -> io::Result<Vec<PathBuf>> {
+    let prefix = format!("{name}.");
+    let names = std::fs::read_dir(dir)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut names: Vec<_> = names.filter(|name| name.starts_with(&prefix)).collect();
+    names.sort_unstable();
+    Ok(names.into_iter().map(|name| dir.join(name)).collect())
+}
+
+/// The file written after ours, opened: the next rotated one, else the log itself. `None` while there is nothing newer.
+fn successor(path: &Path, source: &Source) -> io::Result<Option<File>> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
         return Ok(None);
     };
-    let prefix = format!("{name}.");
-    let mut rotated: Vec<_> =
-        std::fs::read_dir(dir)?.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
-    rotated.retain(|name| name.starts_with(&prefix));
-    rotated.sort_unstable();
-    let ours = |name: &String| std::fs::metadata(dir.join(name)).is_ok_and(|meta| source.same_file(&meta));
+    let present = |opened: io::Result<File>| match opened {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    };
+    let Some(current) = present(File::open(path))? else { return Ok(None) };
+    if source.same_file(&current.metadata()?) {
+        return Ok(None);
+    }
+    // Listed after the log was opened: a file that came between ours and that one was renamed by then.
+    let rotated = rotated(dir, name)?;
+    let ours = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|meta| source.same_file(&meta));
     let after = rotated.iter().position(ours).map_or(0, |at| at + 1);
     match rotated.get(after) {
-        Some(next) => Ok(Some(dir.join(next))),
-        None => Ok(current.is_ok().then(|| path.to_path_buf())),
+        Some(next) => present(File::open(next)),
+        None => Ok(Some(current)),
     }
 }
 
@@ -239,15 +249,8 @@ impl Reader {
             if self.drain().await?.is_err() {
                 return Ok(());
             }
-            if let Some(next) = next {
-                match File::open(&next) {
-                    Ok(file) => {
-                        self.source = Source { file: Arc::new(file), offset: 0, open_line: Vec::new() };
-                    }
-                    // Rotated once more in between: look again.
-                    Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                    Err(e) => return Err(e),
-                }
+            if let Some(file) = next {
+                self.source = Source { file: Arc::new(file), offset: 0, open_line: Vec::new() };
                 continue;
             }
             if !running {
