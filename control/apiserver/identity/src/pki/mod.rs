@@ -142,6 +142,12 @@ impl Pki {
         Ok(Pki { dir: dir.to_owned(), ca })
     }
 
+    /// Opens a directory that [`Pki::ensure`] made, to issue from its CA; its other files are not looked at.
+    pub fn open(dir: &Path) -> Result<Pki, PkiError> {
+        let ca = Authority::ensure(&dir.join("ca"), "kubernetes", Timestamp::now())?;
+        Ok(Pki { dir: dir.to_owned(), ca })
+    }
+
     /// The CA certificate (PEM), as it goes into kubeconfigs and kube-root-ca.crt.
     pub fn ca_pem(&self) -> &str {
         self.ca.pem()

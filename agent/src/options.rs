@@ -1,0 +1,125 @@
+//! Options of `xebec-agent run`, with upstream's kubelet names where the meaning is the same.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::failure::Failure;
+use crate::network::NetworkPaths;
+use crate::proxy::BpfOptions;
+
+/// Of a whole node.
+#[derive(Args)]
+pub(crate) struct RunOptions {
+    /// How to reach the API server, as the user system:node:<name>.
+    #[arg(long)]
+    pub(crate) kubeconfig: PathBuf,
+    /// This node's name.
+    #[arg(long, default_value_t = hostname())]
+    pub(crate) node_name: String,
+    /// This node's addresses, the primary first.
+    #[arg(long, value_delimiter = ',', required = true)]
+    pub(crate) node_ip: Vec<IpAddr>,
+    /// The container runtime's socket (CRI v1).
+    #[arg(long, default_value = "/run/containerd/containerd.sock")]
+    pub(crate) container_runtime_endpoint: PathBuf,
+    /// Serving certificate of port 10250.
+    #[arg(long)]
+    pub(crate) tls_cert_file: PathBuf,
+    /// Its key.
+    #[arg(long)]
+    pub(crate) tls_private_key_file: PathBuf,
+    /// The CA that client certificates at port 10250 are checked against.
+    #[arg(long)]
+    pub(crate) client_ca_file: PathBuf,
+    /// Address of port 10250.
+    #[arg(long, default_value = "0.0.0.0")]
+    pub(crate) address: IpAddr,
+    /// The kubelet's port.
+    #[arg(long, default_value_t = 10250)]
+    pub(crate) port: u16,
+    /// Addresses of the cluster DNS; this agent serves them on this node.
+    #[arg(long, default_value = "10.96.0.10", value_delimiter = ',')]
+    pub(crate) cluster_dns: Vec<IpAddr>,
+    /// The cluster's domain.
+    #[arg(long, default_value = "cluster.local")]
+    pub(crate) cluster_domain: String,
+    /// Where pods and the DNS get the node's resolvers from.
+    #[arg(long, default_value = "/etc/resolv.conf")]
+    pub(crate) resolv_conf: PathBuf,
+    /// Pod folders.
+    #[arg(long, default_value = "/var/lib/kubelet")]
+    pub(crate) root_dir: PathBuf,
+    /// The cgroup below which `kubepods` is made.
+    #[arg(long, default_value = "/")]
+    pub(crate) cgroup_root: String,
+    /// Labels that the node registers with: key=value,...
+    #[arg(long, value_delimiter = ',')]
+    node_labels: Vec<String>,
+    /// The most pods.
+    #[arg(long, default_value_t = 110)]
+    pub(crate) max_pods: u32,
+    /// A folder of static pods' manifests.
+    #[arg(long)]
+    pub(crate) pod_manifest_path: Option<PathBuf>,
+    /// Leave the pod network to a foreign CNI plugin.
+    #[arg(long)]
+    pub(crate) no_network: bool,
+    /// Leave service virtual IPs to somebody else, such as kube-proxy.
+    #[arg(long)]
+    pub(crate) no_proxy: bool,
+    /// Leave the cluster DNS to somebody else, such as CoreDNS.
+    #[arg(long)]
+    pub(crate) no_dns: bool,
+    #[command(flatten)]
+    pub(crate) network: NetworkPaths,
+    #[command(flatten)]
+    pub(crate) bpf: BpfOptions,
+}
+
+impl RunOptions {
+    /// The kubelet's settings.
+    pub(crate) fn kubelet(&self) -> Result<xebec_kubelet::Config, Failure> {
+        let primary = self.node_ip.first().map(ToString::to_string).unwrap_or_default();
+        let mut config = xebec_kubelet::Config::new(&self.node_name, &primary);
+        config.node_ips = self.node_ip.iter().map(ToString::to_string).collect();
+        config.hostname = hostname();
+        config.cluster_dns = self.cluster_dns.iter().map(ToString::to_string).collect();
+        config.cluster_domain.clone_from(&self.cluster_domain);
+        config.resolv_conf.clone_from(&self.resolv_conf);
+        config.root_dir.clone_from(&self.root_dir);
+        config.cgroup_root.clone_from(&self.cgroup_root);
+        config.node_labels = labels(&self.node_labels)?;
+        config.max_pods = self.max_pods;
+        config.port = self.port;
+        config.manifest_dir.clone_from(&self.pod_manifest_path);
+        Ok(config)
+    }
+}
+
+fn labels(given: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let pair = |text: &String| {
+        let split = text.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+        split.ok_or_else(|| Failure::Option(format!("--node-labels {text:?}: not of the form key=value")))
+    };
+    given.iter().map(pair).collect()
+}
+
+/// The machine's host name in lower case, as a node name.
+pub(crate) fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_pairs() {
+        assert_eq!(labels(&["a=b".to_owned(), "c=".to_owned()]).unwrap().len(), 2);
+        let error = labels(&["nope".to_owned()]).unwrap_err().to_string();
+        assert!(error.contains("\"nope\""), "{error}");
+    }
+}

@@ -1,0 +1,65 @@
+//! `xebec-agent run`: a whole node. Enters: options. Leaves: running parts, until a signal or until one of them ends.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use xebec_cri::{Client as Cri, Runtime};
+
+use crate::failure::Failure;
+use crate::options::RunOptions;
+use crate::{client, dns, kubelet, network, serve};
+
+/// Runs until `stop`; pods, connections and virtual IPs outlive it.
+pub(crate) async fn run(options: RunOptions, stop: CancellationToken) -> Result<(), Failure> {
+    let options = Arc::new(options);
+    let config = options.kubelet()?;
+    let api = client::from(Some(&options.kubeconfig)).await?;
+    let cri = Arc::new(Cri::new(&options.container_runtime_endpoint));
+    let runtime: Arc<dyn Runtime> = cri.clone();
+    // Before anything else is started: a port in use is the most common mistake.
+    let server = serve::bind(&options).await?;
+
+    let mut parts: JoinSet<Result<(), Failure>> = JoinSet::new();
+    if !options.no_proxy {
+        let dataplane = options.bpf.options(&options.node_name);
+        let (api, stop) = (api.clone(), stop.clone());
+        parts.spawn(async move {
+            xebec_dataplane::run(api, dataplane, stop).await.map_err(|error| Failure::part("service dataplane")(&error))
+        });
+    }
+    if !options.no_network {
+        let (api, options, stop) = (api.clone(), options.clone(), stop.clone());
+        parts.spawn(async move { network::serve(api, &options.node_name, &options.network, stop).await });
+    }
+    if !options.no_dns {
+        let (api, options, stop) = (api.clone(), options.clone(), stop.clone());
+        parts.spawn(async move {
+            dns::serve(api, &options.cluster_dns, &options.cluster_domain, &options.resolv_conf, stop).await
+        });
+    }
+    let deps = kubelet::deps(api.clone(), cri, config)?;
+    let registry = deps.registry.clone();
+    let kubelet_stop = stop.clone();
+    parts.spawn(async move {
+        xebec_kubelet::run(deps, kubelet_stop).await.map_err(|error| Failure::part("kubelet")(&error))
+    });
+    let serve_stop = stop.clone();
+    parts.spawn(async move { serve::run(server, registry, runtime, api, serve_stop).await });
+    first_end(parts, &stop).await
+}
+
+/// Waits for the first part that ends. One that ends by itself takes the others with it: whoever supervises the agent
+/// restarts it, and nothing on the node stops meanwhile.
+async fn first_end(mut parts: JoinSet<Result<(), Failure>>, stop: &CancellationToken) -> Result<(), Failure> {
+    let mut outcome = Ok(());
+    while let Some(ended) = parts.join_next().await {
+        let early = !stop.is_cancelled();
+        stop.cancel();
+        let result = ended.unwrap_or_else(|error| Err(Failure::part("a part")(&error)));
+        let early_end = || Failure::Part { part: "agent", reason: "a part ended by itself".to_owned() };
+        let result = if early { result.and_then(|()| Err(early_end())) } else { result };
+        outcome = outcome.and(result);
+    }
+    outcome
+}

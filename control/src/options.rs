@@ -1,0 +1,195 @@
+//! Options, with upstream's names where the meaning is the same. They may also stand in a YAML file (`--config`), keyed
+//! by the same names in camel case; the command line wins.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Deserialize;
+
+use crate::Failure;
+
+/// Of the API server, alone or with everything.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct ServerOptions {
+    /// A YAML file with these options in camel case (`dataDir: ...`); unknown keys are refused.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    given: Given,
+}
+
+/// What may be given on the command line and in the file; everything has a default.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Given {
+    /// Where the embedded store keeps its file [default: /var/lib/xebec].
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+    /// etcd endpoints, separated by commas, instead of the embedded store (http:// or https://).
+    #[arg(long, value_delimiter = ',')]
+    etcd_servers: Option<Vec<String>>,
+    /// CA of etcd's certificates.
+    #[arg(long)]
+    etcd_cafile: Option<PathBuf>,
+    /// Client certificate for etcd.
+    #[arg(long, requires = "etcd_keyfile")]
+    etcd_certfile: Option<PathBuf>,
+    /// Key of the client certificate for etcd.
+    #[arg(long, requires = "etcd_certfile")]
+    etcd_keyfile: Option<PathBuf>,
+    /// The cluster's certificates; made when missing [default: /etc/xebec/pki].
+    #[arg(long)]
+    cert_dir: Option<PathBuf>,
+    /// Where admin.conf, controller-manager.conf and scheduler.conf are written [default: /etc/xebec].
+    #[arg(long)]
+    kubeconfig_dir: Option<PathBuf>,
+    /// Address to listen on [default: 0.0.0.0].
+    #[arg(long)]
+    bind_address: Option<IpAddr>,
+    /// Port to listen on [default: 6443].
+    #[arg(long)]
+    secure_port: Option<u16>,
+    /// Address that nodes and pods reach this server at.
+    #[arg(long)]
+    advertise_address: Option<IpAddr>,
+    /// Addresses of Services [default: 10.96.0.0/12].
+    #[arg(long)]
+    service_cluster_ip_range: Option<String>,
+    /// Addresses of pods; each node gets a /24 of it [default: 10.244.0.0/16].
+    #[arg(long)]
+    cluster_cidr: Option<String>,
+    /// Address of the cluster DNS, inside the Service range [default: 10.96.0.10].
+    #[arg(long)]
+    cluster_dns: Option<IpAddr>,
+    /// The cluster's domain [default: cluster.local].
+    #[arg(long)]
+    cluster_domain: Option<String>,
+}
+
+/// Every option with its value.
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) etcd_servers: Vec<String>,
+    pub(crate) etcd_cafile: Option<PathBuf>,
+    pub(crate) etcd_client: Option<(PathBuf, PathBuf)>,
+    pub(crate) cert_dir: PathBuf,
+    pub(crate) kubeconfig_dir: PathBuf,
+    pub(crate) bind_address: IpAddr,
+    pub(crate) secure_port: u16,
+    pub(crate) advertise_address: IpAddr,
+    pub(crate) service_cluster_ip_range: String,
+    pub(crate) cluster_cidr: String,
+    pub(crate) cluster_dns: IpAddr,
+    pub(crate) cluster_domain: String,
+}
+
+impl ServerOptions {
+    /// Command line over file over defaults.
+    pub(crate) fn resolved(self) -> Result<Server, Failure> {
+        let file = match &self.config {
+            None => Given::default(),
+            Some(path) => read(path)?,
+        };
+        let given = self.given;
+        macro_rules! pick {
+            ($field:ident) => {
+                given.$field.or(file.$field)
+            };
+            ($field:ident, $default:expr) => {
+                given.$field.or(file.$field).unwrap_or_else(|| $default.into())
+            };
+        }
+        let missing = "advertise address: not given; it is the address of this machine that nodes reach, for example \
+                       --advertise-address 192.0.2.10";
+        Ok(Server {
+            data_dir: pick!(data_dir, "/var/lib/xebec"),
+            etcd_servers: pick!(etcd_servers, Vec::new()),
+            etcd_cafile: pick!(etcd_cafile),
+            etcd_client: pick!(etcd_certfile).zip(pick!(etcd_keyfile)),
+            cert_dir: pick!(cert_dir, "/etc/xebec/pki"),
+            kubeconfig_dir: pick!(kubeconfig_dir, "/etc/xebec"),
+            bind_address: pick!(bind_address, [0, 0, 0, 0]),
+            secure_port: pick!(secure_port, 6443_u16),
+            advertise_address: pick!(advertise_address).ok_or_else(|| Failure::Option(missing.to_owned()))?,
+            service_cluster_ip_range: pick!(service_cluster_ip_range, "10.96.0.0/12"),
+            cluster_cidr: pick!(cluster_cidr, "10.244.0.0/16"),
+            cluster_dns: pick!(cluster_dns, [10, 96, 0, 10]),
+            cluster_domain: pick!(cluster_domain, "cluster.local"),
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<Given, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::Option(format!("--config {}: {error}", path.display())))?;
+    serde_saphyr::from_str(&text).map_err(|error| Failure::Option(format!("--config {}: {error}", path.display())))
+}
+
+/// Of the controllers alone.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ControllerOptions {
+    /// How to reach the API server.
+    #[arg(long)]
+    pub(crate) kubeconfig: PathBuf,
+    /// The CA certificate that goes into each namespace's kube-root-ca.crt.
+    #[arg(long)]
+    pub(crate) root_ca_file: PathBuf,
+    /// Addresses of pods; each node gets a /24 of it.
+    #[arg(long, default_value = "10.244.0.0/16")]
+    pub(crate) cluster_cidr: String,
+}
+
+/// Of the scheduler alone.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SchedulerOptions {
+    /// How to reach the API server.
+    #[arg(long)]
+    pub(crate) kubeconfig: PathBuf,
+    /// Pods with this `spec.schedulerName` are scheduled.
+    #[arg(long, default_value = "default-scheduler")]
+    pub(crate) scheduler_name: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: ServerOptions,
+    }
+
+    fn resolve(arguments: &[&str]) -> Result<Server, String> {
+        let line = Line::try_parse_from([&["x"], arguments].concat()).map_err(|error| error.to_string())?;
+        line.options.resolved().map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_file_and_the_file_over_the_defaults() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.yaml");
+        std::fs::write(&path, "securePort: 7443\ndataDir: /srv/x\nadvertiseAddress: 192.0.2.1\n").unwrap();
+        let file = path.to_str().unwrap();
+        let server = resolve(&["--config", file, "--secure-port", "8443"]).unwrap();
+        assert_eq!(server.secure_port, 8443);
+        assert_eq!(server.data_dir, Path::new("/srv/x"));
+        assert_eq!(server.cluster_domain, "cluster.local");
+    }
+
+    #[test]
+    fn bad_input_is_named() {
+        assert!(resolve(&[]).unwrap_err().contains("--advertise-address 192.0.2.10"));
+        assert!(resolve(&["--secure-port", "99999"]).unwrap_err().contains("99999"));
+        assert!(resolve(&["--config", "/nowhere.yaml"]).unwrap_err().contains("/nowhere.yaml"));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.yaml");
+        std::fs::write(&path, "securePorts: 7443\n").unwrap();
+        let error = resolve(&["--config", path.to_str().unwrap()]).unwrap_err();
+        assert!(error.contains("securePorts"), "{error}");
+    }
+}

@@ -1,0 +1,148 @@
+//! Putting the parts together. Enters: options. Leaves: running parts, until a signal or until one of them ends.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use xebec_apiserver::{ApiServer, Config};
+use xebec_identity::User;
+use xebec_identity::pki::Pki;
+use xebec_store::{Embedded, Etcd, EtcdOptions, EtcdTls, Store};
+
+use crate::options::{ControllerOptions, SchedulerOptions, Server};
+use crate::{Failure, certs, client, service_dns, store};
+
+/// The API server, and with `all` the controllers and the scheduler on its in-memory client.
+pub(crate) async fn server(options: Server, all: bool, stop: CancellationToken) -> Result<(), Failure> {
+    let started = std::time::Instant::now();
+    let service_ip = first_address(&options.service_cluster_ip_range)?;
+    let names = certs::options(service_ip, options.advertise_address, &options.cluster_domain);
+    let pki = Pki::ensure(&options.cert_dir, &names).map_err(|error| Failure::part("certificates")(&error))?;
+
+    let mut config = Config::new(options.cert_dir.clone(), options.advertise_address);
+    config.bind = (options.bind_address, options.secure_port).into();
+    config.advertise_port = options.secure_port;
+    config.service_cluster_ip_range = vec![options.service_cluster_ip_range.clone()];
+    config.service_account_issuer = format!("https://kubernetes.default.svc.{}", options.cluster_domain);
+    // Before anything else is started: a port in use is the most common mistake.
+    let listener =
+        xebec_apiserver::bind(config.bind).await.map_err(|error| Failure::part("API server")(&error))?;
+    let store = open_store(&options).await?;
+    let api = ApiServer::build(config, store).await.map_err(|error| Failure::part("API server")(&error))?;
+    let url = format!("https://{}", std::net::SocketAddr::new(options.advertise_address, options.secure_port));
+    pki.ensure_kubeconfigs(&options.kubeconfig_dir, &url).map_err(|error| Failure::part("kubeconfigs")(&error))?;
+
+    let mut parts = JoinSet::new();
+    let (served, serve_stop) = (Arc::clone(&api), stop.clone());
+    parts.spawn(async move {
+        served.serve(listener, serve_stop).await.map_err(|error| Failure::part("API server")(&error))
+    });
+    api.ready().await;
+    tracing::info!(url, ready_ms = started.elapsed().as_millis(), "API server serves");
+    if all {
+        let local = |name: &str| api.local_client(User::system_master(name));
+        service_dns::ensure(&local("xebec:bootstrap"), options.cluster_dns).await;
+        let controllers = xebec_controllers::Options {
+            cluster_cidr: options.cluster_cidr.clone(),
+            root_ca: pki.ca_pem().to_owned(),
+            ..xebec_controllers::Options::default()
+        };
+        parts.spawn(run_controllers(local("system:kube-controller-manager"), controllers, stop.clone()));
+        let scheduler = xebec_scheduler::Options::default();
+        parts.spawn(run_scheduler(local("system:kube-scheduler"), scheduler, stop.clone()));
+    }
+    let outcome = first_end(parts, &stop).await;
+    api.shutdown();
+    outcome
+}
+
+async fn open_store(options: &Server) -> Result<Arc<dyn Store>, Failure> {
+    let failed = |error: &dyn std::error::Error| Failure::part("store")(error);
+    if options.etcd_servers.is_empty() {
+        let path = options.data_dir.join(store::FILE);
+        let opened = Embedded::open(&path, xebec_store::embedded::Options::default());
+        return Ok(opened.map_err(|error| failed(&error))?);
+    }
+    let secure = options.etcd_cafile.is_some() || options.etcd_client.is_some();
+    let read = |path: &std::path::PathBuf| {
+        std::fs::read_to_string(path).map_err(|error| Failure::Option(format!("etcd TLS file {}: {error}", path.display())))
+    };
+    let mut etcd = EtcdOptions::default();
+    if secure {
+        let ca = options.etcd_cafile.as_ref().ok_or_else(|| {
+            Failure::Option("--etcd-cafile: missing; with a client certificate the server's CA is needed too".to_owned())
+        })?;
+        let client = match &options.etcd_client {
+            None => None,
+            Some((cert, key)) => Some((read(cert)?, read(key)?)),
+        };
+        etcd.tls = Some(EtcdTls { ca: read(ca)?, client, server_name: None });
+    }
+    Ok(Etcd::connect(&options.etcd_servers, etcd).await.map_err(|error| failed(&error))?)
+}
+
+/// The controllers over the network.
+pub(crate) async fn controllers_alone(options: &ControllerOptions, stop: CancellationToken) -> Result<(), Failure> {
+    let path = options.root_ca_file.display();
+    let root_ca = std::fs::read_to_string(&options.root_ca_file)
+        .map_err(|error| Failure::Option(format!("--root-ca-file {path}: {error}")))?;
+    let client = client::from_kubeconfig(&options.kubeconfig).await?;
+    let controllers = xebec_controllers::Options {
+        cluster_cidr: options.cluster_cidr.clone(),
+        root_ca,
+        ..xebec_controllers::Options::default()
+    };
+    run_controllers(client, controllers, stop).await
+}
+
+/// The scheduler over the network.
+pub(crate) async fn scheduler_alone(options: &SchedulerOptions, stop: CancellationToken) -> Result<(), Failure> {
+    let client = client::from_kubeconfig(&options.kubeconfig).await?;
+    let scheduler = xebec_scheduler::Options { scheduler_name: options.scheduler_name.clone() };
+    run_scheduler(client, scheduler, stop).await
+}
+
+async fn run_controllers(
+    client: kube::Client,
+    options: xebec_controllers::Options,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
+    xebec_controllers::run(client, options, stop).await.map_err(|error| Failure::part("controllers")(&error))
+}
+
+async fn run_scheduler(
+    client: kube::Client,
+    options: xebec_scheduler::Options,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
+    xebec_scheduler::run(client, options, stop).await.map_err(|error| Failure::part("scheduler")(&error))
+}
+
+/// Waits for the first part that ends. One that ends by itself takes the others with it: half a control plane that looks
+/// alive is worse than a restart.
+async fn first_end(mut parts: JoinSet<Result<(), Failure>>, stop: &CancellationToken) -> Result<(), Failure> {
+    let mut outcome = Ok(());
+    while let Some(ended) = parts.join_next().await {
+        let early = !stop.is_cancelled();
+        stop.cancel();
+        let result = ended.unwrap_or_else(|error| Err(Failure::part("a part")(&error)));
+        let early_end = || Failure::Part { part: "control plane", reason: "a part ended by itself".to_owned() };
+        let result = if early { result.and_then(|()| Err(early_end())) } else { result };
+        outcome = outcome.and(result);
+    }
+    outcome
+}
+
+/// The first address of a range: the Service `kubernetes`.
+fn first_address(range: &str) -> Result<IpAddr, Failure> {
+    let parsed = range.split(',').next().and_then(|first| {
+        let base: IpAddr = first.split_once('/')?.0.parse().ok()?;
+        Some(match base {
+            IpAddr::V4(v4) => IpAddr::from((u32::from(v4) + 1).to_be_bytes()),
+            IpAddr::V6(v6) => IpAddr::from((u128::from(v6) + 1).to_be_bytes()),
+        })
+    });
+    let wrong = || Failure::Option(format!("--service-cluster-ip-range {range:?}: not a network such as 10.96.0.0/12"));
+    parsed.ok_or_else(wrong)
+}
