@@ -1,54 +1,28 @@
-//! The kubelet's own HTTPS server, port 10250: health, pods, logs, exec, attach, port forwards, usage.
+//! The kubelet's own HTTPS server, port 10250.
 //!
-//! Enters: requests, mostly of the API server on behalf of `kubectl`. Leaves: answers, and upgraded connections
-//! joined to the container runtime's streaming server on loopback. Called by the agent binary through [`serve`].
+//! Enters: requests of the API server, of metrics scrapers and of operators. Leaves: container logs ([`LogSource`]),
+//! byte streams of exec, attach and port forward ([`Streaming`]), pods and their usage ([`PodSource`]). Who may ask
+//! is decided by the API server ([`Access`]). Called by the agent binary through [`Server`].
 //!
-//! A request passes listener (TLS) -> [`auth`] (who, and may they) -> route -> logs | streaming | stats.
+//! Paths, query parameters and texts are those of the upstream kubelet (pkg/kubelet/server, v1.36).
 
-pub mod auth;
-mod listener;
+pub mod access;
+mod files;
 mod logs;
-mod nodelogs;
-mod query;
-mod route;
-mod source;
+mod metrics;
+mod pods;
+mod respond;
+mod router;
+mod server;
 pub mod stats;
-pub mod streaming;
+mod stream;
 mod tls;
 
-use std::path::PathBuf;
-use std::sync::Arc;
+pub use access::{Access, AccessError, Attributes, KubeAccess, User, Verdict};
+pub use logs::{FileLogs, LogOptions, LogSource, LogStream, LogStreams};
+pub use pods::{LogFile, PodSource, SourceError};
+pub use server::{Options, ServeError, Server, TlsError};
+pub use stream::{RuntimeStreaming, Streaming, StreamingError, Streams};
 
-use xebec_host::cgroups::Cgroups;
-
-pub use listener::serve;
-pub use source::{ContainerFacts, PodSource};
-pub use tls::{Identity, TlsError, tls_config};
-
-/// Says what is wrong with the kubelet; `Ok` is healthy.
-pub type Health = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
-/// Further metrics in Prometheus' text format, each line ended.
-pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
-
-/// Everything the server works with; clones share it.
-#[derive(Clone)]
-pub struct Deps {
-    /// The node's name.
-    pub node_name: String,
-    /// The node's pods.
-    pub pods: Arc<dyn PodSource>,
-    /// The runtime's streaming calls.
-    pub streaming: Arc<dyn streaming::Streaming>,
-    /// Who may do what.
-    pub authority: Arc<dyn auth::Authority>,
-    /// Where usage is read.
-    pub cgroups: Cgroups,
-    /// The directory whose file system `/stats/summary` reports, `/var/lib/kubelet`.
-    pub root_dir: PathBuf,
-    /// The directory behind `/logs/`, `/var/log`.
-    pub log_dir: PathBuf,
-    /// Behind `/healthz`.
-    pub health: Health,
-    /// Added to `/metrics`.
-    pub metrics: Metrics,
-}
+#[cfg(test)]
+mod tests;
