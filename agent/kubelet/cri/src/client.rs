@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::{StreamExt, stream::BoxStream};
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 use hyper_util::rt::TokioIo;
 use prost::Message;
 use tokio::net::UnixStream;
@@ -22,6 +23,8 @@ use crate::{CriError, Runtime};
 const MAX_MESSAGE: usize = 16 * 1024 * 1024;
 /// Upstream's `runtimeRequestTimeout`.
 const CALL_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a stream that is not implemented may take to say so.
+const STREAM_PATIENCE: Duration = Duration::from_millis(300);
 /// What a short, read-only call may take.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -78,6 +81,8 @@ impl Client {
         }
     }
 
+    /// Opens a server stream. A Go server sends its headers with the first message, which may be long in coming: a
+    /// call that has not failed within [`STREAM_PATIENCE`] counts as open.
     pub(crate) async fn streaming<Q, A>(
         &self,
         path: &'static str,
@@ -89,10 +94,19 @@ impl Client {
     {
         let mut grpc = self.grpc();
         grpc.ready().await.map_err(|error| CriError::Unavailable(self.explain(&error)))?;
-        let codec = ProstCodec::<Q, A>::default();
-        let answer =
-            grpc.server_streaming(Request::new(request), PathAndQuery::from_static(path), codec).await;
-        Ok(answer.map_err(|status| self.failed(status))?.into_inner().boxed())
+        let mut call = Box::pin(async move {
+            let codec = ProstCodec::<Q, A>::default();
+            grpc.server_streaming(Request::new(request), PathAndQuery::from_static(path), codec).await
+        });
+        match tokio::time::timeout(STREAM_PATIENCE, &mut call).await {
+            Ok(answer) => Ok(answer.map_err(|status| self.failed(status))?.into_inner().boxed()),
+            Err(_) => Ok(stream::once(call)
+                .flat_map(|answer| match answer {
+                    Ok(answer) => answer.into_inner().boxed(),
+                    Err(status) => stream::once(async { Err(status) }).boxed(),
+                })
+                .boxed()),
+        }
     }
 
     fn failed(&self, status: Status) -> CriError {
