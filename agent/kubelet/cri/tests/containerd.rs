@@ -1,5 +1,6 @@
 //! The client against a real containerd: its own root, state and socket in a temporary directory, the node's network
 //! (no CNI), an image made from the machine's busybox. Skipped, saying why, where that cannot run.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test: it may panic, and says why it skips")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
