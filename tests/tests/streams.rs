@@ -101,10 +101,10 @@ fn exec_with_a_terminal() -> Result<()> {
         shell(ns)?;
         let kubectl = setting("XEBEC_KUBECTL")?;
         // `script` gives kubectl the terminal that -t asks for.
-        let inside = format!(
-            "stty rows 33 cols 77; {kubectl} exec -it -n {} shell -- sh -c 'tty; stty size'",
-            ns.name
-        );
+        // The size travels beside the command's start, so the command waits for it.
+        let command = "tty; for i in $(seq 100); do s=$(stty size); [ \"$s\" = \"33 77\" ] && break; usleep 100000; done; echo $s";
+        let inside =
+            format!("stty rows 33 cols 77; {kubectl} exec -it -n {} shell -- sh -c '{command}'", ns.name);
         let text = program("script").words("-q -e -c").arg(inside).arg("/dev/null").ok()?;
         ensure!(text.contains("/dev/pts/"), "no terminal inside: {text:?}");
         ensure!(text.contains("33 77"), "the terminal's size did not arrive: {text:?}");

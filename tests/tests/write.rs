@@ -161,7 +161,7 @@ fn edit_with_an_editor() -> Result<()> {
         ensure!(edited == "configmap/c edited\n", "{edited}");
         ensure!(ns.field("cm/c", ".data.a")? == "after");
         let unchanged = ns.kubectl("edit configmap c").env("KUBE_EDITOR", "true").done()?;
-        ensure!(unchanged.stderr.contains("Edit cancelled"), "{unchanged}");
+        ensure!(unchanged.to_string().contains("Edit cancelled"), "{unchanged}");
         Ok(())
     })
 }
