@@ -1,1 +1,127 @@
-//! The controllers.
+//! The controllers: clients of the public API that drive what is towards what is wanted.
+//!
+//! Enters: a `kube::Client` and [`Options`]. Leaves: writes through the same API everyone uses. Called by the
+//! `xebec-control` binary. One folder per controller: `mod.rs` wires events to a queue and a plan's answer to writes,
+//! `plan.rs` decides (pure), `tests.rs` tables the decisions. `machinery` is shared.
+
+pub mod machinery;
+
+mod deployment;
+mod endpoints;
+mod endpointslice;
+mod gc;
+mod ipam;
+mod job;
+mod namespace;
+mod node;
+mod podgc;
+mod replicaset;
+mod serviceaccount;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use machinery::World;
+use machinery::time::Clock;
+
+/// What the operator chose for the controllers.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The range pod addresses of all nodes come from (`--cluster-cidr`).
+    pub cluster_cidr: String,
+    /// The prefix length of one node's share (`--node-cidr-mask-size`).
+    pub node_cidr_mask_size: u8,
+    /// The range of cluster IPs (`--service-cluster-ip-range`); no node's share may overlap it.
+    pub service_cidr: String,
+    /// The cluster CA, PEM, published as ConfigMap kube-root-ca.crt in every namespace.
+    pub root_ca: String,
+    /// How many keys each controller works on at once.
+    pub concurrency: usize,
+    /// How often node heartbeats are looked at (`--node-monitor-period`).
+    pub node_monitor_period: std::time::Duration,
+    /// How old a node's last heartbeat may be (`--node-monitor-grace-period`).
+    pub node_monitor_grace_period: std::time::Duration,
+    /// How many terminated pods may stay before the oldest are removed (`--terminated-pod-gc-threshold`).
+    pub terminated_pod_threshold: usize,
+    /// Time.
+    pub clock: Clock,
+    /// Makes chance repeatable.
+    pub seed: Option<u64>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            cluster_cidr: "10.244.0.0/16".to_owned(),
+            node_cidr_mask_size: 24,
+            service_cidr: "10.96.0.0/12".to_owned(),
+            root_ca: String::new(),
+            concurrency: 5,
+            node_monitor_period: std::time::Duration::from_secs(5),
+            node_monitor_grace_period: std::time::Duration::from_secs(50),
+            terminated_pod_threshold: 12_500,
+            clock: Clock::system(),
+            seed: None,
+        }
+    }
+}
+
+/// Why the controllers could not start or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ControllersError {
+    /// An option makes no sense; nothing was started.
+    #[error("{option} {value:?}: {problem}")]
+    Option {
+        /// The option's name.
+        option: &'static str,
+        /// What it was set to.
+        value: String,
+        /// What would be right.
+        problem: String,
+    },
+    /// A controller's task panicked.
+    #[error("a controller stopped unexpectedly: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+type Start = fn(&std::sync::Arc<World>, &mut JoinSet<()>, &CancellationToken);
+
+const CONTROLLERS: &[Start] = &[
+    namespace::start,
+    serviceaccount::start,
+    replicaset::start,
+    deployment::start,
+    endpointslice::start,
+    endpoints::start,
+    gc::start,
+    job::start,
+    node::start,
+    podgc::start,
+];
+
+/// Runs every controller until cancelled.
+///
+/// A lost connection is retried for ever with back-off. Errors: a bad option at once, or a task that panicked.
+pub async fn run(
+    client: kube::Client,
+    options: Options,
+    cancel: CancellationToken,
+) -> Result<(), ControllersError> {
+    let ranges = ipam::ranges(&options)?;
+    let (world, sink) = World::new(client, options);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(sink.run(world.writer.clone(), world.clock.clone(), cancel.clone()));
+    ipam::start(&world, ranges, &mut tasks, &cancel);
+    for start in CONTROLLERS {
+        start(&world, &mut tasks, &cancel);
+    }
+    world.follow(&mut tasks, &cancel);
+    tracing::info!("controllers started");
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            cancel.cancel();
+            return Err(error.into());
+        }
+    }
+    Ok(())
+}

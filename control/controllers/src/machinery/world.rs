@@ -1,0 +1,157 @@
+//! What all controllers share: one reflector per kind, the way to write, Events, time and chance.
+//!
+//! Enters: a client and the options. Leaves: a [`World`]; [`World::follow`] starts the reflectors once every controller
+//! has registered its handlers.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolumeClaim, Pod, ResourceQuota, Service, ServiceAccount,
+};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::runtime::watcher;
+use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::cache::{Cache, Cached};
+use super::events::{Recorder, Sink};
+use super::time::Clock;
+use super::write::Writer;
+use crate::Options;
+
+/// The shared state of the controllers of one process.
+pub struct World {
+    /// The way to write.
+    pub writer: Writer,
+    /// Events.
+    pub events: Recorder,
+    /// Time.
+    pub clock: Clock,
+    /// What the operator chose.
+    pub options: Options,
+    rng: Mutex<StdRng>,
+    /// Namespaces.
+    pub namespaces: Arc<Cache<Namespace>>,
+    /// Service accounts.
+    pub service_accounts: Arc<Cache<ServiceAccount>>,
+    /// The ConfigMaps named `kube-root-ca.crt`, no others.
+    pub root_cas: Arc<Cache<ConfigMap>>,
+    /// Pods.
+    pub pods: Arc<Cache<Pod>>,
+    /// Nodes.
+    pub nodes: Arc<Cache<Node>>,
+    /// The Leases of kube-node-lease.
+    pub node_leases: Arc<Cache<Lease>>,
+    /// Services.
+    pub services: Arc<Cache<Service>>,
+    /// Legacy Endpoints.
+    pub endpoints: Arc<Cache<Endpoints>>,
+    /// EndpointSlices.
+    pub slices: Arc<Cache<EndpointSlice>>,
+    /// ReplicaSets.
+    pub replica_sets: Arc<Cache<ReplicaSet>>,
+    /// Deployments.
+    pub deployments: Arc<Cache<Deployment>>,
+    /// StatefulSets.
+    pub stateful_sets: Arc<Cache<StatefulSet>>,
+    /// DaemonSets.
+    pub daemon_sets: Arc<Cache<DaemonSet>>,
+    /// ControllerRevisions.
+    pub revisions: Arc<Cache<ControllerRevision>>,
+    /// Persistent volume claims.
+    pub claims: Arc<Cache<PersistentVolumeClaim>>,
+    /// Jobs.
+    pub jobs: Arc<Cache<Job>>,
+    /// CronJobs.
+    pub cron_jobs: Arc<Cache<CronJob>>,
+    /// PodDisruptionBudgets.
+    pub budgets: Arc<Cache<PodDisruptionBudget>>,
+    /// ResourceQuotas.
+    pub quotas: Arc<Cache<ResourceQuota>>,
+}
+
+impl World {
+    /// A world with empty caches, and the sink that writes its Events.
+    pub fn new(client: kube::Client, options: Options) -> (Arc<Self>, Sink) {
+        let (events, sink) = Recorder::new();
+        let rng = options.seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64);
+        let world = Self {
+            writer: Writer::new(client),
+            events,
+            clock: options.clock.clone(),
+            options,
+            rng: Mutex::new(rng),
+            namespaces: Arc::default(),
+            service_accounts: Arc::default(),
+            root_cas: Arc::default(),
+            pods: Arc::default(),
+            nodes: Arc::default(),
+            node_leases: Arc::default(),
+            services: Arc::default(),
+            endpoints: Arc::default(),
+            slices: Arc::default(),
+            replica_sets: Arc::default(),
+            deployments: Arc::default(),
+            stateful_sets: Arc::default(),
+            daemon_sets: Arc::default(),
+            revisions: Arc::default(),
+            claims: Arc::default(),
+            jobs: Arc::default(),
+            cron_jobs: Arc::default(),
+            budgets: Arc::default(),
+            quotas: Arc::default(),
+        };
+        (Arc::new(world), sink)
+    }
+
+    /// Draws a random number.
+    pub fn random(&self) -> u64 {
+        self.rng.lock().random()
+    }
+
+    /// A random suffix out of the alphabet of generated names.
+    pub fn random_suffix(&self, length: usize) -> String {
+        xebec_api::names::random_suffix(length, &mut *self.rng.lock())
+    }
+
+    /// Starts the reflectors.
+    pub fn follow(&self, tasks: &mut JoinSet<()>, cancel: &CancellationToken) {
+        let all = watcher::Config::default;
+        self.spawn(tasks, cancel, &self.namespaces, all());
+        self.spawn(tasks, cancel, &self.service_accounts, all());
+        self.spawn(tasks, cancel, &self.root_cas, all().fields("metadata.name=kube-root-ca.crt"));
+        self.spawn(tasks, cancel, &self.pods, all());
+        self.spawn(tasks, cancel, &self.nodes, all());
+        self.spawn(tasks, cancel, &self.node_leases, all().fields("metadata.namespace=kube-node-lease"));
+        self.spawn(tasks, cancel, &self.services, all());
+        self.spawn(tasks, cancel, &self.endpoints, all());
+        self.spawn(tasks, cancel, &self.slices, all());
+        self.spawn(tasks, cancel, &self.replica_sets, all());
+        self.spawn(tasks, cancel, &self.deployments, all());
+        self.spawn(tasks, cancel, &self.stateful_sets, all());
+        self.spawn(tasks, cancel, &self.daemon_sets, all());
+        self.spawn(tasks, cancel, &self.revisions, all());
+        self.spawn(tasks, cancel, &self.claims, all());
+        self.spawn(tasks, cancel, &self.jobs, all());
+        self.spawn(tasks, cancel, &self.cron_jobs, all());
+        self.spawn(tasks, cancel, &self.budgets, all());
+        self.spawn(tasks, cancel, &self.quotas, all());
+    }
+
+    fn spawn<K: Cached>(
+        &self,
+        tasks: &mut JoinSet<()>,
+        cancel: &CancellationToken,
+        cache: &Arc<Cache<K>>,
+        config: watcher::Config,
+    ) {
+        tasks.spawn(cache.clone().follow(self.writer.client().clone(), config, cancel.clone()));
+    }
+}

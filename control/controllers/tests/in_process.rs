@@ -1,0 +1,344 @@
+//! The controllers against the real API server on the embedded store, in one process, with a stand-in for kubelets
+//! that makes every pod run at once.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, Request};
+use kube::client::Body;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use xebec_apiserver::{ApiServer, Config};
+use xebec_controllers::Options;
+use xebec_identity::User;
+use xebec_identity::pki::{Pki, PkiOptions};
+use xebec_store::Store;
+use xebec_store::embedded::Embedded;
+
+struct Cluster {
+    client: kube::Client,
+    server: Arc<ApiServer>,
+    stop: CancellationToken,
+    _directory: tempfile::TempDir,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.server.shutdown();
+    }
+}
+
+impl Cluster {
+    async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let pki = directory.path().join("pki");
+        Pki::ensure(&pki, &PkiOptions::new("10.96.0.1".parse().unwrap())).unwrap();
+        let path = directory.path().join("store.redb");
+        let store: Arc<dyn Store> = Embedded::open(path, xebec_store::embedded::Options::default()).unwrap();
+        let server = ApiServer::build(Config::new(pki, IpAddr::from([10, 0, 0, 10])), store).await.unwrap();
+        let user = User {
+            name: "system:kube-controller-manager".to_owned(),
+            uid: String::new(),
+            groups: vec!["system:masters".to_owned(), "system:authenticated".to_owned()],
+            extra: Default::default(),
+        };
+        let client = server.local_client(user);
+        let stop = CancellationToken::new();
+        let options = Options { root_ca: "PEM".to_owned(), seed: Some(7), ..Options::default() };
+        tokio::spawn(xebec_controllers::run(client.clone(), options, stop.clone()));
+        let cluster = Self { client, server, stop, _directory: directory };
+        cluster
+            .until("the default account", "/api/v1/namespaces/default/serviceaccounts/default", |v| named(v))
+            .await;
+        cluster
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Value) -> Value {
+        let kind = match method {
+            Method::PATCH => "application/merge-patch+json",
+            _ => "application/json",
+        };
+        let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let request =
+            Request::builder().method(method).uri(path).header("content-type", kind).body(Body::from(bytes));
+        let response = self.client.send(request.unwrap()).await.unwrap();
+        let bytes = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        self.send(Method::GET, path, Value::Null).await
+    }
+
+    async fn create(&self, path: &str, body: Value) -> Value {
+        let answer = self.send(Method::POST, path, body).await;
+        assert_ne!(answer["kind"], "Status", "{answer}");
+        answer
+    }
+
+    async fn delete(&self, path: &str, policy: &str) -> Value {
+        self.send(
+            Method::DELETE,
+            path,
+            json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": policy}),
+        )
+        .await
+    }
+
+    /// Reads a path until it looks as wanted.
+    async fn until(&self, what: &str, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        for _ in 0..400 {
+            last = self.get(path).await;
+            if wanted(&last) {
+                return last;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("never saw {what} at {path}; last {last:#}");
+    }
+
+    /// Runs every pod: Running and ready, or Succeeded if it is a Job's.
+    fn kubelet(&self) -> tokio::task::JoinHandle<()> {
+        let client = self.client.clone();
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
+            let mut address = 1;
+            while !stop.is_cancelled() {
+                let list = Request::get("/api/v1/pods").body(Vec::new()).unwrap();
+                let pods: Value = client.request(list).await.unwrap();
+                for pod in pods["items"].as_array().unwrap() {
+                    if pod["status"]["phase"] != "Pending" || !pod["metadata"]["deletionTimestamp"].is_null()
+                    {
+                        continue;
+                    }
+                    let job = pod["metadata"]["ownerReferences"][0]["kind"] == "Job";
+                    let phase = if job { "Succeeded" } else { "Running" };
+                    let ready = if job { "False" } else { "True" };
+                    address += 1;
+                    let ip = format!("10.244.0.{address}");
+                    let status = json!({"status": {"phase": phase, "podIP": ip, "podIPs": [{"ip": ip}], "conditions": [
+                        {"type": "Ready", "status": ready, "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
+                    let path = format!(
+                        "/api/v1/namespaces/{}/pods/{}/status",
+                        pod["metadata"]["namespace"].as_str().unwrap(),
+                        pod["metadata"]["name"].as_str().unwrap()
+                    );
+                    let request = Request::patch(path).header("content-type", "application/merge-patch+json");
+                    // The pod may be gone by now.
+                    let _ =
+                        client.request::<Value>(request.body(status.to_string().into_bytes()).unwrap()).await;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+    }
+}
+
+fn named(value: &Value) -> bool {
+    value["metadata"]["name"].is_string()
+}
+
+fn count(list: &Value) -> usize {
+    list["items"].as_array().map_or(usize::MAX, Vec::len)
+}
+
+fn missing(value: &Value) -> bool {
+    value["code"] == 404
+}
+
+fn condition(object: &Value, kind: &str) -> Value {
+    let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    conditions.into_iter().find(|c| c["type"] == kind).unwrap_or_default()
+}
+
+fn deployment(image: &str) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+        "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}}, "template": {
+            "metadata": {"labels": {"app": "web"}},
+            "spec": {"containers": [{"name": "c", "image": image, "ports": [{"name": "http", "containerPort": 8080}]}]}}},
+    })
+}
+
+const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+const SETS: &str = "/apis/apps/v1/namespaces/default/replicasets";
+const PODS: &str = "/api/v1/namespaces/default/pods";
+
+fn rolled_out(generation: i64) -> impl Fn(&Value) -> bool {
+    move |d| {
+        d["status"]["observedGeneration"] == generation
+            && d["status"]["updatedReplicas"] == 3
+            && d["status"]["replicas"] == 3
+            && d["status"]["availableReplicas"] == 3
+            && condition(d, "Progressing")["reason"] == "NewReplicaSetAvailable"
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_rolls_out_rolls_back_and_serves() {
+    let cluster = Cluster::start().await;
+    let _kubelet = cluster.kubelet();
+    let web = format!("{DEPLOYMENTS}/web");
+    cluster.create(DEPLOYMENTS, deployment("one")).await;
+    cluster
+        .create(
+            "/api/v1/namespaces/default/services",
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
+                   "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": "http"}]}}),
+        )
+        .await;
+    let first = cluster.until("the first rollout", &web, rolled_out(1)).await;
+    assert_eq!(first["metadata"]["annotations"]["deployment.kubernetes.io/revision"], "1");
+    assert_eq!(condition(&first, "Available")["status"], "True");
+    let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices?labelSelector=kubernetes.io/service-name=web";
+    let ready = |list: &Value| {
+        let endpoints = list["items"][0]["endpoints"].as_array().cloned().unwrap_or_default();
+        count(list) == 1 && endpoints.iter().filter(|e| e["conditions"]["ready"] == true).count() == 3
+    };
+    let list = cluster.until("three endpoints", slices, ready).await;
+    assert_eq!(list["items"][0]["ports"][0]["port"], 8080);
+    let legacy = "/api/v1/namespaces/default/endpoints/web";
+    cluster
+        .until("three addresses", legacy, |e| {
+            e["subsets"][0]["addresses"].as_array().map(Vec::len) == Some(3)
+        })
+        .await;
+
+    let image = |name: &str| {
+        json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": name,
+        "ports": [{"name": "http", "containerPort": 8080}]}]}}}})
+    };
+    cluster.send(Method::PATCH, &web, image("two")).await;
+    let second = cluster.until("the second rollout", &web, rolled_out(2)).await;
+    assert_eq!(second["metadata"]["annotations"]["deployment.kubernetes.io/revision"], "2");
+    let sets = cluster.until("two sets", SETS, |l| count(l) == 2).await;
+    let sizes: Vec<_> =
+        sets["items"].as_array().unwrap().iter().map(|s| s["spec"]["replicas"].clone()).collect();
+    assert!(sizes.contains(&json!(0)) && sizes.contains(&json!(3)), "{sizes:?}");
+
+    cluster.send(Method::PATCH, &web, image("one")).await;
+    let third = cluster.until("the rollback", &web, rolled_out(3)).await;
+    assert_eq!(third["metadata"]["annotations"]["deployment.kubernetes.io/revision"], "3");
+    assert_eq!(count(&cluster.get(SETS).await), 2);
+    cluster.until("three endpoints again", slices, ready).await;
+    let events = cluster.get("/api/v1/namespaces/default/events").await;
+    let said = |reason: &str, start: &str| {
+        let all = events["items"].as_array().unwrap().iter();
+        all.filter(|e| e["reason"] == reason).any(|e| e["message"].as_str().unwrap().starts_with(start))
+    };
+    assert!(said("ScalingReplicaSet", "Scaled up replica set web-"), "{events:#}");
+    assert!(said("SuccessfulCreate", "Created pod: web-"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deletion_cascades_as_asked() {
+    let cluster = Cluster::start().await;
+    let _kubelet = cluster.kubelet();
+    let web = format!("{DEPLOYMENTS}/web");
+    for policy in ["Background", "Foreground"] {
+        cluster.create(DEPLOYMENTS, deployment("one")).await;
+        cluster.until("the rollout", &web, rolled_out(1)).await;
+        cluster.delete(&web, policy).await;
+        cluster.until("the deployment gone", &web, missing).await;
+        if policy == "Foreground" {
+            assert_eq!((count(&cluster.get(SETS).await), count(&cluster.get(PODS).await)), (0, 0));
+        }
+        cluster.until("the sets gone", SETS, |l| count(l) == 0).await;
+        cluster.until("the pods gone", PODS, |l| count(l) == 0).await;
+    }
+    cluster.create(DEPLOYMENTS, deployment("one")).await;
+    cluster.until("the rollout", &web, rolled_out(1)).await;
+    cluster.delete(&web, "Orphan").await;
+    cluster.until("the deployment gone", &web, missing).await;
+    let free = |l: &Value| {
+        count(l) == 1 && l["items"][0]["metadata"]["ownerReferences"].as_array().is_none_or(Vec::is_empty)
+    };
+    cluster.until("the set free", SETS, free).await;
+    assert_eq!(count(&cluster.get(PODS).await), 3);
+    // A new Deployment of the same selector adopts the orphan.
+    cluster.create(DEPLOYMENTS, deployment("one")).await;
+    cluster.until("adoption", &web, rolled_out(1)).await;
+    assert_eq!((count(&cluster.get(SETS).await), count(&cluster.get(PODS).await)), (1, 3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_completes_and_cleans_up() {
+    let cluster = Cluster::start().await;
+    let _kubelet = cluster.kubelet();
+    let jobs = "/apis/batch/v1/namespaces/default/jobs";
+    let job = |name: &str, spec: Value| {
+        let mut body = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": {
+            "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}});
+        xebec_api::patch::merge_patch(&mut body, &json!({"spec": spec}));
+        body
+    };
+    cluster.create(jobs, job("five", json!({"completions": 5, "parallelism": 2}))).await;
+    cluster
+        .create(
+            jobs,
+            job("numbered", json!({"completions": 3, "parallelism": 3, "completionMode": "Indexed"})),
+        )
+        .await;
+    cluster.create(jobs, job("fleeting", json!({"ttlSecondsAfterFinished": 0}))).await;
+    let complete = |j: &Value| condition(j, "Complete")["status"] == "True";
+    let five = cluster.until("five done", &format!("{jobs}/five"), complete).await;
+    assert_eq!(five["status"]["succeeded"], 5);
+    assert!(five["status"]["completionTime"].is_string());
+    let numbered = cluster.until("three done", &format!("{jobs}/numbered"), complete).await;
+    assert_eq!(
+        (numbered["status"]["succeeded"].clone(), numbered["status"]["completedIndexes"].clone()),
+        (json!(3), json!("0-2"))
+    );
+    cluster.until("the fleeting one gone", &format!("{jobs}/fleeting"), missing).await;
+    cluster.delete(&format!("{jobs}/five"), "Background").await;
+    cluster.delete(&format!("{jobs}/numbered"), "Foreground").await;
+    cluster.until("no pods", PODS, |l| count(l) == 0).await;
+    cluster.until("no jobs", jobs, |l| count(l) == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn namespaces_and_nodes_are_looked_after() {
+    let cluster = Cluster::start().await;
+    cluster
+        .create(
+            "/api/v1/namespaces",
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}}),
+        )
+        .await;
+    cluster.until("its account", "/api/v1/namespaces/n/serviceaccounts/default", named).await;
+    let ca = cluster.until("its CA", "/api/v1/namespaces/n/configmaps/kube-root-ca.crt", named).await;
+    assert_eq!(ca["data"]["ca.crt"], "PEM");
+    cluster
+        .create(
+            "/api/v1/namespaces/n/configmaps",
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}}),
+        )
+        .await;
+    let mut set = deployment("one");
+    set["kind"] = json!("ReplicaSet");
+    cluster.create("/apis/apps/v1/namespaces/n/replicasets", set).await;
+    cluster.until("its pods", "/api/v1/namespaces/n/pods", |l| count(l) == 3).await;
+    cluster.delete("/api/v1/namespaces/n", "Background").await;
+    cluster.until("the namespace gone", "/api/v1/namespaces/n", missing).await;
+    assert_eq!(count(&cluster.get("/api/v1/pods").await), 0);
+
+    for name in ["a", "b"] {
+        cluster
+            .create("/api/v1/nodes", json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}))
+            .await;
+    }
+    let with_range = |n: &Value| n["spec"]["podCIDR"].is_string();
+    let a = cluster.until("a range", "/api/v1/nodes/a", with_range).await;
+    let b = cluster.until("a range", "/api/v1/nodes/b", with_range).await;
+    assert_ne!(a["spec"]["podCIDR"], b["spec"]["podCIDR"]);
+    assert_eq!(a["spec"]["podCIDRs"], json!([a["spec"]["podCIDR"]]));
+    let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-01T00:00:00Z"}]}});
+    cluster.send(Method::PATCH, "/api/v1/nodes/a/status", ready).await;
+    let clean = |n: &Value| n["spec"]["taints"].as_array().is_none_or(Vec::is_empty);
+    cluster.until("no taints", "/api/v1/nodes/a", clean).await;
+    let tainted = |n: &Value| n["spec"]["taints"].as_array().is_some_and(|t| t.len() >= 2);
+    cluster.until("taints", "/api/v1/nodes/b", tainted).await;
+}
