@@ -17,7 +17,8 @@ pub(crate) async fn from(path: Option<&Path>) -> Result<Client, Failure> {
         Failure::Option(format!("--kubeconfig {}: {}", path.display(), xebec_dataplane::chain(error)))
     };
     let file = Kubeconfig::read_from(path).map_err(|error| named(&error))?;
-    let config =
-        Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(|error| named(&error))?;
+    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+        .await
+        .map_err(|error| named(&error))?;
     Client::try_from(config).map_err(|error| named(&error))
 }

@@ -14,6 +14,7 @@ mod proxy;
 mod reset;
 mod run;
 mod serve;
+mod stats;
 
 use std::process::ExitCode;
 

@@ -57,8 +57,10 @@ pub(crate) async fn serve(
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let failed = |error: &dyn std::error::Error| Failure::part("pod network")(error);
-    let cluster_cidr: Cidr =
-        paths.cluster_cidr.parse().map_err(|error: xebec_network::NetworkError| Failure::Option(format!("--cluster-cidr: {error}")))?;
+    let cluster_cidr: Cidr = paths
+        .cluster_cidr
+        .parse()
+        .map_err(|error: xebec_network::NetworkError| Failure::Option(format!("--cluster-cidr: {error}")))?;
     // After a restart the pods' network must be there at once, even while the API server is away.
     let remembered = remembered_cidr(&paths.ipam_dir);
     let text = match remembered {
@@ -105,7 +107,10 @@ fn cidr_file(ipam_dir: &Path) -> PathBuf {
 }
 
 fn remembered_cidr(ipam_dir: &Path) -> Option<String> {
-    std::fs::read_to_string(cidr_file(ipam_dir)).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+    std::fs::read_to_string(cidr_file(ipam_dir))
+        .ok()
+        .map(|text| text.trim().to_owned())
+        .filter(|text| !text.is_empty())
 }
 
 fn remember_cidr(ipam_dir: &Path, cidr: &str) {
@@ -120,7 +125,9 @@ fn remember_cidr(ipam_dir: &Path, cidr: &str) {
 /// Serves CNI so that pods can be taken off the network, for `reset`. Nothing is served for a node that never had one.
 pub(crate) async fn serve_for_removal(paths: &NetworkPaths, stop: CancellationToken) -> Result<(), Failure> {
     let Some(text) = remembered_cidr(&paths.ipam_dir) else { return Ok(()) };
-    let parse = |text: &str| text.parse().map_err(|error: xebec_network::NetworkError| Failure::part("pod network")(&error));
+    let parse = |text: &str| {
+        text.parse().map_err(|error: xebec_network::NetworkError| Failure::part("pod network")(&error))
+    };
     let options = Options {
         socket: paths.cni_socket.clone(),
         ipam_dir: paths.ipam_dir.clone(),
@@ -133,9 +140,13 @@ pub(crate) async fn serve_for_removal(paths: &NetworkPaths, stop: CancellationTo
 
 /// Removes devices, rules, reservations and the configuration.
 pub(crate) async fn remove(paths: &NetworkPaths) -> Result<(), Failure> {
-    xebec_network::remove(&paths.ipam_dir, &paths.cni_conf_dir).await.map_err(|error| Failure::part("pod network")(&error))?;
+    xebec_network::remove(&paths.ipam_dir, &paths.cni_conf_dir)
+        .await
+        .map_err(|error| Failure::part("pod network")(&error))?;
     match std::fs::remove_file(cidr_file(&paths.ipam_dir)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Failure::part("pod network")(&error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Failure::part("pod network")(&error))
+        }
         _ => Ok(()),
     }
 }

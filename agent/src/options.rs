@@ -61,9 +61,6 @@ pub(crate) struct RunOptions {
     /// The most pods.
     #[arg(long, default_value_t = 110)]
     pub(crate) max_pods: u32,
-    /// A folder of static pods' manifests.
-    #[arg(long)]
-    pub(crate) pod_manifest_path: Option<PathBuf>,
     /// Leave the pod network to a foreign CNI plugin.
     #[arg(long)]
     pub(crate) no_network: bool,
@@ -94,7 +91,6 @@ impl RunOptions {
         config.node_labels = labels(&self.node_labels)?;
         config.max_pods = self.max_pods;
         config.port = self.port;
-        config.manifest_dir.clone_from(&self.pod_manifest_path);
         Ok(config)
     }
 }

@@ -72,7 +72,9 @@ pub(crate) async fn run(args: ProxyArgs, stop: CancellationToken) -> Result<(), 
         None => {
             let client = client::from(args.kubeconfig.as_deref()).await?;
             let options = args.bpf.options(&args.node_name);
-            xebec_dataplane::run(client, options, stop).await.map_err(|error| Failure::part("service dataplane")(&error))
+            xebec_dataplane::run(client, options, stop)
+                .await
+                .map_err(|error| Failure::part("service dataplane")(&error))
         }
         Some(Question::Explain { address, protocol }) => explain(&args.bpf, address, &protocol),
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use tokio_util::sync::CancellationToken;
+use xebec_cri::messages::PodSandboxFilter;
 use xebec_cri::{Client as Cri, Runtime};
 
 use crate::failure::Failure;
@@ -48,7 +49,9 @@ pub(crate) async fn run(args: &ResetArgs) -> Result<(), Failure> {
     network::remove(&args.network).await?;
     say("removed the pods' devices, routes and address reservations");
     for address in &args.cluster_dns {
-        xebec_network::remove_local_address(*address).await.map_err(|error| Failure::part("DNS address")(&error))?;
+        xebec_network::remove_local_address(*address)
+            .await
+            .map_err(|error| Failure::part("DNS address")(&error))?;
     }
     xebec_dataplane::detach(&args.bpf_pin_dir).map_err(|error| Failure::part("service dataplane")(&error))?;
     say("removed the eBPF programs and maps");
@@ -60,7 +63,8 @@ pub(crate) async fn run(args: &ResetArgs) -> Result<(), Failure> {
 async fn remove_pods(args: &ResetArgs, socket: &Path) -> Result<usize, Failure> {
     let failed = |error: &dyn std::error::Error| Failure::part("container runtime")(error);
     let runtime = Arc::new(Cri::new(socket));
-    let sandboxes = runtime.list_pod_sandbox(None).await.map_err(|error| failed(&error))?;
+    let sandboxes =
+        runtime.list_pod_sandboxes(PodSandboxFilter::default()).await.map_err(|error| failed(&error))?;
     if sandboxes.is_empty() {
         return Ok(0);
     }
@@ -78,7 +82,10 @@ async fn remove_pods(args: &ResetArgs, socket: &Path) -> Result<usize, Failure> 
         };
         let result = match tokio::time::timeout(POD_PATIENCE, removed).await {
             Ok(result) => result.map_err(|error| failed(&error)),
-            Err(_) => Err(Failure::Part { part: "container runtime", reason: format!("pod {} does not end", sandbox.id) }),
+            Err(_) => Err(Failure::Part {
+                part: "container runtime",
+                reason: format!("pod {} does not end", sandbox.id),
+            }),
         };
         outcome = outcome.and(result);
     }

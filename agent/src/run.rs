@@ -5,18 +5,20 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use xebec_cri::{Client as Cri, Runtime};
+use xebec_host::cgroups::{CgroupOptions, Cgroups};
+use xebec_kubelet::Deps;
 
 use crate::failure::Failure;
 use crate::options::RunOptions;
-use crate::{client, dns, kubelet, network, serve};
+use crate::{client, dns, network, serve};
 
 /// Runs until `stop`; pods, connections and virtual IPs outlive it.
 pub(crate) async fn run(options: RunOptions, stop: CancellationToken) -> Result<(), Failure> {
     let options = Arc::new(options);
     let config = options.kubelet()?;
     let api = client::from(Some(&options.kubeconfig)).await?;
-    let cri = Arc::new(Cri::new(&options.container_runtime_endpoint));
-    let runtime: Arc<dyn Runtime> = cri.clone();
+    let cri = Cri::new(&options.container_runtime_endpoint);
+    let runtime: Arc<dyn Runtime> = Arc::new(cri.clone());
     // Before anything else is started: a port in use is the most common mistake.
     let server = serve::bind(&options).await?;
 
@@ -25,7 +27,9 @@ pub(crate) async fn run(options: RunOptions, stop: CancellationToken) -> Result<
         let dataplane = options.bpf.options(&options.node_name);
         let (api, stop) = (api.clone(), stop.clone());
         parts.spawn(async move {
-            xebec_dataplane::run(api, dataplane, stop).await.map_err(|error| Failure::part("service dataplane")(&error))
+            xebec_dataplane::run(api, dataplane, stop)
+                .await
+                .map_err(|error| Failure::part("service dataplane")(&error))
         });
     }
     if !options.no_network {
@@ -38,14 +42,22 @@ pub(crate) async fn run(options: RunOptions, stop: CancellationToken) -> Result<
             dns::serve(api, &options.cluster_dns, &options.cluster_domain, &options.resolv_conf, stop).await
         });
     }
-    let deps = kubelet::deps(api.clone(), cri, config)?;
-    let registry = deps.registry.clone();
+    let cgroups = Cgroups::discover(CgroupOptions {
+        root: config.cgroup_root.clone(),
+        pod_pids_limit: config.pod_pids_limit,
+        linear_weights: config.linear_cpu_weights,
+    })
+    .map_err(|error| Failure::part("cgroups")(&error))?;
+    let deps = Deps::of_node(config, api.clone(), cri, stop.clone())
+        .map_err(|error| Failure::part("kubelet")(&error))?;
+    let source =
+        serve::Source { registry: deps.registry.clone(), cgroups, node_name: options.node_name.clone() };
     let kubelet_stop = stop.clone();
     parts.spawn(async move {
         xebec_kubelet::run(deps, kubelet_stop).await.map_err(|error| Failure::part("kubelet")(&error))
     });
     let serve_stop = stop.clone();
-    parts.spawn(async move { serve::run(server, registry, runtime, api, serve_stop).await });
+    parts.spawn(async move { serve::run(server, source, runtime, api, serve_stop).await });
     first_end(parts, &stop).await
 }
 
