@@ -1,0 +1,102 @@
+//! What every cluster has from its first second: namespaces, roles, the `kubernetes` Service, priority classes.
+//!
+//! Enters: the configuration. Leaves: objects in the store, written through the registry like any other. Called once
+//! by `ApiServer::build`; what exists is left as it is, except for the server's own address and missing RBAC rules.
+
+mod objects;
+mod rbac;
+
+use serde_json::Value;
+use tracing::debug;
+use xebec_api::meta;
+use xebec_api::resource;
+use xebec_api::status::{ApiError, Reason};
+use xebec_identity::User;
+
+use crate::config::Config;
+use crate::registry::{Registry, Sub, Target, UpdateOptions, WriteContext};
+
+/// An object every cluster has could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("{kind} {name}: {error}")]
+pub struct BootstrapError {
+    kind: String,
+    name: String,
+    error: ApiError,
+}
+
+/// How an object that exists is treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Existing {
+    /// It stays as it is.
+    Keep,
+    /// Everything but its metadata becomes what is wanted.
+    Overwrite,
+    /// Missing rules and subjects are added (unless an operator said no).
+    Extend,
+}
+
+/// Writes everything.
+pub async fn run(registry: &Registry, config: &Config) -> Result<(), BootstrapError> {
+    let user = User::system_master("system:apiserver");
+    let context = WriteContext::new(user, "kube-apiserver".to_owned(), false);
+    for namespace in objects::namespaces() {
+        ensure(registry, &context, namespace, Existing::Keep).await?;
+    }
+    for object in xebec_identity::bootstrap::objects() {
+        ensure(registry, &context, object, Existing::Extend).await?;
+    }
+    for class in objects::priority_classes() {
+        ensure(registry, &context, class, Existing::Keep).await?;
+    }
+    let ranges: Vec<String> = registry.allocators().ranges().iter().map(ToString::to_string).collect();
+    ensure(registry, &context, objects::service_cidr(&ranges), Existing::Keep).await?;
+    let address = registry.allocators().first_address();
+    ensure(registry, &context, objects::service(address, config.advertise_port), Existing::Keep).await?;
+    for endpoints in objects::endpoints(config.advertise_address, config.advertise_port) {
+        ensure(registry, &context, endpoints, Existing::Overwrite).await?;
+    }
+    let read = |name: &str| std::fs::read_to_string(config.pki_dir.join(name)).unwrap_or_default();
+    let authentication = objects::authentication(&read("ca.crt"), &read("front-proxy-ca.crt"));
+    ensure(registry, &context, authentication, Existing::Overwrite).await
+}
+
+async fn ensure(
+    registry: &Registry,
+    context: &WriteContext,
+    wanted: Value,
+    existing: Existing,
+) -> Result<(), BootstrapError> {
+    let (kind, name) = (meta::kind(&wanted).to_owned(), meta::key(&wanted));
+    let failed = |error: ApiError| BootstrapError { kind: kind.clone(), name: name.clone(), error };
+    let served = resource::by_api_version(meta::api_version(&wanted), &kind)
+        .ok_or_else(|| failed(ApiError::generic_404()))?;
+    let target = Target::new(registry.caches(), served, meta::namespace(&wanted), meta::name(&wanted))
+        .ok_or_else(|| failed(ApiError::generic_404()))?;
+    let create = target.cache.get(&target.namespace, &target.name).is_none();
+    if create {
+        match registry.create(context, &target, wanted.clone()).await {
+            Ok(_) => {
+                debug!(kind, name, "created");
+                return Ok(());
+            }
+            Err(error) if error.reason == Reason::AlreadyExists => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    let editor = |old: &Value| {
+        Ok(match existing {
+            Existing::Keep => old.clone(),
+            Existing::Overwrite => objects::overwritten(old, &wanted),
+            Existing::Extend => rbac::extended(old, &wanted),
+        })
+    };
+    if existing == Existing::Keep {
+        return Ok(());
+    }
+    registry
+        .update(context, &target, Sub::Main, UpdateOptions::default(), &editor)
+        .await
+        .map(drop)
+        .map_err(failed)
+}

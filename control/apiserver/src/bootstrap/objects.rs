@@ -1,0 +1,125 @@
+//! The objects themselves. Pure.
+
+use std::net::IpAddr;
+
+use serde_json::{Value, json};
+
+/// default, kube-system, kube-public, kube-node-lease.
+pub fn namespaces() -> Vec<Value> {
+    ["default", "kube-system", "kube-public", "kube-node-lease"]
+        .map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
+        .to_vec()
+}
+
+/// The two system priority classes.
+pub fn priority_classes() -> Vec<Value> {
+    let class = |name: &str, value: i64, description: &str| {
+        json!({
+            "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name},
+            "value": value, "description": description,
+        })
+    };
+    vec![
+        class(
+            "system-node-critical",
+            2_000_001_000,
+            "Used for system critical pods that must not be moved from their current node.",
+        ),
+        class(
+            "system-cluster-critical",
+            2_000_000_000,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        ),
+    ]
+}
+
+/// The ServiceCIDR of the configured ranges.
+pub fn service_cidr(ranges: &[String]) -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
+        "spec": {"cidrs": ranges},
+    })
+}
+
+/// The Service through which pods reach the API.
+pub fn service(address: IpAddr, target_port: u16) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {
+            "name": "kubernetes", "namespace": "default",
+            "labels": {"component": "apiserver", "provider": "kubernetes"},
+        },
+        "spec": {
+            "type": "ClusterIP", "clusterIP": address.to_string(), "sessionAffinity": "None",
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": target_port}],
+        },
+    })
+}
+
+/// Its Endpoints and EndpointSlice: this server.
+pub fn endpoints(address: IpAddr, port: u16) -> [Value; 2] {
+    let ports = json!([{"name": "https", "port": port, "protocol": "TCP"}]);
+    [
+        json!({
+            "apiVersion": "v1", "kind": "Endpoints",
+            "metadata": {
+                "name": "kubernetes", "namespace": "default",
+                "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+            },
+            "subsets": [{"addresses": [{"ip": address.to_string()}], "ports": ports}],
+        }),
+        json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {
+                "name": "kubernetes", "namespace": "default",
+                "labels": {"kubernetes.io/service-name": "kubernetes"},
+            },
+            "addressType": if address.is_ipv4() { "IPv4" } else { "IPv6" },
+            "endpoints": [{"addresses": [address.to_string()], "conditions": {"ready": true}}],
+            "ports": ports,
+        }),
+    ]
+}
+
+/// What extension API servers need to authenticate requests that come through this server.
+pub fn authentication(client_ca: &str, front_proxy_ca: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
+        "data": {
+            "client-ca-file": client_ca,
+            "requestheader-allowed-names": "[\"front-proxy-client\"]",
+            "requestheader-client-ca-file": front_proxy_ca,
+            "requestheader-extra-headers-prefix": "[\"X-Remote-Extra-\"]",
+            "requestheader-group-headers": "[\"X-Remote-Group\"]",
+            "requestheader-username-headers": "[\"X-Remote-User\"]",
+        },
+    })
+}
+
+/// The present object with everything but its metadata as wanted.
+pub fn overwritten(old: &Value, wanted: &Value) -> Value {
+    let mut new = wanted.clone();
+    let mut metadata = old["metadata"].clone();
+    for (key, value) in wanted["metadata"]["labels"].as_object().into_iter().flatten() {
+        metadata["labels"][key] = value.clone();
+    }
+    new["metadata"] = metadata;
+    new
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overwriting_keeps_the_metadata() {
+        let [old, _] = endpoints("10.0.0.1".parse().unwrap(), 6443);
+        let mut old = old;
+        old["metadata"]["uid"] = json!("u");
+        let [wanted, _] = endpoints("10.0.0.2".parse().unwrap(), 6443);
+        let new = overwritten(&old, &wanted);
+        assert_eq!(new["metadata"]["uid"], "u");
+        assert_eq!(new["subsets"][0]["addresses"][0]["ip"], "10.0.0.2");
+    }
+}

@@ -1,0 +1,98 @@
+//! Discovery as it was before aggregation: one document per version.
+
+use serde_json::{Value, json};
+use xebec_api::resource::Resource;
+
+use super::Group;
+
+/// GET /api.
+pub fn versions(address: &str) -> Value {
+    json!({
+        "kind": "APIVersions", "versions": ["v1"],
+        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}],
+    })
+}
+
+fn describe(group: &Group) -> Value {
+    let versions: Vec<Value> = group
+        .versions
+        .iter()
+        .map(|(version, _)| json!({"groupVersion": format!("{}/{version}", group.name), "version": version}))
+        .collect();
+    json!({"name": group.name, "preferredVersion": versions.first(), "versions": versions})
+}
+
+/// GET /apis.
+pub fn group_list(groups: &[Group]) -> Value {
+    let groups: Vec<Value> = groups.iter().filter(|group| !group.name.is_empty()).map(describe).collect();
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+}
+
+/// GET /apis/G.
+pub fn group(groups: &[Group], name: &str) -> Option<Value> {
+    let group = groups.iter().find(|group| group.name == name && !name.is_empty())?;
+    let mut value = describe(group);
+    value["kind"] = json!("APIGroup");
+    value["apiVersion"] = json!("v1");
+    Some(value)
+}
+
+/// GET /api/v1 and /apis/G/V.
+pub fn resources(groups: &[Group], group: &str, version: &str) -> Option<Value> {
+    let group = groups.iter().find(|candidate| candidate.name == group)?;
+    let (_, resources) = group.versions.iter().find(|(candidate, _)| *candidate == version)?;
+    let mut list = Vec::new();
+    for served in resources {
+        list.push(main(served));
+        list.extend(served.subresources.iter().map(|sub| {
+            let mut value = json!({
+                "name": format!("{}/{}", served.plural, sub.name), "singularName": "",
+                "namespaced": served.namespaced, "kind": sub.kind, "verbs": sub.verbs,
+            });
+            if (sub.group, sub.version) != (served.group, served.version) {
+                value["group"] = json!(sub.group);
+                value["version"] = json!(sub.version);
+            }
+            value
+        }));
+    }
+    let group_version =
+        if group.name.is_empty() { version.to_owned() } else { format!("{}/{version}", group.name) };
+    Some(json!({
+        "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": list,
+    }))
+}
+
+fn main(served: &Resource) -> Value {
+    let mut value = json!({
+        "name": served.plural, "singularName": served.singular, "namespaced": served.namespaced,
+        "kind": served.kind, "verbs": served.verbs,
+    });
+    if !served.short_names.is_empty() {
+        value["shortNames"] = json!(served.short_names);
+    }
+    if !served.categories.is_empty() {
+        value["categories"] = json!(served.categories);
+    }
+    if served.storage {
+        value["storageVersionHash"] = json!(served.storage_version_hash());
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_resources_with_subresources() {
+        let groups = super::super::groups();
+        let apps = resources(&groups, "apps", "v1").unwrap();
+        let names: Vec<&str> =
+            apps["resources"].as_array().unwrap().iter().filter_map(|r| r["name"].as_str()).collect();
+        assert!(names.contains(&"deployments/scale") && names.contains(&"statefulsets"));
+        assert!(resources(&groups, "apps", "v2").is_none());
+        assert_eq!(group(&groups, "batch").unwrap()["preferredVersion"]["groupVersion"], "batch/v1");
+        assert!(group_list(&groups)["groups"].as_array().unwrap().len() >= 20);
+    }
+}

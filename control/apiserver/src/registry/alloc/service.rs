@@ -1,0 +1,298 @@
+//! What a Service needs and gives up in a write. Pure.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use serde_json::{Value, json};
+
+use super::Cidr;
+
+/// An address to allocate.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wanted {
+    /// The one the client named.
+    This(String),
+    /// Any of this range.
+    AnyOf(Cidr),
+}
+
+/// A node port to allocate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedPort {
+    /// Which of the Service's ports.
+    pub index: usize,
+    /// Its protocol.
+    pub protocol: String,
+    /// The number, if the client named one.
+    pub port: Option<u16>,
+}
+
+/// What has to be taken before and freed after the write.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ServicePlan {
+    pub(super) addresses: Vec<Wanted>,
+    pub(super) ports: Vec<WantedPort>,
+    pub(super) free_addresses: Vec<IpAddr>,
+    pub(super) free_ports: Vec<(String, u16)>,
+}
+
+fn kind_of(service: &Value) -> &str {
+    service["spec"]["type"].as_str().unwrap_or("ClusterIP")
+}
+
+fn needs_address(service: &Value) -> bool {
+    kind_of(service) != "ExternalName" && service["spec"]["clusterIP"] != "None"
+}
+
+fn needs_ports(service: &Value) -> bool {
+    match kind_of(service) {
+        "NodePort" => true,
+        "LoadBalancer" => service["spec"]["allocateLoadBalancerNodePorts"] != false,
+        _ => false,
+    }
+}
+
+/// The Service's allocated addresses.
+#[must_use]
+pub fn addresses(service: &Value) -> Vec<IpAddr> {
+    texts(service).iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+fn texts(service: &Value) -> Vec<String> {
+    let spec = &service["spec"];
+    let list: Vec<String> = spec["clusterIPs"].as_array().into_iter().flatten().filter_map(text_of).collect();
+    if list.is_empty() { text_of(&spec["clusterIP"]).into_iter().collect() } else { list }
+}
+
+fn text_of(value: &Value) -> Option<String> {
+    value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+/// The Service's node ports with their protocols.
+#[must_use]
+pub fn node_ports(service: &Value) -> Vec<(String, u16)> {
+    let ports = service["spec"]["ports"].as_array().into_iter().flatten();
+    ports.filter_map(|port| Some((protocol(port), node_port(port)?))).collect()
+}
+
+fn protocol(port: &Value) -> String {
+    port["protocol"].as_str().unwrap_or("TCP").to_owned()
+}
+
+fn node_port(port: &Value) -> Option<u16> {
+    port["nodePort"].as_u64().and_then(|n| u16::try_from(n).ok()).filter(|n| *n != 0)
+}
+
+/// Makes the Service's address fields agree and says what is to be allocated and freed.
+#[must_use]
+pub fn plan(service: &mut Value, old: Option<&Value>, ranges: &[Cidr]) -> ServicePlan {
+    let mut plan = ServicePlan::default();
+    if let Some(old) = old {
+        keep_allocated(service, old);
+    }
+    set_families(service, ranges);
+    let old_addresses = old.filter(|old| needs_address(old)).map(texts).unwrap_or_default();
+    if needs_address(service) {
+        let mut named = texts(service).into_iter();
+        let families: Vec<String> =
+            service["spec"]["ipFamilies"].as_array().into_iter().flatten().filter_map(text_of).collect();
+        for family in families {
+            match named.next() {
+                Some(text) if old_addresses.contains(&text) => {}
+                Some(text) => plan.addresses.push(Wanted::This(text)),
+                None => plan
+                    .addresses
+                    .extend(ranges.iter().find(|r| r.family() == family).copied().map(Wanted::AnyOf)),
+            }
+        }
+    } else if let Some(spec) = service["spec"].as_object_mut()
+        && old.is_some_and(needs_address)
+        && spec.get("clusterIP").is_none_or(|ip| ip != "None")
+    {
+        spec.remove("clusterIP");
+        spec.remove("clusterIPs");
+    }
+    let kept = if needs_address(service) { texts(service) } else { Vec::new() };
+    plan.free_addresses = old_addresses
+        .iter()
+        .filter(|text| !kept.contains(text))
+        .filter_map(|text| text.parse().ok())
+        .collect();
+    plan_ports(service, old, &mut plan);
+    plan
+}
+
+fn plan_ports(service: &mut Value, old: Option<&Value>, plan: &mut ServicePlan) {
+    let before = old.map(node_ports).unwrap_or_default();
+    let needed = needs_ports(service);
+    if let Some(ports) = service["spec"]["ports"].as_array_mut() {
+        for (index, port) in ports.iter_mut().enumerate() {
+            let (protocol, number) = (protocol(port), node_port(port));
+            let known = number.is_some_and(|number| before.contains(&(protocol.clone(), number)));
+            if needed && !known {
+                plan.ports.push(WantedPort { index, protocol, port: number });
+            } else if !needed
+                && known
+                && let Some(port) = port.as_object_mut()
+            {
+                port.remove("nodePort");
+            }
+        }
+    }
+    let after = if needed { node_ports(service) } else { Vec::new() };
+    plan.free_ports = before.into_iter().filter(|held| !after.contains(held)).collect();
+}
+
+/// What the client left out on an update and still has stays.
+fn keep_allocated(service: &mut Value, old: &Value) {
+    if needs_address(service) && needs_address(old) && texts(service).is_empty() {
+        for field in ["clusterIP", "clusterIPs"] {
+            if let Some(value) = old["spec"].get(field) {
+                service["spec"][field] = value.clone();
+            }
+        }
+    }
+    if service["spec"]["clusterIP"].is_null()
+        && old["spec"]["clusterIP"] == "None"
+        && kind_of(service) != "ExternalName"
+    {
+        service["spec"]["clusterIP"] = json!("None");
+        service["spec"]["clusterIPs"] = json!(["None"]);
+    }
+    if kind_of(service) != "ExternalName" {
+        for field in ["ipFamilies", "ipFamilyPolicy"] {
+            if let Some(value) = old["spec"].get(field).filter(|_| service["spec"][field].is_null()) {
+                service["spec"][field] = value.clone();
+            }
+        }
+    }
+    if needs_ports(service) && needs_ports(old) {
+        let name = |port: &Value| port["name"].as_str().unwrap_or_default().to_owned();
+        let old_ports = old["spec"]["ports"].as_array().into_iter().flatten();
+        let known: HashMap<String, u16> = old_ports.filter_map(|p| Some((name(p), node_port(p)?))).collect();
+        let taken = node_ports(service);
+        for port in service["spec"]["ports"].as_array_mut().into_iter().flatten() {
+            if node_port(port).is_none()
+                && let Some(number) = known.get(&name(port))
+                && !taken.contains(&(protocol(port), *number))
+            {
+                port["nodePort"] = json!(number);
+            }
+        }
+    }
+}
+
+/// `clusterIP` and `clusterIPs` agree; families and policy have their defaults.
+fn set_families(service: &mut Value, ranges: &[Cidr]) {
+    if kind_of(service) == "ExternalName" {
+        return;
+    }
+    let single = texts(service);
+    let selectorless = service["spec"]["selector"].as_object().is_none_or(serde_json::Map::is_empty);
+    let Some(spec) = service.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    let cluster_ip = spec.get("clusterIP").and_then(text_of);
+    let cluster_ips = spec.get("clusterIPs").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    match (cluster_ip, cluster_ips) {
+        (Some(ip), false) => {
+            spec.insert("clusterIPs".to_owned(), json!([ip]));
+        }
+        (None, true) => {
+            spec.insert("clusterIP".to_owned(), json!(single[0]));
+        }
+        _ => {}
+    }
+    let headless = single.first().is_some_and(|text| text == "None");
+    let policy = spec.get("ipFamilyPolicy").and_then(text_of);
+    let mut families: Vec<String> =
+        spec.get("ipFamilies").and_then(Value::as_array).into_iter().flatten().filter_map(text_of).collect();
+    if families.is_empty() {
+        let named = single.iter().filter_map(|text| text.parse::<IpAddr>().ok());
+        families = named.map(|ip| if ip.is_ipv4() { "IPv4" } else { "IPv6" }.to_owned()).collect();
+    }
+    if families.is_empty() {
+        families.extend(ranges.first().map(|range| range.family().to_owned()));
+    }
+    let policy = policy.unwrap_or_else(|| match (headless && selectorless, families.len()) {
+        (true, _) => "RequireDualStack".to_owned(),
+        (false, 2..) => "RequireDualStack".to_owned(),
+        _ => "SingleStack".to_owned(),
+    });
+    let second = if families.first().is_some_and(|f| f == "IPv4") { "IPv6" } else { "IPv4" };
+    let possible = ranges.iter().any(|range| range.family() == second) || headless && selectorless;
+    if policy != "SingleStack" && families.len() == 1 && possible {
+        families.push(second.to_owned());
+    }
+    spec.insert("ipFamilies".to_owned(), json!(families));
+    spec.insert("ipFamilyPolicy".to_owned(), json!(policy));
+}
+
+/// Writes newly allocated addresses behind those the Service has.
+pub fn set_addresses(service: &mut Value, allocated: &[String]) {
+    if allocated.is_empty() || !needs_address(service) {
+        return;
+    }
+    let mut all = texts(service);
+    for address in allocated {
+        if !all.contains(address) {
+            all.push(address.clone());
+        }
+    }
+    service["spec"]["clusterIP"] = json!(all[0]);
+    service["spec"]["clusterIPs"] = json!(all);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ranges() -> Vec<Cidr> {
+        vec!["10.96.0.0/12".parse().unwrap()]
+    }
+
+    #[test]
+    fn a_new_service_gets_an_address() {
+        let mut service = json!({"spec": {"ports": [{"port": 80}]}});
+        let plan = plan(&mut service, None, &ranges());
+        assert_eq!(plan.addresses, [Wanted::AnyOf(ranges()[0])]);
+        assert!(plan.ports.is_empty());
+        set_addresses(&mut service, &["10.96.0.9".to_owned()]);
+        let spec = json!({"ports": [{"port": 80}], "clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9"],
+            "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"});
+        assert_eq!(service["spec"], spec);
+    }
+
+    #[test]
+    fn headless_services_get_none() {
+        let mut service = json!({"spec": {"clusterIP": "None", "selector": {"a": "b"}}});
+        assert!(plan(&mut service, None, &ranges()).addresses.is_empty());
+        assert_eq!(service["spec"]["clusterIPs"], json!(["None"]));
+        let mut selectorless = json!({"spec": {"clusterIP": "None"}});
+        let _ = plan(&mut selectorless, None, &ranges());
+        assert_eq!(selectorless["spec"]["ipFamilyPolicy"], "RequireDualStack");
+    }
+
+    #[test]
+    fn updates_keep_and_free() {
+        let old = json!({"spec": {"type": "NodePort", "clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9"],
+            "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+            "ports": [{"name": "a", "port": 80, "protocol": "TCP", "nodePort": 30001}]}});
+        let mut same =
+            json!({"spec": {"type": "NodePort", "ports": [{"name": "a", "port": 81, "protocol": "TCP"}]}});
+        assert_eq!(plan(&mut same, Some(&old), &ranges()), ServicePlan::default());
+        assert_eq!(
+            (same["spec"]["clusterIP"].as_str(), &same["spec"]["ports"][0]["nodePort"]),
+            (Some("10.96.0.9"), &json!(30001))
+        );
+
+        let mut external = json!({"spec": {"type": "ExternalName", "externalName": "x.y"}});
+        let freed = plan(&mut external, Some(&old), &ranges());
+        assert_eq!(freed.free_addresses, ["10.96.0.9".parse::<IpAddr>().unwrap()]);
+        assert_eq!(freed.free_ports, [("TCP".to_owned(), 30001)]);
+
+        let mut inner = old.clone();
+        inner["spec"]["type"] = json!("ClusterIP");
+        let freed = plan(&mut inner, Some(&old), &ranges());
+        assert_eq!(freed.free_ports, [("TCP".to_owned(), 30001)]);
+        assert!(inner["spec"]["ports"][0].get("nodePort").is_none());
+    }
+}

@@ -1,0 +1,176 @@
+//! How the fields of built-in kinds merge, from the reference data of `xebec-api`.
+//!
+//! Enters: a kind. Leaves: a walker over its fields saying which are atomic, which merge and by which keys. Used by
+//! server-side apply and field ownership. An unknown field is atomic; a map without a declared relationship merges.
+
+use std::sync::OnceLock;
+
+use serde_json::{Map, Value};
+use xebec_api::resource::Resource;
+
+const DATA: &str = include_str!("../../../api/data/merge-schema.json");
+
+/// How one value merges.
+#[derive(Clone, Copy)]
+pub enum Node<'a> {
+    /// As a whole.
+    Atomic,
+    /// Field by field; the type's description.
+    Struct(&'a Value),
+    /// Key by key, elements of this type.
+    Map(&'a str),
+    /// Element by element, identified by these keys.
+    List {
+        /// The list's description: `keys`, `keyDefaults`, `elem`.
+        field: &'a Value,
+    },
+    /// A set of scalars.
+    Set,
+}
+
+fn types() -> &'static Map<String, Value> {
+    static TYPES: OnceLock<Map<String, Value>> = OnceLock::new();
+    TYPES.get_or_init(|| match serde_json::from_str(DATA) {
+        Ok(Value::Object(mut data)) => match data.remove("types") {
+            Some(Value::Object(types)) => types,
+            _ => Map::new(),
+        },
+        _ => Map::new(),
+    })
+}
+
+/// The name of a built-in type in the data: `io.k8s.api.apps.v1.Deployment`.
+#[must_use]
+pub fn type_name(resource: &Resource) -> String {
+    let (version, kind) = (resource.version, resource.kind);
+    match resource.group {
+        "" => format!("io.k8s.api.core.{version}.{kind}"),
+        "apiextensions.k8s.io" => {
+            format!("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.{version}.{kind}")
+        }
+        "apiregistration.k8s.io" => {
+            format!("io.k8s.kube-aggregator.pkg.apis.apiregistration.{version}.{kind}")
+        }
+        "internal.apiserver.k8s.io" => format!("io.k8s.api.apiserverinternal.{version}.{kind}"),
+        group => format!("io.k8s.api.{}.{version}.{kind}", group.split('.').next().unwrap_or(group)),
+    }
+}
+
+/// The root of a kind.
+#[must_use]
+pub fn root(resource: &Resource) -> Node<'static> {
+    named(&type_name(resource)).unwrap_or(Node::Map("__untyped_deduced_"))
+}
+
+fn named(name: &str) -> Option<Node<'static>> {
+    let description = types().get(name)?;
+    if name == "__untyped_deduced_" {
+        return Some(Node::Map("__untyped_deduced_"));
+    }
+    if description["structRel"] == "atomic" || description.get("scalar").is_some() {
+        return Some(Node::Atomic);
+    }
+    Some(Node::Struct(description))
+}
+
+impl<'a> Node<'a> {
+    /// How field `name` of this struct or map merges.
+    #[must_use]
+    pub fn field(self, name: &str) -> Node<'a> {
+        match self {
+            Node::Struct(description) => {
+                if let Some(field) = description["fields"].get(name) {
+                    return of_field(field);
+                }
+                description["refs"].get(name).and_then(Value::as_str).and_then(named).unwrap_or(Node::Atomic)
+            }
+            Node::Map(elem) => named(elem).unwrap_or(Node::Atomic),
+            _ => Node::Atomic,
+        }
+    }
+
+    /// Whether `name` is a declared field, not a key of a map.
+    #[must_use]
+    pub fn declares_fields(self) -> bool {
+        matches!(self, Node::Struct(_))
+    }
+
+    /// How the elements of this list merge.
+    #[must_use]
+    pub fn element(self) -> Node<'a> {
+        match self {
+            Node::List { field } => field["elem"].as_str().and_then(named).unwrap_or(Node::Atomic),
+            _ => Node::Atomic,
+        }
+    }
+
+    /// The identity of a list element: its keys with their defaults, in key order.
+    #[must_use]
+    pub fn key_of(self, item: &Value) -> Option<String> {
+        match self {
+            Node::List { field } => {
+                let mut key = std::collections::BTreeMap::new();
+                for name in field["keys"].as_array()?.iter().filter_map(Value::as_str) {
+                    let value = item.get(name).or_else(|| field["keyDefaults"].get(name));
+                    if let Some(value) = value {
+                        key.insert(name, value);
+                    }
+                }
+                serde_json::to_string(&key).ok()
+            }
+            Node::Set => serde_json::to_string(item).ok(),
+            _ => None,
+        }
+    }
+}
+
+fn of_field(field: &Value) -> Node<'_> {
+    match (field["k"].as_str(), field["rel"].as_str()) {
+        (Some("list"), Some("associative")) if field["set"] == true => Node::Set,
+        (Some("list"), Some("associative")) => Node::List { field },
+        (Some("map"), rel) if rel != Some("atomic") => Node::Map(field["elem"].as_str().unwrap_or_default()),
+        (Some("ref"), rel) if rel != Some("atomic") => match field["t"].as_str().and_then(|t| types().get(t))
+        {
+            Some(description) => Node::Struct(description),
+            None => Node::Atomic,
+        },
+        _ => Node::Atomic,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use xebec_api::resource;
+
+    #[test]
+    fn knows_pods() {
+        let pod = root(resource::lookup("", "v1", "pods").unwrap());
+        let containers = pod.field("spec").field("containers");
+        assert_eq!(containers.key_of(&json!({"name": "c", "image": "i"})).unwrap(), r#"{"name":"c"}"#);
+        let ports = containers.element().field("ports");
+        assert_eq!(
+            ports.key_of(&json!({"containerPort": 80})).unwrap(),
+            r#"{"containerPort":80,"protocol":"TCP"}"#
+        );
+        assert!(matches!(pod.field("spec").field("tolerations"), Node::Atomic));
+        assert!(matches!(pod.field("spec").field("nodeSelector"), Node::Atomic));
+        assert!(matches!(pod.field("metadata").field("labels"), Node::Map(_)));
+        assert!(matches!(pod.field("metadata").field("finalizers"), Node::Set));
+    }
+
+    #[test]
+    fn every_kind_has_a_schema() {
+        let missing: Vec<String> = resource::table()
+            .iter()
+            .filter(|r| r.storage && r.default_on)
+            .map(type_name)
+            .filter(|name| named(name).is_none())
+            .collect();
+        assert!(
+            missing.iter().all(|name| name.contains("apiextensions") || name.contains("aggregator")),
+            "{missing:?}"
+        );
+    }
+}

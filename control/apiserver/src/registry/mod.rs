@@ -1,0 +1,185 @@
+//! The registry: every verb on every stored object, the same for all kinds.
+//!
+//! Enters: decoded objects and options from `serve`, with the caller's identity. Leaves: objects, written through
+//! admission and the kind's strategy into the store, or an [`ApiError`]. What differs between kinds stands in
+//! `xebec-kinds` (pure) and in the few files here that need other objects: `alloc` (Service addresses and ports),
+//! `namespace`, `pod`, `scale`, `token`.
+
+mod alloc;
+mod apply;
+mod change;
+mod convert;
+mod create;
+mod delete;
+mod delete_plan;
+mod fieldset;
+mod managed;
+mod merge_schema;
+mod metadata;
+mod namespace;
+mod patch;
+mod pod;
+mod read;
+mod scale;
+mod target;
+mod token;
+mod update;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use serde_json::Value;
+use xebec_api::status::ApiError;
+use xebec_identity::User;
+use xebec_identity::token::TokenSigner;
+use xebec_store::{Entry, Expect, Store, StoreError};
+
+use crate::admission::Admission;
+use crate::watch::{Caches, Object};
+
+pub use alloc::{AllocError, Allocators};
+pub use change::{Editor, Written};
+pub use convert::{from_storage, to_storage};
+pub use delete::{DeleteOptions, Deleted};
+pub use managed::manager_of;
+pub use patch::Patch;
+pub use read::{ListOptions, ListPage, VersionMatch, parse_version};
+pub use target::{Target, stored_as};
+pub use update::{Sub, UpdateOptions};
+
+/// Longest wait for the caches to reach a revision a read or write needs.
+pub const CACHE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Tells the time; injected so that decisions can be tested.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Everything a write needs to know about its request.
+pub struct WriteContext {
+    /// Who writes.
+    pub user: User,
+    /// Only try: everything happens but the store write.
+    pub dry_run: bool,
+    /// Name fields are owned under; derived from the User-Agent when the client gave none.
+    pub field_manager: String,
+    /// The write is a server-side apply, which settles field ownership itself.
+    pub applying: bool,
+    /// Collected for the response's Warning headers.
+    pub warnings: Mutex<Vec<String>>,
+}
+
+impl WriteContext {
+    /// A context for `user`.
+    #[must_use]
+    pub fn new(user: User, field_manager: String, dry_run: bool) -> Self {
+        Self { user, dry_run, field_manager, applying: false, warnings: Mutex::default() }
+    }
+}
+
+/// The generic registry.
+pub struct Registry {
+    store: Arc<dyn Store>,
+    caches: Arc<Caches>,
+    admission: Admission,
+    allocators: Allocators,
+    signer: Arc<TokenSigner>,
+    clock: Clock,
+}
+
+impl Registry {
+    /// Puts the registry together.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        caches: Arc<Caches>,
+        admission: Admission,
+        allocators: Allocators,
+        signer: Arc<TokenSigner>,
+        clock: Clock,
+    ) -> Self {
+        Self { store, caches, admission, allocators, signer, clock }
+    }
+
+    /// The caches reads come from.
+    #[must_use]
+    pub fn caches(&self) -> &Arc<Caches> {
+        &self.caches
+    }
+
+    /// The store behind, for watches that begin before the cache's log.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The allocation state of Service addresses and ports.
+    #[must_use]
+    pub fn allocators(&self) -> &Allocators {
+        &self.allocators
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// Waits until the caches hold everything the store has acknowledged.
+    pub async fn settle(&self) -> Result<(), ApiError> {
+        let head = self.store.head().await.map_err(store_error)?;
+        self.settle_at(head).await
+    }
+
+    /// Waits until the caches hold everything up to `revision`.
+    pub async fn settle_at(&self, revision: u64) -> Result<(), ApiError> {
+        if self.caches.reached(revision, CACHE_PATIENCE).await {
+            return Ok(());
+        }
+        let applied = self.caches.applied();
+        Err(ApiError::timeout(format!("Too large resource version: {revision}, current: {applied}")))
+    }
+
+    /// The stored object right now.
+    async fn current(&self, target: &Target) -> Result<Option<Arc<Object>>, ApiError> {
+        self.settle().await?;
+        Ok(target.cache.get(&target.namespace, &target.name))
+    }
+
+    /// Writes `value` under the target's key; the written object at its new revision, readable by everyone.
+    async fn put(&self, target: &Target, mut value: Value, expect: Expect) -> Result<Written, PutError> {
+        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("resourceVersion");
+        }
+        let bytes = serde_json::to_vec(&value).map_err(|error| ApiError::internal(error.to_string()))?;
+        let key = target.cache.key(&target.namespace, &target.name);
+        let revision = match self.store.put(&key, Bytes::from(bytes), expect).await {
+            Ok(revision) => revision,
+            Err(StoreError::Conflict { current, .. }) => return Err(PutError::Conflict(current)),
+            Err(error) => return Err(PutError::Api(store_error(error))),
+        };
+        self.settle_at(revision).await?;
+        crate::watch::set_resource_version(&mut value, revision);
+        Ok(Written { value, created: expect == Expect::Absent, deleted: false })
+    }
+}
+
+/// Why a write did not happen.
+pub(crate) enum PutError {
+    /// Somebody else wrote first; what is there now.
+    Conflict(Option<Entry>),
+    /// Anything else.
+    Api(ApiError),
+}
+
+impl From<ApiError> for PutError {
+    fn from(error: ApiError) -> Self {
+        Self::Api(error)
+    }
+}
+
+/// What a store failure is to a client.
+pub fn store_error(error: StoreError) -> ApiError {
+    crate::serve::respond::store_error(&error)
+}

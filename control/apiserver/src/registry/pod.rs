@@ -1,0 +1,230 @@
+//! The pod subresources that change pods: binding, eviction, ephemeralcontainers, resize.
+
+use serde_json::{Value, json};
+use xebec_api::field::{FieldError, Path};
+use xebec_api::status::ApiError;
+use xebec_api::{meta, time};
+
+use super::{DeleteOptions, Deleted, Registry, Sub, Target, UpdateOptions, WriteContext, Written};
+
+impl Registry {
+    /// POST pods/X/binding (and bindings): puts the pod on a node, once.
+    pub async fn bind(
+        &self,
+        context: &WriteContext,
+        target: &Target,
+        binding: &Value,
+    ) -> Result<(), ApiError> {
+        let kind = binding["target"]["kind"].as_str().unwrap_or("Node");
+        let node = binding["target"]["name"].as_str().unwrap_or_default().to_owned();
+        let path = Path::new("target");
+        if !matches!(kind, "" | "Node") {
+            let error = FieldError::not_supported(&path.child("kind"), kind, &["Node", ""]);
+            return Err(ApiError::invalid("", "Binding", &target.name, vec![error]));
+        }
+        if node.is_empty() {
+            let error = FieldError::required(&path.child("name"), "");
+            return Err(ApiError::invalid("", "Binding", &target.name, vec![error]));
+        }
+        let now = self.now();
+        let editor = |old: &Value| bound(old, binding, &node, target, now);
+        self.update(context, target, Sub::Other("binding"), UpdateOptions::default(), &editor).await.map(drop)
+    }
+
+    /// POST pods/X/eviction: a graceful delete with the options the eviction carries.
+    pub async fn evict(
+        &self,
+        context: &WriteContext,
+        target: &Target,
+        eviction: &Value,
+    ) -> Result<Deleted, ApiError> {
+        let name = meta::name(eviction);
+        if !name.is_empty() && name != target.name {
+            return Err(ApiError::bad_request(format!(
+                "name in URL does not match name in Eviction object: {name}"
+            )));
+        }
+        let options = DeleteOptions::from_value(&eviction["deleteOptions"])?;
+        self.check_budgets(target).await?;
+        self.delete(context, target, &options).await
+    }
+
+    /// 429 while a PodDisruptionBudget that covers the pod has no disruption left.
+    async fn check_budgets(&self, target: &Target) -> Result<(), ApiError> {
+        let Some(pod) = self.current(target).await? else { return Err(target.not_found()) };
+        let value = pod.value();
+        if matches!(value["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Pending")) {
+            return Ok(());
+        }
+        let budgets = Target::find(&self.caches, "policy", "poddisruptionbudgets", &target.namespace, "")?;
+        let selection = crate::watch::Selection::everything(Some(target.namespace.clone()));
+        for budget in budgets.cache.list(&selection, None, 0).objects {
+            let spec = budget.value();
+            let selector = xebec_api::selector::LabelSelector::from_object(&spec["spec"]["selector"])
+                .map_err(|error| ApiError::internal(error.to_string()))?;
+            let observed = spec["status"]["observedGeneration"].as_i64().unwrap_or(0);
+            if !selector.matches(&pod.labels) || observed == 0 {
+                continue;
+            }
+            if spec["status"]["disruptionsAllowed"].as_i64().unwrap_or(0) <= 0 {
+                let (needed, healthy) =
+                    (&spec["status"]["desiredHealthy"], &spec["status"]["currentHealthy"]);
+                return Err(ApiError::too_many_requests(
+                    "Cannot evict pod as it would violate the pod's disruption budget.",
+                    10,
+                )
+                .with_cause(
+                    "DisruptionBudget",
+                    &format!(
+                        "The disruption budget {} needs {needed} healthy pods and has {healthy} currently",
+                        budget.name
+                    ),
+                    "",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// PUT or PATCH pods/X/ephemeralcontainers: the list may only grow.
+    pub async fn set_ephemeral_containers(
+        &self,
+        context: &WriteContext,
+        target: &Target,
+        edit: &super::Editor<'_>,
+    ) -> Result<Written, ApiError> {
+        let editor = |old: &Value| {
+            let wanted = edit(old)?;
+            with_ephemeral_containers(old, &wanted, target)
+        };
+        self.update(context, target, Sub::Other("ephemeralcontainers"), UpdateOptions::default(), &editor)
+            .await
+    }
+
+    /// PUT or PATCH pods/X/resize: container resources alone.
+    pub async fn resize(
+        &self,
+        context: &WriteContext,
+        target: &Target,
+        edit: &super::Editor<'_>,
+    ) -> Result<Written, ApiError> {
+        let editor = |old: &Value| {
+            let wanted = edit(old)?;
+            Ok(with_resources(old, &wanted))
+        };
+        self.update(context, target, Sub::Other("resize"), UpdateOptions::default(), &editor).await
+    }
+}
+
+fn bound(
+    old: &Value,
+    binding: &Value,
+    node: &str,
+    target: &Target,
+    now: jiff::Timestamp,
+) -> Result<Value, ApiError> {
+    let name = meta::name(old);
+    let uid = meta::uid(binding);
+    if !uid.is_empty() && uid != meta::uid(old) {
+        return Err(target.conflict(&format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            meta::uid(old)
+        )));
+    }
+    if meta::is_being_deleted(old) {
+        return Err(target.conflict(&format!("pod {name} is being deleted, cannot be assigned to a host")));
+    }
+    if let Some(assigned) = old["spec"]["nodeName"].as_str().filter(|node| !node.is_empty()) {
+        return Err(target.conflict(&format!("pod {name} is already assigned to node {assigned:?}")));
+    }
+    if old["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty()) {
+        return Err(target.conflict(&format!("pod {name} has non-empty .spec.schedulingGates")));
+    }
+    let mut new = old.clone();
+    new["spec"]["nodeName"] = json!(node);
+    for (key, value) in meta::annotations(binding) {
+        new["metadata"]["annotations"][key] = json!(value);
+    }
+    for (key, value) in meta::labels(binding) {
+        new["metadata"]["labels"][key] = json!(value);
+    }
+    let scheduled = json!({
+        "type": "PodScheduled", "status": "True", "lastProbeTime": null,
+        "lastTransitionTime": time::format_rfc3339_seconds(now),
+        "observedGeneration": old["metadata"]["generation"],
+    });
+    let mut conditions = old["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    conditions.retain(|condition| condition["type"] != "PodScheduled");
+    let mut scheduled = scheduled;
+    meta::drop_nulls(&mut scheduled);
+    conditions.push(scheduled);
+    new["status"]["conditions"] = Value::Array(conditions);
+    Ok(new)
+}
+
+fn with_ephemeral_containers(old: &Value, wanted: &Value, target: &Target) -> Result<Value, ApiError> {
+    let list = |value: &Value| value["spec"]["ephemeralContainers"].as_array().cloned().unwrap_or_default();
+    let (before, mut after) = (list(old), list(wanted));
+    let mut errors = Vec::new();
+    let path = Path::new("spec").child("ephemeralContainers");
+    for container in &before {
+        let kept = after.iter().find(|new| new["name"] == container["name"]);
+        if kept.is_none_or(|new| new["image"] != container["image"] || new["command"] != container["command"])
+        {
+            errors.push(FieldError::forbidden(
+                &path,
+                format!(
+                    "existing ephemeral containers {:?} may not be removed or changed\n",
+                    container["name"].as_str().unwrap_or_default()
+                ),
+            ));
+        }
+    }
+    for (index, container) in after.iter_mut().enumerate() {
+        for required in ["name", "image"] {
+            if container[required].as_str().is_none_or(str::is_empty) {
+                errors.push(FieldError::required(&path.index(index).child(required), ""));
+            }
+        }
+        for (field, default) in [
+            ("terminationMessagePath", "/dev/termination-log"),
+            ("terminationMessagePolicy", "File"),
+            ("imagePullPolicy", "IfNotPresent"),
+        ] {
+            meta::set_default(container, &format!("/{field}"), default);
+        }
+        meta::set_default(container, "/resources", json!({}));
+    }
+    if !errors.is_empty() {
+        return Err(ApiError::invalid("", "Pod", &target.name, errors));
+    }
+    let mut new = old.clone();
+    new["spec"]["ephemeralContainers"] = Value::Array(after);
+    keep_wanted_version(&mut new, wanted);
+    Ok(new)
+}
+
+fn with_resources(old: &Value, wanted: &Value) -> Value {
+    let mut new = old.clone();
+    for list in ["containers", "initContainers"] {
+        let Some(containers) = new["spec"].get_mut(list).and_then(Value::as_array_mut) else { continue };
+        for container in containers {
+            let sent = wanted["spec"][list]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .find(|c| c["name"] == container["name"]);
+            if let Some(sent) = sent {
+                container["resources"] = sent["resources"].clone();
+            }
+        }
+    }
+    keep_wanted_version(&mut new, wanted);
+    new
+}
+
+fn keep_wanted_version(new: &mut Value, wanted: &Value) {
+    if let Some(version) = super::metadata::wanted_version(wanted) {
+        new["metadata"]["resourceVersion"] = json!(version);
+    }
+}

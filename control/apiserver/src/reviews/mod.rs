@@ -1,0 +1,160 @@
+//! Virtual resources: questions that are answered and not stored.
+//!
+//! TokenReview, the SubjectAccessReview family, SelfSubjectReview, the deprecated Binding and ComponentStatus. The
+//! answers come from `xebec-identity`.
+
+use axum::extract::Request;
+use axum::response::Response;
+use http::StatusCode;
+use serde_json::{Value, json};
+use xebec_api::field::{FieldError, Path};
+use xebec_api::resource::Resource;
+use xebec_api::status::ApiError;
+use xebec_identity::{Attributes, Decision, User};
+
+use crate::registry::Target;
+use crate::serve::resource::Call;
+use crate::serve::{negotiate, render, subresource};
+
+/// Answers a request about a virtual resource.
+pub async fn handle(call: &Call, served: &'static Resource, request: Request) -> Result<Response, ApiError> {
+    if served.plural == "componentstatuses" {
+        return component_statuses(call);
+    }
+    if call.info.verb != "create" {
+        return Err(ApiError::method_not_allowed());
+    }
+    if served.plural == "bindings" {
+        let target = Target::find(call.server.registry.caches(), "", "pods", &call.info.namespace, "")?;
+        return subresource::bind(call, &target, request).await;
+    }
+    let accepted = negotiate::accept(&call.headers, false)?;
+    let (mut review, _) = call.object(request, &served.api_version(), served.kind).await?;
+    review["status"] = status(call, served, &review)?;
+    if review["metadata"].is_null() {
+        review["metadata"] = json!({});
+    }
+    render::value(StatusCode::CREATED, accepted, &review)
+}
+
+fn status(call: &Call, served: &Resource, review: &Value) -> Result<Value, ApiError> {
+    let server = &call.server;
+    match served.plural {
+        "tokenreviews" => server
+            .authenticator
+            .review_token(review)
+            .ok_or_else(|| ApiError::bad_request("token is required for TokenReview in authentication")),
+        "selfsubjectreviews" => Ok(json!({"userInfo": call.user.to_user_info()})),
+        "selfsubjectrulesreviews" => {
+            let namespace = review["spec"]["namespace"].as_str().unwrap_or_default();
+            if namespace.is_empty() {
+                return Err(ApiError::bad_request("no namespace on request"));
+            }
+            Ok(server.authorizer.rules_for(&call.user, namespace).to_status())
+        }
+        _ => {
+            let user = match served.plural {
+                "selfsubjectaccessreviews" => call.user.clone(),
+                _ => subject(served, review)?,
+            };
+            let mut attributes = access(served, &user, &review["spec"])?;
+            if served.plural == "localsubjectaccessreviews" {
+                let named = &attributes.namespace;
+                if !named.is_empty() && *named != call.info.namespace {
+                    return Err(ApiError::bad_request(format!(
+                        "spec.resourceAttributes.namespace must match namespace: {}",
+                        call.info.namespace
+                    )));
+                }
+                attributes.namespace.clone_from(&call.info.namespace);
+            }
+            Ok(answer(&server.authorizer.authorize(&attributes)))
+        }
+    }
+}
+
+fn answer(decision: &Decision) -> Value {
+    let mut status = json!({"allowed": decision.allowed()});
+    if matches!(decision, Decision::Deny(_)) {
+        status["denied"] = json!(true);
+    }
+    if !decision.reason().is_empty() {
+        status["reason"] = json!(decision.reason());
+    }
+    status
+}
+
+fn subject(served: &Resource, review: &Value) -> Result<User, ApiError> {
+    let spec = &review["spec"];
+    let texts = |value: &Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect()
+    };
+    let name = spec["user"].as_str().unwrap_or_default().to_owned();
+    let groups = texts(&spec["groups"]);
+    if name.is_empty() && groups.is_empty() {
+        let error = FieldError::invalid(
+            &Path::new("spec").child("user"),
+            "",
+            "at least one of user or group must be specified",
+        );
+        return Err(ApiError::invalid(served.group, served.kind, "", vec![error]));
+    }
+    let extra = spec["extra"].as_object().into_iter().flatten();
+    Ok(User {
+        name,
+        uid: spec["uid"].as_str().unwrap_or_default().to_owned(),
+        groups,
+        extra: extra.map(|(key, values)| (key.to_ascii_lowercase(), texts(values))).collect(),
+    })
+}
+
+fn access(served: &Resource, user: &User, spec: &Value) -> Result<Attributes, ApiError> {
+    let resource = spec["resourceAttributes"].as_object().map(|_| &spec["resourceAttributes"]);
+    let path = spec["nonResourceAttributes"].as_object().map(|_| &spec["nonResourceAttributes"]);
+    let text = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
+    match (resource, path) {
+        (Some(asked), None) => {
+            let resource_of = text(asked, "resource");
+            let mut attributes = Attributes::resource(
+                user,
+                &text(asked, "verb"),
+                &text(asked, "group"),
+                &resource_of,
+                &text(asked, "namespace"),
+                &text(asked, "name"),
+            )
+            .with_subresource(&text(asked, "subresource"));
+            let selector = |name: &str| asked[name]["rawSelector"].as_str().map(str::to_owned);
+            attributes.field_selector = selector("fieldSelector");
+            attributes.label_selector = selector("labelSelector");
+            Ok(attributes)
+        }
+        (None, Some(asked)) => Ok(Attributes::path(user, &text(asked, "verb"), &text(asked, "path"))),
+        _ => {
+            let error = FieldError::invalid(
+                &Path::new("spec").child("resourceAttributes"),
+                Value::Null,
+                "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+            );
+            Err(ApiError::invalid(served.group, served.kind, "", vec![error]))
+        }
+    }
+}
+
+/// The server knows of its store only; the deprecated list says whether that is healthy.
+fn component_statuses(call: &Call) -> Result<Response, ApiError> {
+    let accepted = negotiate::accept(&call.headers, false)?;
+    let conditions = json!([{"type": "Healthy", "status": "True", "message": "ok"}]);
+    let store = json!({
+        "kind": "ComponentStatus", "apiVersion": "v1",
+        "metadata": {"name": "etcd-0"}, "conditions": conditions,
+    });
+    if call.info.named_in_path {
+        return match call.info.name.as_str() {
+            "etcd-0" => render::value(StatusCode::OK, accepted, &store),
+            name => Err(ApiError::not_found("", "componentstatuses", name)),
+        };
+    }
+    let list = json!({"kind": "ComponentStatusList", "apiVersion": "v1", "metadata": {}, "items": [store]});
+    render::value(StatusCode::OK, accepted, &list)
+}

@@ -1,0 +1,142 @@
+//! Request bodies: read with a limit, decoded by their encoding, checked against the schema.
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::Value;
+use xebec_api::protobuf;
+use xebec_api::resource::{self, Resource};
+use xebec_api::schema::{self, Finding};
+use xebec_api::status::ApiError;
+
+use super::negotiate::{self, Media};
+use super::query::FieldValidation;
+
+/// Largest accepted body, as upstream.
+pub const LIMIT: usize = 3 * 1024 * 1024;
+
+/// Reads the whole body; 413 above [`LIMIT`].
+pub async fn read(body: Body) -> Result<Bytes, ApiError> {
+    match Limited::new(body, LIMIT).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(ApiError::request_entity_too_large(format!("limit is {LIMIT}")))
+        }
+        Err(error) => Err(ApiError::bad_request(format!("the body could not be read: {error}"))),
+    }
+}
+
+/// Decodes a body as one object; findings are duplicate fields.
+pub fn decode(headers: &HeaderMap, bytes: &[u8]) -> Result<(Value, Vec<Finding>), ApiError> {
+    match negotiate::content_type(headers)? {
+        Media::Json => json_or_yaml(bytes, true),
+        Media::Yaml => json_or_yaml(bytes, false),
+        Media::Protobuf => {
+            let value = protobuf::decode(bytes).map_err(|error| {
+                ApiError::bad_request(format!("the protobuf body cannot be decoded: {error}"))
+            })?;
+            Ok((value, Vec::new()))
+        }
+    }
+}
+
+/// Decodes JSON (keeping duplicate fields as findings) or YAML.
+pub fn json_or_yaml(bytes: &[u8], json: bool) -> Result<(Value, Vec<Finding>), ApiError> {
+    let (value, findings) = if json {
+        schema::parse_json_strict(bytes).map_err(|error| ApiError::bad_request(error.to_string()))?
+    } else {
+        (schema::parse_yaml(bytes).map_err(|error| ApiError::bad_request(error.to_string()))?, Vec::new())
+    };
+    if !value.is_object() {
+        return Err(ApiError::bad_request(
+            "couldn't get version/kind; json parse error: the body must be an object",
+        ));
+    }
+    Ok((value, findings))
+}
+
+/// Gives the object the version and kind the URL says, or 400 when it says otherwise.
+pub fn set_kind(value: &mut Value, api_version: &str, kind: &str) -> Result<(), ApiError> {
+    let Some(object) = value.as_object_mut() else {
+        return Err(ApiError::bad_request("the body must be an object"));
+    };
+    let sent = |object: &serde_json::Map<String, Value>, field: &str| {
+        object.get(field).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+    };
+    if let Some(version) = sent(object, "apiVersion")
+        && version != api_version
+    {
+        return Err(ApiError::bad_request(format!(
+            "the API version in the data ({version}) does not match the expected API version ({api_version})"
+        )));
+    }
+    if let Some(wrong) = sent(object, "kind").filter(|sent| sent != kind) {
+        return Err(ApiError::bad_request(format!(
+            "the object provided is unrecognized (must be of type {kind}): its kind is {wrong}"
+        )));
+    }
+    object.insert("apiVersion".to_owned(), Value::String(api_version.to_owned()));
+    object.insert("kind".to_owned(), Value::String(kind.to_owned()));
+    Ok(())
+}
+
+/// Checks the object's fields against its schema and drops the unknown ones; what is to be warned about.
+pub fn check_fields(
+    value: &mut Value,
+    api_version: &str,
+    kind: &str,
+    mut findings: Vec<Finding>,
+    validation: FieldValidation,
+) -> Result<Vec<String>, ApiError> {
+    xebec_api::meta::drop_nulls(value);
+    findings.extend(schema::check(api_version, kind, value));
+    if let Some(wrong) = findings.iter().find(|finding| finding.is_fatal()) {
+        let (_, version) = resource::split_api_version(api_version);
+        return Err(ApiError::bad_request(schema::cannot_be_handled(kind, version, wrong)));
+    }
+    if findings.is_empty() {
+        return Ok(Vec::new());
+    }
+    schema::prune_unknown(api_version, kind, value);
+    match validation {
+        FieldValidation::Ignore => Ok(Vec::new()),
+        FieldValidation::Warn => Ok(findings.iter().map(ToString::to_string).collect()),
+        FieldValidation::Strict => {
+            let message = schema::strict_error(&findings).unwrap_or_default();
+            let (_, version) = resource::split_api_version(api_version);
+            Err(ApiError::bad_request(schema::cannot_be_handled(kind, version, message)))
+        }
+    }
+}
+
+/// The object's namespace and name must be the URL's, where the URL says them.
+pub fn check_identity(
+    value: &mut Value,
+    resource: &Resource,
+    namespace: &str,
+    name: &str,
+) -> Result<(), ApiError> {
+    let sent_namespace = xebec_api::meta::namespace(value).to_owned();
+    let namespace = if resource.namespaced { namespace } else { "" };
+    if !sent_namespace.is_empty() && sent_namespace != namespace {
+        return Err(ApiError::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    if name.is_empty() {
+        return Ok(());
+    }
+    let sent_name = xebec_api::meta::name(value);
+    if sent_name.is_empty() {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object (based on URL) was undeterminable: name must be provided ({name})"
+        )));
+    }
+    if sent_name != name {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({sent_name}) does not match the name on the URL ({name})"
+        )));
+    }
+    Ok(())
+}

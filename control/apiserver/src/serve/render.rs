@@ -1,0 +1,161 @@
+//! Objects and lists on their way out, in the form the client asked for.
+//!
+//! The bytes of a cached object go out as they are where the client takes plain JSON of the stored version; every
+//! other form is made from the parsed object.
+
+use axum::response::Response;
+use bytes::{BufMut, Bytes, BytesMut};
+use http::StatusCode;
+use serde_json::{Value, json};
+use xebec_api::protobuf;
+use xebec_api::status::ApiError;
+
+use super::negotiate::{Accepted, Media, Shape};
+use super::respond;
+use super::table::{self, Include};
+use crate::registry::{ListPage, Target, from_storage};
+use crate::watch::Object;
+
+/// The form of an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Form {
+    /// Encoding and shape.
+    pub accepted: Accepted,
+    /// For Tables.
+    pub include: Include,
+    /// For ages in Tables.
+    pub now: jiff::Timestamp,
+}
+
+impl Form {
+    /// Whether a cached object's bytes can be sent as they are.
+    #[must_use]
+    pub fn is_raw(&self, target: &Target) -> bool {
+        self.accepted.media == Media::Json && self.accepted.shape == Shape::Plain && same_version(target)
+    }
+
+    /// One object of the stored version, in this form.
+    #[must_use]
+    pub fn shape(&self, target: &Target, value: Value) -> Value {
+        let served =
+            if same_version(target) { value } else { from_storage(target.served, target.stored, value) };
+        match self.accepted.shape {
+            Shape::Plain => served,
+            Shape::Metadata(version) => table::partial(version, &served),
+            Shape::Table(version) => {
+                let metadata = table::single_metadata(&served);
+                table::table(version, target.strategy, &[served], metadata, self.include, self.now)
+            }
+        }
+    }
+
+    /// Encodes a finished value.
+    pub fn encode(&self, value: &Value) -> Result<(&'static str, Bytes), ApiError> {
+        encode(self.accepted.media, value)
+    }
+}
+
+fn same_version(target: &Target) -> bool {
+    std::ptr::eq(target.served, target.stored)
+}
+
+/// Encodes a value; protobuf of a kind that has none is 406.
+pub fn encode(media: Media, value: &Value) -> Result<(&'static str, Bytes), ApiError> {
+    Ok(match media {
+        Media::Json => ("application/json", Bytes::from(value.to_string())),
+        Media::Yaml => {
+            let text =
+                serde_saphyr::to_string(value).map_err(|error| ApiError::internal(error.to_string()))?;
+            ("application/yaml", Bytes::from(text))
+        }
+        Media::Protobuf => {
+            let body = protobuf::encode(value).map_err(|_| {
+                ApiError::not_acceptable(
+                    "only the following media types are accepted: application/json, application/yaml",
+                )
+            })?;
+            ("application/vnd.kubernetes.protobuf", Bytes::from(body))
+        }
+    })
+}
+
+/// A finished value as a response.
+pub fn value(code: StatusCode, accepted: Accepted, value: &Value) -> Result<Response, ApiError> {
+    let (content_type, body) = encode(accepted.media, value)?;
+    Ok(respond::bytes(code, content_type, body))
+}
+
+/// A written object (stored version) as a response.
+pub fn written(code: StatusCode, form: &Form, target: &Target, object: Value) -> Result<Response, ApiError> {
+    let (content_type, body) = form.encode(&form.shape(target, object))?;
+    Ok(respond::bytes(code, content_type, body))
+}
+
+/// A cached object as a response.
+pub fn object(form: &Form, target: &Target, object: &Object) -> Result<Response, ApiError> {
+    if form.is_raw(target) {
+        return Ok(respond::bytes(StatusCode::OK, "application/json", object.bytes.clone()));
+    }
+    written(StatusCode::OK, form, target, object.parse())
+}
+
+/// A page of a list as a response.
+pub fn list(form: &Form, target: &Target, page: &ListPage) -> Result<Response, ApiError> {
+    let mut metadata = json!({"resourceVersion": page.revision.to_string()});
+    if let Some(token) = &page.continue_token {
+        metadata["continue"] = json!(token);
+    }
+    if let Some(remaining) = page.remaining {
+        metadata["remainingItemCount"] = json!(remaining);
+    }
+    if form.is_raw(target) {
+        let body = raw_list(target, &metadata, page);
+        return Ok(respond::bytes(StatusCode::OK, "application/json", body));
+    }
+    let items = page.objects.iter().map(|object| {
+        let value = object.parse();
+        if same_version(target) { value } else { from_storage(target.served, target.stored, value) }
+    });
+    let items: Vec<Value> = items.collect();
+    value(StatusCode::OK, form.accepted, &shaped_list(form, target, metadata, items))
+}
+
+/// A list of these objects (served version) in this form.
+#[must_use]
+pub fn shaped_list(form: &Form, target: &Target, metadata: Value, items: Vec<Value>) -> Value {
+    match form.accepted.shape {
+        Shape::Plain => json!({
+            "kind": target.served.list_kind(), "apiVersion": target.served.api_version(),
+            "metadata": metadata, "items": items,
+        }),
+        Shape::Metadata(version) => {
+            let items: Vec<Value> = items.iter().map(|item| table::partial(version, item)).collect();
+            json!({
+                "kind": "PartialObjectMetadataList", "apiVersion": format!("meta.k8s.io/{version}"),
+                "metadata": metadata, "items": items,
+            })
+        }
+        Shape::Table(version) => {
+            table::table(version, target.strategy, &items, metadata, form.include, form.now)
+        }
+    }
+}
+
+fn raw_list(target: &Target, metadata: &Value, page: &ListPage) -> Bytes {
+    let size: usize = page.objects.iter().map(|object| object.bytes.len() + 1).sum();
+    let mut body = BytesMut::with_capacity(size + 256);
+    let head = format!(
+        "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
+        target.served.list_kind(),
+        target.served.api_version()
+    );
+    body.put_slice(head.as_bytes());
+    for (index, object) in page.objects.iter().enumerate() {
+        if index > 0 {
+            body.put_u8(b',');
+        }
+        body.put_slice(&object.bytes);
+    }
+    body.put_slice(b"]}");
+    body.freeze()
+}

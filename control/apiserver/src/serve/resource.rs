@@ -1,0 +1,366 @@
+//! The verbs on objects and collections of the resource table.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, StatusCode, header};
+use serde_json::{Value, json};
+use xebec_api::resource::{self, Resource};
+use xebec_api::schema::Finding;
+use xebec_api::status::ApiError;
+use xebec_identity::User;
+
+use super::negotiate::{self, Accepted, PatchType};
+use super::query::Query;
+use super::render::{self, Form};
+use super::respond::{self, Failure};
+use super::route::RequestInfo;
+use super::sink::Sink;
+use super::table::Include;
+use super::{body, subresource, watching};
+use crate::ApiServer;
+use crate::registry::{
+    DeleteOptions, ListOptions, Patch, Sub, Target, VersionMatch, WriteContext, from_storage, manager_of,
+    to_storage,
+};
+
+/// A request about a resource, with everything the verbs need.
+pub struct Call {
+    /// The server.
+    pub server: Arc<ApiServer>,
+    /// Who asks.
+    pub user: User,
+    /// What is asked.
+    pub info: RequestInfo,
+    /// With which parameters.
+    pub query: Query,
+    /// The request's headers.
+    pub headers: HeaderMap,
+}
+
+/// Everything that is not one of the fixed paths.
+pub async fn handle(State(server): State<Arc<ApiServer>>, mut request: Request) -> Response {
+    let extensions = request.extensions_mut();
+    let (user, info, query) =
+        (extensions.remove::<User>(), extensions.remove::<RequestInfo>(), extensions.remove::<Query>());
+    let (Some(user), Some(info), Some(query)) = (user, info, query) else {
+        return respond::failure(&ApiError::internal("the request was not authenticated"));
+    };
+    if !info.is_resource {
+        return crate::discovery::handle(&server, request.method(), &info.path, request.headers())
+            .unwrap_or_else(|error| respond::failure(&error));
+    }
+    let call = Call { server, user, info, query, headers: request.headers().clone() };
+    match call.dispatch(request).await {
+        Ok(response) => response,
+        Err(error) => Failure(error).into_response(),
+    }
+}
+
+impl Call {
+    async fn dispatch(&self, request: Request) -> Result<Response, ApiError> {
+        let info = &self.info;
+        let served = resource::lookup(&info.group, &info.version, &info.resource)
+            .filter(|served| served.default_on)
+            .ok_or_else(ApiError::generic_404)?;
+        self.check_scope(served)?;
+        if !info.subresource.is_empty() {
+            return subresource::handle(self, served, request).await;
+        }
+        if !served.storage {
+            return crate::reviews::handle(self, served, request).await;
+        }
+        if !served.has_verb(&info.verb) {
+            return Err(ApiError::method_not_allowed());
+        }
+        let target = self.target(served)?;
+        match info.verb.as_str() {
+            "get" => self.get(&target).await,
+            "list" => self.list(&target).await,
+            "watch" => self.watch(&target).await,
+            "create" => self.create(&target, request).await,
+            "update" => self.update(&target, Sub::Main, request).await,
+            "patch" => self.patch(&target, Sub::Main, request).await,
+            "delete" => self.delete(&target, request).await,
+            "deletecollection" => self.delete_collection(&target, request).await,
+            _ => Err(ApiError::method_not_allowed()),
+        }
+    }
+
+    fn check_scope(&self, served: &Resource) -> Result<(), ApiError> {
+        let info = &self.info;
+        let collection = matches!(info.verb.as_str(), "list" | "watch") && !info.named_in_path;
+        if served.namespaced && info.namespace.is_empty() && !collection {
+            return Err(if info.named_in_path {
+                ApiError::generic_404()
+            } else {
+                ApiError::method_not_allowed()
+            });
+        }
+        if !served.namespaced && !info.namespace.is_empty() && served.plural != "namespaces" {
+            return Err(ApiError::generic_404());
+        }
+        if info.verb == "create" && info.named_in_path && info.subresource.is_empty() {
+            return Err(ApiError::method_not_allowed());
+        }
+        Ok(())
+    }
+
+    /// The target of the request.
+    pub fn target(&self, served: &'static Resource) -> Result<Target, ApiError> {
+        let namespace = if served.namespaced { self.info.namespace.as_str() } else { "" };
+        let name = if self.info.named_in_path { self.info.name.as_str() } else { "" };
+        Target::new(self.server.registry.caches(), served, namespace, name).ok_or_else(ApiError::generic_404)
+    }
+
+    /// The form of the answer; `shapes` as in [`negotiate::accept`].
+    pub fn form(&self, shapes: bool) -> Result<Form, ApiError> {
+        Ok(Form {
+            accepted: negotiate::accept(&self.headers, shapes)?,
+            include: Include::parse(self.query.get("includeObject")),
+            now: self.server.registry.now(),
+        })
+    }
+
+    /// The context of a write.
+    pub fn context(&self) -> Result<WriteContext, ApiError> {
+        let manager = match self.query.get("fieldManager").filter(|name| !name.is_empty()) {
+            Some(name) => name.to_owned(),
+            None => manager_of(
+                self.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default(),
+            ),
+        };
+        Ok(WriteContext::new(self.user.clone(), manager, self.query.dry_run()?))
+    }
+
+    async fn get(&self, target: &Target) -> Result<Response, ApiError> {
+        let form = self.form(true)?;
+        let version = self.query.get("resourceVersion").unwrap_or_default();
+        let object = self.server.registry.get(target, version).await?;
+        render::object(&form, target, &object)
+    }
+
+    async fn list(&self, target: &Target) -> Result<Response, ApiError> {
+        let form = self.form(true)?;
+        let selection = self.selection(target)?;
+        let options = list_options(&self.query)?;
+        let page = self.server.registry.list(target, &selection, &options).await?;
+        render::list(&form, target, &page)
+    }
+
+    async fn watch(&self, target: &Target) -> Result<Response, ApiError> {
+        let form = self.form(true)?;
+        let selection = self.selection(target)?;
+        let sink = Sink { target: target.clone(), form };
+        watching::watch(&self.server, target, selection, &self.query, sink).await
+    }
+
+    fn selection(&self, target: &Target) -> Result<crate::watch::Selection, ApiError> {
+        let known = target.strategy.selectable_field_names();
+        let mut selection = self.query.selection(&target.namespace, known, target.served.kind)?;
+        if self.info.named_in_path {
+            selection.fields =
+                Some(xebec_api::selector::FieldSelector::equals("metadata.name", &self.info.name));
+        }
+        Ok(selection)
+    }
+
+    /// Reads and decodes the body as an object of `api_version`/`kind`.
+    pub async fn object(
+        &self,
+        request: Request,
+        api_version: &str,
+        kind: &str,
+    ) -> Result<(Value, Vec<String>), ApiError> {
+        let validation = self.query.field_validation()?;
+        let bytes = body::read(request.into_body()).await?;
+        let (mut value, findings) = body::decode(&self.headers, &bytes)?;
+        body::set_kind(&mut value, api_version, kind)?;
+        let warnings = body::check_fields(&mut value, api_version, kind, findings, validation)?;
+        Ok((value, warnings))
+    }
+
+    async fn create(&self, target: &Target, request: Request) -> Result<Response, ApiError> {
+        let form = self.form(true)?;
+        let context = self.context()?;
+        let served = target.served;
+        let (mut value, warnings) = self.object(request, &served.api_version(), served.kind).await?;
+        body::check_identity(&mut value, served, &target.namespace, "")?;
+        context.warnings.lock().extend(warnings);
+        let stored = to_storage(served, target.stored, value);
+        let written = self.server.registry.create(&context, target, stored).await?;
+        let mut response = render::written(StatusCode::CREATED, &form, target, written.value)?;
+        respond::warn(&mut response, &context.warnings.lock());
+        Ok(response)
+    }
+
+    /// PUT of the object or a subresource that takes the whole object.
+    pub async fn update(&self, target: &Target, sub: Sub, request: Request) -> Result<Response, ApiError> {
+        let form = self.form(true)?;
+        let context = self.context()?;
+        let served = target.served;
+        let (mut value, warnings) = self.object(request, &served.api_version(), served.kind).await?;
+        body::check_identity(&mut value, served, &target.namespace, &target.name)?;
+        context.warnings.lock().extend(warnings);
+        let stored = to_storage(served, target.stored, value);
+        let written = self.server.registry.replace(&context, target, sub, stored).await?;
+        let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
+        let mut response = render::written(code, &form, target, written.value)?;
+        respond::warn(&mut response, &context.warnings.lock());
+        Ok(response)
+    }
+
+    /// PATCH of the object or its status.
+    pub async fn patch(&self, target: &Target, sub: Sub, request: Request) -> Result<Response, ApiError> {
+        let form = self.form(true)?;
+        let mut context = self.context()?;
+        let kind = negotiate::patch_type(&self.headers)?;
+        if kind == PatchType::Apply {
+            context.applying = true;
+            return self.apply(&form, &context, target, sub, request).await;
+        }
+        if self.query.get("force").is_some() {
+            return Err(ApiError::bad_request("force may not be specified for non-apply patch"));
+        }
+        let validation = self.query.field_validation()?;
+        let patch = read_patch(kind, request).await?;
+        let served = target.served;
+        let check = |value: &mut Value| {
+            body::set_kind(value, &served.api_version(), served.kind)?;
+            let warnings =
+                body::check_fields(value, &served.api_version(), served.kind, Vec::new(), validation)?;
+            context.warnings.lock().extend(warnings);
+            body::check_identity(value, served, &target.namespace, &target.name)
+        };
+        let written = self.server.registry.patch(&context, target, sub, &patch, &check).await?;
+        let mut response = render::written(StatusCode::OK, &form, target, written.value)?;
+        respond::warn(&mut response, &context.warnings.lock());
+        Ok(response)
+    }
+
+    async fn apply(
+        &self,
+        form: &Form,
+        context: &WriteContext,
+        target: &Target,
+        sub: Sub,
+        request: Request,
+    ) -> Result<Response, ApiError> {
+        if self.query.get("fieldManager").is_none_or(str::is_empty) {
+            let path = xebec_api::field::Path::new("fieldManager");
+            let error = xebec_api::field::FieldError::required(&path, "is required for apply patch");
+            return Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", vec![error]));
+        }
+        let validation = self.query.field_validation()?;
+        let bytes = body::read(request.into_body()).await?;
+        let (mut config, findings): (Value, Vec<Finding>) = body::json_or_yaml(&bytes, false)?;
+        let served = target.served;
+        body::set_kind(&mut config, &served.api_version(), served.kind)?;
+        let warnings =
+            body::check_fields(&mut config, &served.api_version(), served.kind, findings, validation)?;
+        context.warnings.lock().extend(warnings);
+        body::check_identity(&mut config, served, &target.namespace, &target.name)?;
+        let config = to_storage(served, target.stored, config);
+        let force = self.query.flag("force");
+        let written = self.server.registry.apply(context, target, sub, config, force).await?;
+        let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
+        let mut response = render::written(code, form, target, written.value)?;
+        respond::warn(&mut response, &context.warnings.lock());
+        Ok(response)
+    }
+
+    /// DeleteOptions from body or query.
+    pub async fn delete_options(&self, request: Request) -> Result<DeleteOptions, ApiError> {
+        let bytes = body::read(request.into_body()).await?;
+        let mut value = if bytes.iter().all(u8::is_ascii_whitespace) {
+            json!({})
+        } else {
+            body::decode(&self.headers, &bytes)?.0
+        };
+        for name in ["propagationPolicy", "gracePeriodSeconds", "orphanDependents"] {
+            let Some(text) = self.query.get(name).filter(|_| value[name].is_null()) else { continue };
+            value[name] = match name {
+                "propagationPolicy" => json!(text),
+                "gracePeriodSeconds" => json!(self.query.number(name)?),
+                _ => json!(self.query.flag(name)),
+            };
+        }
+        let mut options = DeleteOptions::from_value(&value)?;
+        options.dry_run |= self.query.dry_run()?;
+        Ok(options)
+    }
+
+    async fn delete(&self, target: &Target, request: Request) -> Result<Response, ApiError> {
+        let form = self.form(true)?;
+        let context = self.context()?;
+        let options = self.delete_options(request).await?;
+        let deleted = self.server.registry.delete(&context, target, &options).await?;
+        match deleted.answer(target) {
+            Some(status) => render::value(StatusCode::OK, plain(form.accepted), &status),
+            None => render::written(StatusCode::OK, &form, target, deleted.value),
+        }
+    }
+
+    async fn delete_collection(&self, target: &Target, request: Request) -> Result<Response, ApiError> {
+        let form = self.form(true)?;
+        let context = self.context()?;
+        let selection = self.selection(target)?;
+        let options = self.delete_options(request).await?;
+        let deleted = self.server.registry.delete_collection(&context, target, &selection, &options).await?;
+        let revision = self.server.registry.caches().applied().to_string();
+        let items =
+            deleted.into_iter().map(|value| from_storage(target.served, target.stored, value)).collect();
+        let list = render::shaped_list(&form, target, json!({ "resourceVersion": revision }), items);
+        render::value(StatusCode::OK, form.accepted, &list)
+    }
+}
+
+/// A Status has no Table.
+fn plain(accepted: Accepted) -> Accepted {
+    Accepted { shape: negotiate::Shape::Plain, ..accepted }
+}
+
+/// Reads a JSON, merge or strategic patch.
+pub async fn read_patch(kind: PatchType, request: Request) -> Result<Patch, ApiError> {
+    let bytes = body::read(request.into_body()).await?;
+    let document: Value = serde_json::from_slice(&bytes)
+        .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
+    Ok(match kind {
+        PatchType::Json => Patch::Json(document),
+        PatchType::Merge => Patch::Merge(document),
+        PatchType::Strategic => Patch::Strategic(document),
+        PatchType::Apply => {
+            return Err(ApiError::unsupported_media_type("apply is not supported for this subresource"));
+        }
+    })
+}
+
+fn list_options(query: &Query) -> Result<ListOptions, ApiError> {
+    let resource_version = query.get("resourceVersion").unwrap_or_default().to_owned();
+    let version_match = match query.get("resourceVersionMatch").unwrap_or_default() {
+        "" => VersionMatch::Unset,
+        "NotOlderThan" => VersionMatch::NotOlderThan,
+        "Exact" => VersionMatch::Exact,
+        other => {
+            return Err(ApiError::bad_request(format!(
+                "resourceVersionMatch: Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\""
+            )));
+        }
+    };
+    if version_match != VersionMatch::Unset && resource_version.is_empty() {
+        return Err(ApiError::bad_request(
+            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
+        ));
+    }
+    if version_match == VersionMatch::Exact && resource_version == "0" {
+        return Err(ApiError::bad_request(
+            "resourceVersionMatch: Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+        ));
+    }
+    let limit = query.number("limit")?.and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+    // As upstream's cache does: a read of "whatever is there" is answered whole.
+    let limit = if resource_version == "0" && version_match != VersionMatch::Exact { 0 } else { limit };
+    let continue_token = query.get("continue").unwrap_or_default().to_owned();
+    Ok(ListOptions { resource_version, version_match, limit, continue_token })
+}

@@ -1,0 +1,49 @@
+//! A span and an id per request, a count per outcome, and a 500 instead of a torn connection when a handler panics.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use futures::FutureExt;
+use http::{HeaderName, HeaderValue};
+use tracing::{Instrument, debug, error, field, info_span};
+use uuid::Uuid;
+use xebec_api::status::ApiError;
+
+use super::respond;
+use crate::ApiServer;
+
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+
+/// The outermost filter.
+pub async fn request(State(server): State<Arc<ApiServer>>, request: Request, next: Next) -> Response {
+    let id = request.headers().get(AUDIT_ID).cloned().unwrap_or_else(new_id);
+    let method = request.method().clone();
+    let span = info_span!(
+        "request",
+        id = id.to_str().unwrap_or_default(),
+        method = method.as_str(),
+        path = request.uri().path(),
+        user = field::Empty
+    );
+    let started = Instant::now();
+    let work = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone());
+    let mut response = work.await.unwrap_or_else(|_| {
+        let _entered = span.enter();
+        error!("a request handler panicked");
+        respond::failure(&ApiError::internal("the server panicked while it handled the request"))
+    });
+    let (status, elapsed) = (response.status(), started.elapsed());
+    span.in_scope(|| debug!(status = status.as_u16(), elapsed_ms = elapsed.as_millis(), "request done"));
+    server.metrics.observe(method.as_str(), status.as_u16(), elapsed);
+    response.headers_mut().insert(AUDIT_ID, id);
+    response.headers_mut().insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    response
+}
+
+fn new_id() -> HeaderValue {
+    HeaderValue::from_str(&Uuid::new_v4().to_string()).unwrap_or_else(|_| HeaderValue::from_static("-"))
+}

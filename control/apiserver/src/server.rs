@@ -1,0 +1,166 @@
+//! The server put together, started and stopped.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+use xebec_api::resource;
+use xebec_api::status::ApiError;
+use xebec_identity::pki::tls::{TlsError, server_config};
+use xebec_identity::token::{TokenError, TokenSigner, TokenVerifier};
+use xebec_identity::{Authenticator, AuthenticatorOptions, Authorizer};
+use xebec_store::Store;
+
+use crate::admission::Admission;
+use crate::config::Config;
+use crate::gateway::{Dialer, GatewayError};
+use crate::registry::{AllocError, Allocators, Registry, stored_as};
+use crate::serve::limits::InFlight;
+use crate::serve::metrics::Metrics;
+use crate::watch::{Caches, FeederError};
+use crate::{bootstrap, maintenance, watch};
+
+/// The server cannot be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The token key is missing or wrong.
+    #[error("service account key: {0}")]
+    Token(#[from] TokenError),
+    /// The client certificate for kubelets is missing or wrong.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
+    /// The service ranges are wrong.
+    #[error("--service-cluster-ip-range: {0}")]
+    Ranges(#[from] AllocError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Caches(#[from] FeederError),
+    /// The objects every cluster has cannot be written.
+    #[error("bootstrap: {0}")]
+    Bootstrap(#[from] bootstrap::BootstrapError),
+    /// The stored Services cannot be read.
+    #[error("service addresses: {0}")]
+    Allocation(ApiError),
+}
+
+/// The server cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The serving certificate or client CA is missing or wrong.
+    #[error("serving certificate: {0}")]
+    Tls(#[from] TlsError),
+}
+
+/// The API server.
+pub struct ApiServer {
+    pub(crate) config: Config,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) authorizer: Arc<Authorizer>,
+    pub(crate) dialer: Dialer,
+    pub(crate) in_flight: InFlight,
+    pub(crate) metrics: Metrics,
+    ready: AtomicBool,
+    draining: CancellationToken,
+    stop: CancellationToken,
+}
+
+impl ApiServer {
+    /// Builds the server on a store: fills the caches, rebuilds allocations, writes what every cluster has.
+    ///
+    /// The PKI files must exist. The server's background tasks end with [`ApiServer::shutdown`].
+    pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<Arc<Self>, BuildError> {
+        let stop = CancellationToken::new();
+        let stored = resource::table().iter().filter(|r| r.storage && r.default_on).map(stored_as);
+        let caches = Arc::new(Caches::new(stored.map(|r| (r.group, r.plural))));
+        watch::start(Arc::clone(&store), Arc::clone(&caches), stop.clone()).await?;
+        let reader: Arc<Caches> = Arc::clone(&caches);
+        let authorizer = Arc::new(Authorizer::new(reader.clone()));
+        let issuers = vec![config.service_account_issuer.clone()];
+        let verifier = TokenVerifier::load(&config.pki_dir.join("sa.pub"), &issuers)?;
+        let signer = TokenSigner::load(&config.pki_dir.join("sa.key"), &config.service_account_issuer)?;
+        let options = AuthenticatorOptions { anonymous: config.anonymous_auth, api_audiences: issuers };
+        let authenticator = Authenticator::new(reader, verifier, options);
+        let file = |name: &str| config.pki_dir.join(name);
+        let dialer = Dialer::new(
+            &file("ca.crt"),
+            &file("apiserver-kubelet-client.crt"),
+            &file("apiserver-kubelet-client.key"),
+        )?;
+        let allocators =
+            Allocators::new(&config.service_cluster_ip_range, config.service_node_port_range.clone())?;
+        let admission = Admission::new(Arc::clone(&caches), Arc::clone(&authorizer));
+        let clock = Arc::new(Timestamp::now);
+        let registry = Arc::new(Registry::new(store, caches, admission, allocators, Arc::new(signer), clock));
+        registry.rebuild_allocations().await.map_err(BuildError::Allocation)?;
+        bootstrap::run(&registry, &config).await?;
+        maintenance::start(Arc::clone(&registry), config.event_ttl, config.compaction_interval, stop.clone());
+        info!(revision = registry.caches().applied(), "API server ready");
+        Ok(Arc::new(Self {
+            config,
+            registry,
+            authenticator,
+            authorizer,
+            dialer,
+            in_flight: InFlight::default(),
+            metrics: Metrics::default(),
+            ready: AtomicBool::new(true),
+            draining: CancellationToken::new(),
+            stop,
+        }))
+    }
+
+    /// Serves TLS on `listener` until `stop`; returns when the last request is done or the grace period is over.
+    pub async fn serve(
+        self: &Arc<Self>,
+        listener: TcpListener,
+        stop: CancellationToken,
+    ) -> Result<(), ServeError> {
+        let file = |name: &str| self.config.pki_dir.join(name);
+        let (cert, key, ca) = (file("apiserver.crt"), file("apiserver.key"), file("ca.crt"));
+        let tls = server_config(&cert, &key, Some(&ca), &["h2", "http/1.1"])?;
+        let router = crate::serve::router(Arc::clone(self));
+        let draining = self.draining.clone();
+        let watcher = stop.clone();
+        let drain = tokio::spawn(async move {
+            watcher.cancelled().await;
+            draining.cancel();
+        });
+        crate::serve::listener::serve(listener, router, Arc::new(tls), stop, self.config.shutdown_grace)
+            .await;
+        drain.abort();
+        Ok(())
+    }
+
+    /// Whether requests are answered from complete caches.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// Waits until the server is ready and its caches are at the store's head.
+    pub async fn ready(&self) {
+        while !self.is_ready() || self.registry.settle().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Ends watches and the background tasks; requests after it find a server that is no longer kept up to date.
+    pub fn shutdown(&self) {
+        self.ready.store(false, Ordering::Release);
+        self.draining.cancel();
+        self.stop.cancel();
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.is_cancelled()
+    }
+
+    pub(crate) fn draining(&self) -> CancellationToken {
+        self.draining.clone()
+    }
+}

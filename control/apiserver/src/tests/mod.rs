@@ -1,0 +1,14 @@
+//! The whole server, started on a store in a temporary directory, with its own PKI, driven over TLS by kube-rs and by
+//! plain requests.
+
+mod access;
+mod apply;
+mod crud;
+mod gateway;
+mod harness;
+mod kubectl;
+mod lists;
+mod pods;
+mod services;
+mod watches;
+mod wire;

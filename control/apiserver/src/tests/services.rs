@@ -1,0 +1,128 @@
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::harness::Cluster;
+
+const SERVICES: &str = "/api/v1/namespaces/default/services";
+
+fn service(name: &str, kind: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+        "spec": {"type": kind, "selector": {"app": "a"}, "ports": [{"port": 80}]}})
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn addresses_are_given_once_and_come_back() {
+    let cluster = Cluster::start().await;
+    let own = cluster.get(&format!("{SERVICES}/kubernetes")).await.json();
+    assert_eq!(own["spec"]["clusterIP"], "10.96.0.1");
+    let mut first = service("a", "ClusterIP");
+    first["spec"]["clusterIP"] = json!("10.96.0.77");
+    let made = cluster.post(SERVICES, &first).await;
+    assert_eq!(made.code, 201, "{}", made.text);
+    assert_eq!(made.json()["spec"]["clusterIPs"], json!(["10.96.0.77"]));
+    assert_eq!(cluster.get("/apis/networking.k8s.io/v1/ipaddresses/10.96.0.77").await.code, 200);
+    first["metadata"]["name"] = json!("b");
+    let taken = cluster.post(SERVICES, &first).await;
+    assert_eq!(taken.code, 422);
+    assert!(
+        taken.message().contains("failed to allocate IP 10.96.0.77: provided IP is already allocated"),
+        "{}",
+        taken.text
+    );
+    assert_eq!(taken.json()["details"]["causes"][0]["field"], "spec.clusterIPs");
+    first["spec"]["clusterIP"] = json!("10.1.2.3");
+    let outside = cluster.post(SERVICES, &first).await;
+    assert!(outside.message().contains("The range of valid IPs is 10.96.0.0/12"), "{}", outside.text);
+    assert_eq!(cluster.send("DELETE", &format!("{SERVICES}/a"), &[], "").await.code, 200);
+    first["spec"]["clusterIP"] = json!("10.96.0.77");
+    assert_eq!(cluster.post(SERVICES, &first).await.code, 201, "the address is free again");
+    let any = cluster.post(SERVICES, &service("c", "ClusterIP")).await.json();
+    assert!(any["spec"]["clusterIP"].as_str().unwrap().starts_with("10."), "{any}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn node_ports_are_given_once() {
+    let cluster = Cluster::start().await;
+    let made = cluster.post(SERVICES, &service("a", "NodePort")).await.json();
+    let port = made["spec"]["ports"][0]["nodePort"].as_u64().unwrap();
+    assert!((30000..=32767).contains(&port));
+    let mut same = service("b", "NodePort");
+    same["spec"]["ports"][0]["nodePort"] = json!(port);
+    let taken = cluster.post(SERVICES, &same).await;
+    assert_eq!(taken.code, 422);
+    assert!(taken.message().contains("provided port is already allocated"), "{}", taken.text);
+    let kept = cluster
+        .patch(
+            &format!("{SERVICES}/a"),
+            "application/merge-patch+json",
+            &json!({"metadata": {"labels": {"x": "y"}}}),
+        )
+        .await;
+    assert_eq!(kept.json()["spec"]["ports"][0]["nodePort"], port);
+    let inner = cluster
+        .patch(
+            &format!("{SERVICES}/a"),
+            "application/merge-patch+json",
+            &json!({"spec": {"type": "ClusterIP"}}),
+        )
+        .await;
+    assert_eq!(inner.code, 200, "{}", inner.text);
+    assert!(inner.json()["spec"]["ports"][0].get("nodePort").is_none());
+    assert_eq!(cluster.post(SERVICES, &same).await.code, 201);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn allocations_survive_a_restart() {
+    let cluster = Cluster::start().await;
+    let made = cluster.post(SERVICES, &service("a", "NodePort")).await.json();
+    let (ip, port) = (made["spec"]["clusterIP"].clone(), made["spec"]["ports"][0]["nodePort"].clone());
+    let again =
+        crate::ApiServer::build(cluster.server.config.clone(), Arc::clone(&cluster.store)).await.unwrap();
+    let client = again.local_client(xebec_identity::User::system_master("test"));
+    let mut same = service("b", "NodePort");
+    same["spec"]["clusterIP"] = ip;
+    let headers = [("content-type", "application/json")];
+    let taken = super::harness::send(&client, "POST", SERVICES, &headers, same.to_string()).await;
+    assert!(taken.message().contains("provided IP is already allocated"), "{}", taken.text);
+    same["spec"]["clusterIP"] = Value::Null;
+    same["spec"]["ports"][0]["nodePort"] = port;
+    let taken = super::harness::send(&client, "POST", SERVICES, &headers, same.to_string()).await;
+    assert!(taken.message().contains("provided port is already allocated"), "{}", taken.text);
+    again.shutdown();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deployments_scale() {
+    let cluster = Cluster::start().await;
+    let path = "/apis/apps/v1/namespaces/default/deployments";
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+        "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": {"metadata": {"labels": {"app": "web"}},
+        "spec": {"containers": [{"name": "c", "image": "nginx"}]}}}});
+    let made = cluster.post(path, &deployment).await;
+    assert_eq!(made.code, 201, "{}", made.text);
+    assert_eq!(made.json()["spec"]["replicas"], 1);
+    let scaled = cluster
+        .patch(
+            &format!("{path}/web/scale"),
+            "application/merge-patch+json",
+            &json!({"spec": {"replicas": 3}}),
+        )
+        .await;
+    assert_eq!((scaled.code, &scaled.json()["spec"]["replicas"]), (200, &json!(3)), "{}", scaled.text);
+    assert_eq!(scaled.json()["status"]["selector"], "app=web");
+    let mut scale = scaled.json();
+    scale["spec"]["replicas"] = json!(2);
+    let put = cluster.send("PUT", &format!("{path}/web/scale"), &[], scale.to_string()).await;
+    assert_eq!(put.code, 200, "kubectl scale sends no Content-Type: {}", put.text);
+    let now = cluster.get(&format!("{path}/web")).await.json();
+    assert_eq!((&now["spec"]["replicas"], &now["metadata"]["generation"]), (&json!(2), &json!(3)));
+    let negative = cluster
+        .patch(
+            &format!("{path}/web/scale"),
+            "application/merge-patch+json",
+            &json!({"spec": {"replicas": -1}}),
+        )
+        .await;
+    assert_eq!(negative.code, 422);
+}

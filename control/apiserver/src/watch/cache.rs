@@ -1,0 +1,297 @@
+//! The objects of one resource in memory, and the ordered log of their changes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use tokio::sync::watch;
+use xebec_kinds::Strategy;
+
+use super::{Change, Event, Object, Selection};
+
+/// Events a resource's log keeps for watchers that start in the past or fall behind.
+const LOG_EVENTS: usize = 8192;
+
+/// Where a watcher's next events come from.
+pub enum ReadFrom {
+    /// These events, oldest first; empty when the watcher has seen everything.
+    Log(Vec<Arc<Event>>),
+    /// The log starts after this revision only; what is older must come from the store.
+    Behind {
+        /// Every event after this revision is in the log.
+        log_start: u64,
+    },
+}
+
+/// The watch cache of one stored resource.
+pub struct Cache {
+    /// API group, empty for the core group.
+    pub group: &'static str,
+    /// Resource name.
+    pub plural: &'static str,
+    /// The kind's strategy, if it has one.
+    pub strategy: Option<&'static dyn Strategy>,
+    prefix: String,
+    state: RwLock<State>,
+    head: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    objects: BTreeMap<String, Arc<Object>>,
+    log: VecDeque<Arc<Event>>,
+    log_start: u64,
+    revision: u64,
+}
+
+impl Cache {
+    /// An empty cache of `group`/`plural`.
+    #[must_use]
+    pub fn new(group: &'static str, plural: &'static str) -> Self {
+        Self {
+            group,
+            plural,
+            strategy: xebec_kinds::strategy(group, plural),
+            prefix: prefix(group, plural),
+            state: RwLock::default(),
+            head: watch::Sender::new(0),
+        }
+    }
+
+    /// The store keys' common prefix, with a trailing slash.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The store key of one object; `namespace` is empty for cluster-scoped resources.
+    #[must_use]
+    pub fn key(&self, namespace: &str, name: &str) -> String {
+        format!("{}{}", self.prefix, suffix(namespace, name))
+    }
+
+    /// The object, if it exists.
+    #[must_use]
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<Object>> {
+        self.state.read().objects.get(&suffix(namespace, name)).cloned()
+    }
+
+    /// The chosen objects in key order after key suffix `after`, at most `limit` of them, whether more follow, and the
+    /// newest revision this cache has an event of.
+    #[must_use]
+    pub fn list(&self, selection: &Selection, after: Option<&str>, limit: usize) -> Listed {
+        let state = self.state.read();
+        let from_namespace = selection.namespace.as_ref().map(|ns| format!("{ns}/"));
+        let lower = match (after, &from_namespace) {
+            (Some(after), _) => Bound::Excluded(after),
+            (None, Some(ns)) => Bound::Included(ns.as_str()),
+            (None, None) => Bound::Unbounded,
+        };
+        let mut objects = Vec::new();
+        let mut remaining = 0u64;
+        let mut last_key = None;
+        for (key, object) in state.objects.range::<str, _>((lower, Bound::Unbounded)) {
+            if from_namespace.as_ref().is_some_and(|ns| !key.starts_with(ns.as_str())) {
+                break;
+            }
+            if !selection.matches(object) {
+                continue;
+            }
+            if limit > 0 && objects.len() == limit {
+                remaining += 1;
+                continue;
+            }
+            last_key = Some(key.clone());
+            objects.push(Arc::clone(object));
+        }
+        Listed { objects, remaining, last_key, revision: state.revision }
+    }
+
+    /// Events after revision `cursor`.
+    #[must_use]
+    pub fn read(&self, cursor: u64) -> ReadFrom {
+        let state = self.state.read();
+        if cursor < state.log_start {
+            return ReadFrom::Behind { log_start: state.log_start };
+        }
+        let first = state.log.partition_point(|event| event.revision <= cursor);
+        ReadFrom::Log(state.log.range(first..).cloned().collect())
+    }
+
+    /// The revision of the newest event; changes wake the receiver.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.head.subscribe()
+    }
+
+    /// The revision of the newest event.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.state.read().revision
+    }
+
+    /// Number of objects held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.state.read().objects.len()
+    }
+
+    /// Whether it holds nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Fills an empty cache with a list taken at `revision`.
+    pub(super) fn fill(&self, objects: impl Iterator<Item = (String, Object)>, revision: u64) {
+        let mut state = self.state.write();
+        state.objects =
+            objects.map(|(key, object)| (self.strip(&key).to_owned(), Arc::new(object))).collect();
+        state.log.clear();
+        state.log_start = revision;
+        state.revision = revision;
+        drop(state);
+        self.head.send_replace(revision);
+    }
+
+    /// Applies one change; changes at or below the cache's revision are already in it and are skipped.
+    pub(super) fn apply(&self, key: &str, change: Change, object: Object) {
+        let revision = object.revision;
+        let mut state = self.state.write();
+        if revision <= state.revision {
+            return;
+        }
+        Self::push(&mut state, self.strip(key), change, Arc::new(object));
+        drop(state);
+        self.head.send_replace(revision);
+    }
+
+    /// Brings the cache to a fresh list taken at `revision` after the store's watch broke: the difference becomes
+    /// events, so watchers go on without noticing.
+    pub(super) fn reconcile(&self, listed: Vec<(String, Object)>, revision: u64) {
+        let mut state = self.state.write();
+        if revision <= state.revision {
+            return;
+        }
+        let fresh: BTreeMap<String, Object> =
+            listed.into_iter().map(|(key, object)| (self.strip(&key).to_owned(), object)).collect();
+        let gone: Vec<(String, Arc<Object>)> = state
+            .objects
+            .iter()
+            .filter(|(key, _)| !fresh.contains_key(*key))
+            .map(|(key, object)| (key.clone(), Arc::clone(object)))
+            .collect();
+        for (key, object) in gone {
+            let last = Object::new(object.parse(), revision, self.strategy);
+            Self::push(&mut state, &key, Change::Delete, Arc::new(last));
+        }
+        let mut changed: Vec<(String, Object)> = fresh
+            .into_iter()
+            .filter(|(key, object)| state.objects.get(key).is_none_or(|old| old.revision != object.revision))
+            .collect();
+        changed.sort_by_key(|(_, object)| object.revision);
+        // What happened between is unknown: a watcher may continue only from a revision it has seen everything of.
+        for (key, object) in changed {
+            Self::push_at(&mut state, &key, Change::Put, Arc::new(object), revision);
+        }
+        state.revision = revision;
+        drop(state);
+        self.head.send_replace(revision);
+    }
+
+    fn push(state: &mut State, key: &str, change: Change, object: Arc<Object>) {
+        let revision = object.revision;
+        Self::push_at(state, key, change, object, revision);
+    }
+
+    fn push_at(state: &mut State, key: &str, change: Change, object: Arc<Object>, revision: u64) {
+        let previous = match change {
+            Change::Put => state.objects.insert(key.to_owned(), Arc::clone(&object)),
+            Change::Delete => state.objects.remove(key),
+        };
+        state.log.push_back(Arc::new(Event::new(revision, change, object, previous)));
+        state.revision = revision;
+        if state.log.len() > LOG_EVENTS
+            && let Some(dropped) = state.log.pop_front()
+        {
+            state.log_start = dropped.revision;
+        }
+    }
+
+    fn strip<'a>(&self, key: &'a str) -> &'a str {
+        key.strip_prefix(&self.prefix).unwrap_or(key)
+    }
+}
+
+/// A page of a list.
+pub struct Listed {
+    /// The objects, in key order.
+    pub objects: Vec<Arc<Object>>,
+    /// How many chosen objects follow after the page.
+    pub remaining: u64,
+    /// Key suffix of the page's last object.
+    pub last_key: Option<String>,
+    /// Revision of the newest event in this cache.
+    pub revision: u64,
+}
+
+/// `/registry/<group or core>/<plural>/`.
+fn prefix(group: &str, plural: &str) -> String {
+    format!("/registry/{}/{plural}/", if group.is_empty() { "core" } else { group })
+}
+
+fn suffix(namespace: &str, name: &str) -> String {
+    if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn object(name: &str, revision: u64) -> Object {
+        Object::new(json!({"metadata": {"name": name, "namespace": "d"}}), revision, None)
+    }
+
+    fn cache() -> Cache {
+        let cache = Cache::new("", "configmaps");
+        let listed = [("a", 3), ("b", 5)]
+            .map(|(name, rev)| (format!("/registry/core/configmaps/d/{name}"), object(name, rev)));
+        cache.fill(listed.into_iter(), 10);
+        cache
+    }
+
+    #[test]
+    fn lists_in_pages() {
+        let cache = cache();
+        let all = Selection::everything(Some("d".into()));
+        let first = cache.list(&all, None, 1);
+        assert_eq!((first.objects[0].name.as_str(), first.remaining), ("a", 1));
+        let second = cache.list(&all, first.last_key.as_deref(), 1);
+        assert_eq!((second.objects[0].name.as_str(), second.remaining), ("b", 0));
+        assert!(cache.list(&Selection::everything(Some("dd".into())), None, 0).objects.is_empty());
+    }
+
+    #[test]
+    fn log_orders_and_skips_what_it_has() {
+        let cache = cache();
+        cache.apply("/registry/core/configmaps/d/a", Change::Put, object("a", 9));
+        cache.apply("/registry/core/configmaps/d/a", Change::Put, object("a", 11));
+        cache.apply("/registry/core/configmaps/d/b", Change::Delete, object("b", 12));
+        let ReadFrom::Log(events) = cache.read(10) else { panic!("must be in the log") };
+        assert_eq!(events.iter().map(|e| e.revision).collect::<Vec<_>>(), [11, 12]);
+        assert!(matches!(cache.read(9), ReadFrom::Behind { log_start: 10 }));
+        assert_eq!(cache.len(), 1);
+    }
+
+    #[test]
+    fn reconcile_turns_the_difference_into_events() {
+        let cache = cache();
+        cache.reconcile(vec![("/registry/core/configmaps/d/c".into(), object("c", 15))], 20);
+        let ReadFrom::Log(events) = cache.read(10) else { panic!("must be in the log") };
+        let seen: Vec<_> = events.iter().map(|e| (e.change, e.object.name.as_str())).collect();
+        assert_eq!(seen, [(Change::Delete, "a"), (Change::Delete, "b"), (Change::Put, "c")]);
+        assert_eq!(cache.len(), 1);
+    }
+}

@@ -1,0 +1,123 @@
+//! All caches of the server, found by group and resource; the read side of authorizers and admission.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::watch;
+use xebec_identity::ObjectReader;
+
+use super::{Cache, Selection};
+
+/// Every stored resource's cache and how far they are.
+pub struct Caches {
+    by_resource: HashMap<&'static str, HashMap<&'static str, Arc<Cache>>>,
+    by_prefix: HashMap<String, Arc<Cache>>,
+    applied: watch::Sender<u64>,
+}
+
+impl Caches {
+    /// Empty caches for these stored resources (group, plural).
+    #[must_use]
+    pub fn new(resources: impl IntoIterator<Item = (&'static str, &'static str)>) -> Self {
+        let mut by_resource: HashMap<&'static str, HashMap<&'static str, Arc<Cache>>> = HashMap::new();
+        let mut by_prefix = HashMap::new();
+        for (group, plural) in resources {
+            let cache = Arc::new(Cache::new(group, plural));
+            by_prefix.insert(cache.prefix().to_owned(), Arc::clone(&cache));
+            by_resource.entry(group).or_default().insert(plural, cache);
+        }
+        Self { by_resource, by_prefix, applied: watch::Sender::new(0) }
+    }
+
+    /// The cache of one resource, if it is stored.
+    #[must_use]
+    pub fn of(&self, group: &str, plural: &str) -> Option<&Arc<Cache>> {
+        self.by_resource.get(group)?.get(plural)
+    }
+
+    /// All caches.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Cache>> {
+        self.by_resource.values().flat_map(HashMap::values)
+    }
+
+    /// The cache a store key belongs to.
+    pub(super) fn of_key(&self, key: &str) -> Option<&Arc<Cache>> {
+        let mut slashes = key.match_indices('/').map(|(at, _)| at);
+        let end = slashes.nth(3)?;
+        self.by_prefix.get(key.get(..=end)?)
+    }
+
+    /// Everything up to this store revision is in the caches.
+    #[must_use]
+    pub fn applied(&self) -> u64 {
+        *self.applied.borrow()
+    }
+
+    pub(super) fn advance(&self, revision: u64) {
+        self.applied.send_if_modified(|applied| {
+            let newer = revision > *applied;
+            if newer {
+                *applied = revision;
+            }
+            newer
+        });
+    }
+
+    /// Waits until everything up to `revision` is applied; false when that took longer than `patience`.
+    pub async fn reached(&self, revision: u64, patience: Duration) -> bool {
+        if self.applied() >= revision {
+            return true;
+        }
+        let mut applied = self.applied.subscribe();
+        tokio::time::timeout(patience, applied.wait_for(|at| *at >= revision)).await.is_ok_and(|r| r.is_ok())
+    }
+}
+
+impl ObjectReader for Caches {
+    fn get(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Arc<Value>> {
+        Some(self.of(group, plural)?.get(namespace, name)?.value())
+    }
+
+    fn version(&self, group: &str, plural: &str) -> Option<u64> {
+        Some(self.of(group, plural)?.revision())
+    }
+
+    fn pods_on_node(&self, node: &str) -> Vec<Arc<Value>> {
+        let Some(cache) = self.of("", "pods") else { return Vec::new() };
+        let fields = Some(xebec_api::selector::FieldSelector::equals("spec.nodeName", node));
+        let selection = Selection { namespace: None, labels: None, fields };
+        cache.list(&selection, None, 0).objects.iter().map(|object| object.value()).collect()
+    }
+
+    fn list(&self, group: &str, plural: &str, namespace: Option<&str>) -> Vec<Arc<Value>> {
+        let Some(cache) = self.of(group, plural) else { return Vec::new() };
+        let selection = Selection::everything(namespace.map(str::to_owned));
+        cache.list(&selection, None, 0).objects.iter().map(|object| object.value()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_caches_by_key() {
+        let caches = Caches::new([("", "pods"), ("apps", "deployments")]);
+        assert_eq!(caches.of_key("/registry/core/pods/ns/a").unwrap().plural, "pods");
+        assert_eq!(caches.of_key("/registry/apps/deployments/ns/a").unwrap().plural, "deployments");
+        assert!(caches.of_key("/registry/apps/unknown/ns/a").is_none());
+        assert!(caches.of_key("/registry").is_none());
+    }
+
+    #[tokio::test]
+    async fn waits_for_a_revision() {
+        let caches = Caches::new([("", "pods")]);
+        assert!(!caches.reached(5, Duration::from_millis(10)).await);
+        caches.advance(5);
+        caches.advance(3);
+        assert!(caches.reached(5, Duration::from_millis(10)).await);
+        assert_eq!(caches.applied(), 5);
+    }
+}

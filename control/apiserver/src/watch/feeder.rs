@@ -1,0 +1,122 @@
+//! The one task that reads the store's watch and applies it to the caches, in order.
+//!
+//! Enters: the store. Leaves: nothing but the caches' state. Started once by `ApiServer::build`. When the store's
+//! watch breaks (compaction overtook it, connection lost) every cache is reconciled from a fresh list.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, warn};
+use xebec_store::{Entry, EventKind, Revision, Store, StoreError};
+
+use super::{Cache, Caches, Change, Object};
+
+const PREFIX: &str = "/registry/";
+
+/// The caches could not be filled from the store.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot fill the watch cache of {resource}: {source}")]
+pub struct FeederError {
+    resource: String,
+    source: StoreError,
+}
+
+/// Fills every cache and keeps them following the store until `stop`; returns once they are filled.
+pub async fn start(
+    store: Arc<dyn Store>,
+    caches: Arc<Caches>,
+    stop: CancellationToken,
+) -> Result<(), FeederError> {
+    let from = fill(&*store, &caches, false).await?;
+    tokio::spawn(async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = follow(store, caches, from) => {}
+        }
+    });
+    Ok(())
+}
+
+async fn fill(store: &dyn Store, caches: &Caches, again: bool) -> Result<Revision, FeederError> {
+    let mut oldest = Revision::MAX;
+    for cache in caches.all() {
+        let failed = |source| FeederError { resource: cache.plural.to_owned(), source };
+        let (entries, revision) = store.list(cache.prefix()).await.map_err(failed)?;
+        let objects = entries.into_iter().filter_map(|entry| {
+            let object = object_of(cache, &entry, entry.mod_revision)?;
+            Some((entry.key, object))
+        });
+        if again {
+            cache.reconcile(objects.collect(), revision);
+        } else {
+            cache.fill(objects, revision);
+        }
+        oldest = oldest.min(revision);
+    }
+    let oldest = if oldest == Revision::MAX { 0 } else { oldest };
+    caches.advance(oldest);
+    Ok(oldest)
+}
+
+async fn follow(store: Arc<dyn Store>, caches: Arc<Caches>, mut from: Revision) {
+    let mut pause = Duration::from_millis(50);
+    loop {
+        match run(&*store, &caches, &mut from).await {
+            Err(StoreError::Closed) => {
+                debug!("the store was closed, the watch cache stops following it");
+                return;
+            }
+            Err(error) => warn!(%error, revision = from, "the store's watch broke, listing afresh"),
+            Ok(()) => warn!(revision = from, "the store's watch ended, listing afresh"),
+        }
+        tokio::time::sleep(pause).await;
+        match fill(&*store, &caches, true).await {
+            Ok(revision) => {
+                from = revision;
+                pause = Duration::from_millis(50);
+            }
+            Err(error) => {
+                error!(%error, "the watch cache cannot be refreshed");
+                pause = (pause * 2).min(Duration::from_secs(5));
+            }
+        }
+    }
+}
+
+async fn run(store: &dyn Store, caches: &Caches, from: &mut Revision) -> Result<(), StoreError> {
+    let mut watch = store.watch(PREFIX, *from).await?;
+    while let Some(event) = watch.next().await {
+        let event = event?;
+        if let Some(cache) = caches.of_key(&event.entry.key) {
+            let change = match event.kind {
+                EventKind::Put => Change::Put,
+                EventKind::Delete => Change::Delete,
+            };
+            if let Some(object) = object_of(cache, &event.entry, event.revision) {
+                cache.apply(&event.entry.key, change, object);
+            }
+        }
+        *from = event.revision;
+        caches.advance(event.revision);
+    }
+    Ok(())
+}
+
+fn object_of(cache: &Cache, entry: &Entry, revision: Revision) -> Option<Object> {
+    match serde_json::from_slice::<Value>(&entry.value) {
+        Ok(value) if value.get("metadata").is_some_and(Value::is_object) => {
+            Some(Object::new(value, revision, cache.strategy))
+        }
+        Ok(_) => {
+            error!(key = entry.key, "stored object has no metadata, it is not served");
+            None
+        }
+        Err(error) => {
+            error!(key = entry.key, %error, "stored object is not JSON, it is not served");
+            None
+        }
+    }
+}

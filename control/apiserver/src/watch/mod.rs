@@ -1,0 +1,26 @@
+//! The watch cache: what GET, LIST and WATCH are answered from.
+//!
+//! Enters: every change of the store, through one [`feeder`]. Leaves: objects as shared bytes, consistent lists, and
+//! event streams. Called by the registry (reads, read-your-writes), by `serve` (watch streams) and, through
+//! [`xebec_identity::ObjectReader`], by the authorizers and admission.
+//!
+//! One [`Cache`] per stored resource holds its objects in key order and one ordered log of events; a watcher is a
+//! cursor (a revision) into that log, so a thousand watchers share one copy of every encoded event. All caches are fed
+//! by a single store watch, therefore the newest applied revision is known for all of them at once: bookmarks and
+//! consistent reads need nothing more.
+
+mod cache;
+mod caches;
+mod event;
+mod feeder;
+mod object;
+mod selection;
+mod stream;
+
+pub use cache::{Cache, ReadFrom};
+pub use caches::Caches;
+pub use event::{Change, Event, json_line};
+pub use feeder::{FeederError, start};
+pub use object::{Object, set_resource_version};
+pub use selection::Selection;
+pub use stream::{EventSink, WatchRequest, WatchStart, stream};

@@ -1,0 +1,38 @@
+//! Which objects of a resource a request is about: namespace, labels, fields.
+
+use xebec_api::selector::{FieldSelector, LabelSelector};
+
+use super::Object;
+
+/// A request's choice among the objects of one resource.
+#[derive(Clone)]
+pub struct Selection {
+    /// Only this namespace; none for all of them or for cluster-scoped resources.
+    pub namespace: Option<String>,
+    /// Label selector, if one was given.
+    pub labels: Option<LabelSelector>,
+    /// Field selector, if one was given.
+    pub fields: Option<FieldSelector>,
+}
+
+impl Selection {
+    /// Everything in `namespace`, or everywhere.
+    #[must_use]
+    pub fn everything(namespace: Option<String>) -> Self {
+        Self { namespace, labels: None, fields: None }
+    }
+
+    /// Whether `object` is chosen.
+    #[must_use]
+    pub fn matches(&self, object: &Object) -> bool {
+        self.namespace.as_ref().is_none_or(|ns| *ns == object.namespace)
+            && self.labels.as_ref().is_none_or(|labels| labels.matches(&object.labels))
+            && self.fields.as_ref().is_none_or(|fields| fields.matches(|name| object.field(name)))
+    }
+
+    /// Whether nothing but the namespace is chosen by.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.labels.is_none() && self.fields.is_none()
+    }
+}
