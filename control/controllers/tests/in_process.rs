@@ -167,9 +167,10 @@ const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
 const SETS: &str = "/apis/apps/v1/namespaces/default/replicasets";
 const PODS: &str = "/api/v1/namespaces/default/pods";
 
-fn rolled_out(generation: i64) -> impl Fn(&Value) -> bool {
+fn rolled_out(revision: i64) -> impl Fn(&Value) -> bool {
     move |d| {
-        d["status"]["observedGeneration"] == generation
+        d["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == revision.to_string()
+            && d["status"]["observedGeneration"] == d["metadata"]["generation"]
             && d["status"]["updatedReplicas"] == 3
             && d["status"]["replicas"] == 3
             && d["status"]["availableReplicas"] == 3
@@ -261,6 +262,9 @@ async fn deletion_cascades_as_asked() {
     // A new Deployment of the same selector adopts the orphan.
     cluster.create(DEPLOYMENTS, deployment("one")).await;
     cluster.until("adoption", &web, rolled_out(1)).await;
+    let held =
+        |l: &Value| count(l) == 1 && l["items"][0]["metadata"]["ownerReferences"][0]["kind"] == "Deployment";
+    cluster.until("the set held again", SETS, held).await;
     assert_eq!((count(&cluster.get(SETS).await), count(&cluster.get(PODS).await)), (1, 3));
 }
 

@@ -113,16 +113,19 @@ async fn publish(
     world: &World,
     deployment: &Deployment,
     revision: Option<String>,
-    status: k8s_openapi::api::apps::v1::DeploymentStatus,
+    mut status: k8s_openapi::api::apps::v1::DeploymentStatus,
 ) -> Result<(), Failed> {
     let mut current = deployment.clone();
     if let Some(revision) = revision {
         let patch = json!({"metadata": {"uid": deployment.uid(), "annotations": {sets::REVISION: revision}}});
         current = world.writer.patch::<Deployment>(&Key::of(deployment), patch).await?;
     }
-    if current.metadata.generation == deployment.metadata.generation
-        && current.status.as_ref() != Some(&status)
-    {
+    // The annotation alone moves the generation too; what was decided holds for it if the spec is the same.
+    if current.spec != deployment.spec {
+        return Ok(());
+    }
+    status.observed_generation = current.metadata.generation;
+    if current.status.as_ref() != Some(&status) {
         current.status = Some(status);
         world.writer.replace_status(&current).await?;
     }
