@@ -53,6 +53,11 @@ pub use update::{Sub, UpdateOptions};
 /// Longest wait for the caches to reach a revision a read or write needs.
 pub const CACHE_PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long the caches may stand still below the store's head before a write of our own moves them.
+const NUDGE_AFTER: Duration = Duration::from_millis(250);
+/// The key that write goes to; no resource is called so.
+const NUDGE_KEY: &str = "/registry/xebec/progress";
+
 /// Tells the time; injected so that decisions can be tested.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
@@ -129,7 +134,18 @@ impl Registry {
     /// Waits until the caches hold everything the store has acknowledged.
     pub async fn settle(&self) -> Result<(), ApiError> {
         let head = self.store.head().await.map_err(store_error)?;
-        self.settle_at(head).await
+        let before = self.caches.applied();
+        if self.caches.reached(head, NUDGE_AFTER).await {
+            return Ok(());
+        }
+        if self.caches.applied() != before {
+            return self.settle_at(head).await;
+        }
+        // The head may be somebody else's write outside of our keys (a shared etcd), which our watch never shows: a
+        // write of our own takes the watch past it.
+        let nudge = self.store.put(NUDGE_KEY, Bytes::from_static(b"{}"), Expect::Any);
+        let revision = nudge.await.map_err(store_error)?;
+        self.settle_at(revision).await
     }
 
     /// Waits until the caches hold everything up to `revision`.

@@ -119,6 +119,17 @@ async fn only_compacted_history_expires() {
     third.shutdown();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn foreign_writes_in_the_store_do_not_stop_reads() {
+    let cluster = Cluster::start().await;
+    assert_eq!(cluster.post(MAPS, &map("a", "x")).await.code, 201);
+    let foreign = bytes::Bytes::from_static(b"x");
+    cluster.store.put("/somebody/else", foreign, xebec_store::Expect::Any).await.unwrap();
+    let started = std::time::Instant::now();
+    assert_eq!(cluster.get(&format!("{MAPS}/a")).await.code, 200);
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+}
+
 async fn watch_local(client: &kube::Client, from: &str, count: usize) -> Vec<Value> {
     let uri = format!("{MAPS}?watch=1&timeoutSeconds=5&resourceVersion={from}");
     let lines = client.request_stream(Request::get(uri).body(Vec::new()).unwrap()).await.unwrap().lines();
