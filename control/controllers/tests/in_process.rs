@@ -1,6 +1,8 @@
 //! The controllers against the real API server on the embedded store, in one process, with a stand-in for kubelets
 //! that makes every pod run at once.
 
+#![expect(clippy::unwrap_used, reason = "a failed step ends the test")]
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +52,7 @@ impl Cluster {
         tokio::spawn(xebec_controllers::run(client.clone(), options, stop.clone()));
         let cluster = Self { client, server, stop, _directory: directory };
         cluster
-            .until("the default account", "/api/v1/namespaces/default/serviceaccounts/default", |v| named(v))
+            .until("the default account", "/api/v1/namespaces/default/serviceaccounts/default", named)
             .await;
         cluster
     }
@@ -168,8 +170,9 @@ const SETS: &str = "/apis/apps/v1/namespaces/default/replicasets";
 const PODS: &str = "/api/v1/namespaces/default/pods";
 
 fn rolled_out(revision: i64) -> impl Fn(&Value) -> bool {
+    let revision = revision.to_string();
     move |d| {
-        d["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == revision.to_string()
+        d["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == *revision
             && d["status"]["observedGeneration"] == d["metadata"]["generation"]
             && d["status"]["updatedReplicas"] == 3
             && d["status"]["replicas"] == 3

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use xebec_api::selector::LabelSelector;
 
-use crate::machinery::{Cache, Change, Expectations, Failed, Key, Queue, World, children, work};
+use crate::machinery::{Cache, Change, Expectations, Failed, Key, Queue, World, children, expect, work};
 
 const COMPONENT: &str = "endpoint-slice-controller";
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -100,11 +100,11 @@ async fn reconcile(
 ) -> Result<Option<Duration>, Failed> {
     let Some(service) = world.services.get(key) else { return Ok(None) };
     let uid = service.uid().unwrap_or_default();
-    if !members::selects(&service)
-        || service.metadata.deletion_timestamp.is_some()
-        || !expectations.satisfied(&uid)
-    {
+    if !members::selects(&service) || service.metadata.deletion_timestamp.is_some() {
         return Ok(None);
+    }
+    if !expectations.satisfied(&uid) {
+        return Ok(Some(expect::EXPIRY));
     }
     let mut existing = world.slices.controlled_by(&uid);
     existing.retain(|s| plan::is_ours(s) && s.metadata.deletion_timestamp.is_none());

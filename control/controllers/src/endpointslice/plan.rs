@@ -195,11 +195,9 @@ fn plan_group(
     let labels = labels(service);
     let owners = vec![claim::controller_reference(service)];
     for draft in drafts {
-        if draft.endpoints.is_empty() {
-            if !std::mem::take(&mut keep_empty) {
-                plan.delete.push(draft.before);
-                continue;
-            }
+        if draft.endpoints.is_empty() && !std::mem::take(&mut keep_empty) {
+            plan.delete.push(draft.before);
+            continue;
         }
         let meta = &draft.before.metadata;
         let relabelled =

@@ -64,7 +64,7 @@ impl Collector {
 
     fn failed(operation: &'static str, identity: &Identity, source: kube::Error) -> Failed {
         let key = format!("{}/{}", identity.namespace, identity.name);
-        Failed { operation, kind: identity.kind.clone(), key, source }
+        Failed { operation, kind: identity.kind.clone(), key, source: Box::new(source) }
     }
 
     fn at(resource: &Discovered, identity: &Identity) -> Request {

@@ -227,11 +227,11 @@ fn adopt_discovery(
     });
     for resource in own {
         let path = resource.path("");
-        if !running.contains_key(&path) {
+        running.entry(path).or_insert_with(|| {
             let stop = cancel.child_token();
             tokio::spawn(monitor(world.clone(), shared.clone(), resource, stop.clone()));
-            running.insert(path, stop);
-        }
+            stop
+        });
     }
 }
 

@@ -25,7 +25,9 @@ use tokio_util::sync::CancellationToken;
 use xebec_api::selector::LabelSelector;
 
 use crate::machinery::time::{plus, until};
-use crate::machinery::{Change, Expectations, Failed, Key, Queue, World, children, claim, pods, work};
+use crate::machinery::{
+    Change, Expectations, Failed, Key, Queue, World, children, claim, expect, pods, work,
+};
 use plan::{Backoff, Create, TRACKING};
 
 const COMPONENT: &str = "job-controller";
@@ -164,6 +166,9 @@ impl Controller {
         self.backoffs.lock().insert(uid, plan.backoff);
         self.release_all(&plan.release).await?;
         managed?;
+        if !trusted {
+            return Ok(Some(plan.again.map_or(expect::EXPIRY, |again| again.min(expect::EXPIRY))));
+        }
         Ok(plan.again)
     }
 

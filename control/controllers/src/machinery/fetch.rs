@@ -78,8 +78,12 @@ pub fn parse(document: &Value) -> Vec<Discovered> {
 pub async fn resources(writer: &Writer) -> Result<Vec<Discovered>, Failed> {
     let mut found = Vec::new();
     for path in ["/api", "/apis"] {
-        let failed =
-            |source| Failed { operation: "discover", kind: "resources".into(), key: path.into(), source };
+        let failed = |source| Failed {
+            operation: "discover",
+            kind: "resources".into(),
+            key: path.into(),
+            source: Box::new(source),
+        };
         let request = http::Request::get(path)
             .header(http::header::ACCEPT, ACCEPT)
             .body(Vec::new())

@@ -26,12 +26,12 @@ pub struct Failed {
     pub key: String,
     /// Why.
     #[source]
-    pub source: kube::Error,
+    pub source: Box<kube::Error>,
 }
 
 impl Failed {
     fn status(&self) -> Option<&kube::core::Status> {
-        match &self.source {
+        match &*self.source {
             kube::Error::Api(status) => Some(status),
             _ => None,
         }
@@ -112,7 +112,7 @@ impl Writer {
             operation,
             kind: K::kind(&()).into_owned(),
             key: key.to_string(),
-            source,
+            source: Box::new(source),
         })
     }
 

@@ -125,7 +125,7 @@ async fn list(world: &World, resource: &Discovered, namespace: &str) -> Result<V
         operation: "list",
         kind: resource.plural.clone(),
         key: namespace.to_owned(),
-        source,
+        source: Box::new(source),
     };
     let request = Request::new(resource.path(namespace))
         .list_metadata(&ListParams::default())
@@ -149,7 +149,7 @@ async fn empty(
         operation: "delete all",
         kind: resource.plural.clone(),
         key: namespace.to_owned(),
-        source,
+        source: Box::new(source),
     };
     let background = DeleteParams::background();
     if resource.can(&["deletecollection"]) {

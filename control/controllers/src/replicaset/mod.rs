@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use xebec_api::selector::LabelSelector;
 
 use crate::machinery::cache::controller_uid;
-use crate::machinery::{Expectations, Failed, Key, Queue, World, children, claim, pods, work};
+use crate::machinery::{Expectations, Failed, Key, Queue, World, children, claim, expect, pods, work};
 use plan::{Failure, Scale};
 
 const COMPONENT: &str = "replicaset-controller";
@@ -62,13 +62,14 @@ async fn reconcile(
     let owned = claim::settle(&world.writer, &*set, claims, None).await?;
     let mut failed = None;
     let mut failure = None;
-    if trusted && set.metadata.deletion_timestamp.is_none() {
-        if let Err((reason, error)) = manage(world, expectations, &set, &owned).await {
-            failure = Some(Failure { reason, message: error.reason_text() });
-            failed = Some(error);
-        }
+    if trusted
+        && set.metadata.deletion_timestamp.is_none()
+        && let Err((reason, error)) = manage(world, expectations, &set, &owned).await
+    {
+        failure = Some(Failure { reason, message: error.reason_text() });
+        failed = Some(error);
     }
-    let (status, again) = plan::status(&set, &owned, failure.as_ref(), world.clock.now());
+    let (status, mut again) = plan::status(&set, &owned, failure.as_ref(), world.clock.now());
     if !set.status.as_ref().is_some_and(|old| plan::same(old, &status)) {
         let mut updated = (*set).clone();
         updated.status = Some(status);
@@ -77,6 +78,9 @@ async fn reconcile(
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error),
         }
+    }
+    if !trusted {
+        again = Some(again.map_or(expect::EXPIRY, |a| a.min(expect::EXPIRY)));
     }
     failed.map_or(Ok(again), Err)
 }
