@@ -41,7 +41,9 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
     let authority = args.cert_dir.join("ca.crt");
     if !authority.exists() {
         let path = authority.display();
-        return Err(Failure::Option(format!("--cert-dir: there is no {path}; start the control plane once, it makes it")));
+        return Err(Failure::Option(format!(
+            "--cert-dir: there is no {path}; start the control plane once, it makes it"
+        )));
     }
     let failed = |error: &dyn std::error::Error| Failure::part("certificates")(error);
     let pki = Pki::open(&args.cert_dir).map_err(|error| failed(&error))?;

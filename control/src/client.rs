@@ -9,9 +9,11 @@ use crate::Failure;
 
 /// A client from a kubeconfig's current context.
 pub(crate) async fn from_kubeconfig(path: &Path) -> Result<Client, Failure> {
-    let named = |error: &dyn std::error::Error| Failure::Option(format!("--kubeconfig {}: {error}", path.display()));
+    let named =
+        |error: &dyn std::error::Error| Failure::Option(format!("--kubeconfig {}: {error}", path.display()));
     let file = Kubeconfig::read_from(path).map_err(|error| named(&error))?;
-    let config =
-        Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(|error| named(&error))?;
+    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+        .await
+        .map_err(|error| named(&error))?;
     Client::try_from(config).map_err(|error| named(&error))
 }

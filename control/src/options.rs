@@ -124,7 +124,8 @@ impl ServerOptions {
 fn read(path: &Path) -> Result<Given, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::Option(format!("--config {}: {error}", path.display())))?;
-    serde_saphyr::from_str(&text).map_err(|error| Failure::Option(format!("--config {}: {error}", path.display())))
+    serde_saphyr::from_str(&text)
+        .map_err(|error| Failure::Option(format!("--config {}: {error}", path.display())))
 }
 
 /// Of the controllers alone.

@@ -18,7 +18,8 @@ pub(crate) async fn server(options: Server, all: bool, stop: CancellationToken) 
     let started = std::time::Instant::now();
     let service_ip = first_address(&options.service_cluster_ip_range)?;
     let names = certs::options(service_ip, options.advertise_address, &options.cluster_domain);
-    let pki = Pki::ensure(&options.cert_dir, &names).map_err(|error| Failure::part("certificates")(&error))?;
+    let pki =
+        Pki::ensure(&options.cert_dir, &names).map_err(|error| Failure::part("certificates")(&error))?;
 
     let mut config = Config::new(options.cert_dir.clone(), options.advertise_address);
     config.bind = (options.bind_address, options.secure_port).into();
@@ -30,8 +31,10 @@ pub(crate) async fn server(options: Server, all: bool, stop: CancellationToken) 
         xebec_apiserver::bind(config.bind).await.map_err(|error| Failure::part("API server")(&error))?;
     let store = open_store(&options).await?;
     let api = ApiServer::build(config, store).await.map_err(|error| Failure::part("API server")(&error))?;
-    let url = format!("https://{}", std::net::SocketAddr::new(options.advertise_address, options.secure_port));
-    pki.ensure_kubeconfigs(&options.kubeconfig_dir, &url).map_err(|error| Failure::part("kubeconfigs")(&error))?;
+    let url =
+        format!("https://{}", std::net::SocketAddr::new(options.advertise_address, options.secure_port));
+    pki.ensure_kubeconfigs(&options.kubeconfig_dir, &url)
+        .map_err(|error| Failure::part("kubeconfigs")(&error))?;
 
     let mut parts = JoinSet::new();
     let (served, serve_stop) = (Arc::clone(&api), stop.clone());
@@ -45,6 +48,7 @@ pub(crate) async fn server(options: Server, all: bool, stop: CancellationToken) 
         service_dns::ensure(&local("xebec:bootstrap"), options.cluster_dns).await;
         let controllers = xebec_controllers::Options {
             cluster_cidr: options.cluster_cidr.clone(),
+            service_cidr: options.service_cluster_ip_range.clone(),
             root_ca: pki.ca_pem().to_owned(),
             ..xebec_controllers::Options::default()
         };
@@ -66,12 +70,15 @@ async fn open_store(options: &Server) -> Result<Arc<dyn Store>, Failure> {
     }
     let secure = options.etcd_cafile.is_some() || options.etcd_client.is_some();
     let read = |path: &std::path::PathBuf| {
-        std::fs::read_to_string(path).map_err(|error| Failure::Option(format!("etcd TLS file {}: {error}", path.display())))
+        std::fs::read_to_string(path)
+            .map_err(|error| Failure::Option(format!("etcd TLS file {}: {error}", path.display())))
     };
     let mut etcd = EtcdOptions::default();
     if secure {
         let ca = options.etcd_cafile.as_ref().ok_or_else(|| {
-            Failure::Option("--etcd-cafile: missing; with a client certificate the server's CA is needed too".to_owned())
+            Failure::Option(
+                "--etcd-cafile: missing; with a client certificate the server's CA is needed too".to_owned(),
+            )
         })?;
         let client = match &options.etcd_client {
             None => None,
@@ -83,7 +90,10 @@ async fn open_store(options: &Server) -> Result<Arc<dyn Store>, Failure> {
 }
 
 /// The controllers over the network.
-pub(crate) async fn controllers_alone(options: &ControllerOptions, stop: CancellationToken) -> Result<(), Failure> {
+pub(crate) async fn controllers_alone(
+    options: &ControllerOptions,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
     let path = options.root_ca_file.display();
     let root_ca = std::fs::read_to_string(&options.root_ca_file)
         .map_err(|error| Failure::Option(format!("--root-ca-file {path}: {error}")))?;
@@ -97,7 +107,10 @@ pub(crate) async fn controllers_alone(options: &ControllerOptions, stop: Cancell
 }
 
 /// The scheduler over the network.
-pub(crate) async fn scheduler_alone(options: &SchedulerOptions, stop: CancellationToken) -> Result<(), Failure> {
+pub(crate) async fn scheduler_alone(
+    options: &SchedulerOptions,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
     let client = client::from_kubeconfig(&options.kubeconfig).await?;
     let scheduler = xebec_scheduler::Options { scheduler_name: options.scheduler_name.clone() };
     run_scheduler(client, scheduler, stop).await
@@ -127,7 +140,8 @@ async fn first_end(mut parts: JoinSet<Result<(), Failure>>, stop: &CancellationT
         let early = !stop.is_cancelled();
         stop.cancel();
         let result = ended.unwrap_or_else(|error| Err(Failure::part("a part")(&error)));
-        let early_end = || Failure::Part { part: "control plane", reason: "a part ended by itself".to_owned() };
+        let early_end =
+            || Failure::Part { part: "control plane", reason: "a part ended by itself".to_owned() };
         let result = if early { result.and_then(|()| Err(early_end())) } else { result };
         outcome = outcome.and(result);
     }
@@ -143,6 +157,8 @@ fn first_address(range: &str) -> Result<IpAddr, Failure> {
             IpAddr::V6(v6) => IpAddr::from((u128::from(v6) + 1).to_be_bytes()),
         })
     });
-    let wrong = || Failure::Option(format!("--service-cluster-ip-range {range:?}: not a network such as 10.96.0.0/12"));
+    let wrong = || {
+        Failure::Option(format!("--service-cluster-ip-range {range:?}: not a network such as 10.96.0.0/12"))
+    };
     parsed.ok_or_else(wrong)
 }

@@ -33,6 +33,12 @@ pub(crate) async fn ensure(client: &kube::Client, address: IpAddr) {
     });
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Service"));
     let services: Api<DynamicObject> = Api::namespaced_with(client.clone(), "kube-system", &kind);
+    // Looked up first: a second creation would be refused for its address, which the first one holds.
+    match services.get_opt("kube-dns").await {
+        Ok(Some(_)) => return,
+        Ok(None) => {}
+        Err(error) => tracing::warn!(%error, "cannot look up the Service kube-dns"),
+    }
     let service: DynamicObject = match serde_json::from_value(service) {
         Ok(service) => service,
         Err(error) => return tracing::error!(%error, "the Service kube-dns does not decode"),

@@ -41,7 +41,8 @@ pub(crate) enum Command {
 #[expect(clippy::print_stdout, reason = "the result of a command")]
 pub(crate) async fn run(command: &Command) -> Result<(), Failure> {
     let failed = |error: &dyn std::error::Error| Failure::part("store")(error);
-    let (Command::Status { data_dir } | Command::Backup { data_dir, .. } | Command::Defrag { data_dir }) = command;
+    let (Command::Status { data_dir } | Command::Backup { data_dir, .. } | Command::Defrag { data_dir }) =
+        command;
     let path = data_dir.join(FILE);
     if !path.exists() {
         return Err(Failure::Option(format!("--data-dir: there is no {}", path.display())));

@@ -37,7 +37,9 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     let mut answers: BTreeMap<String, u64> = BTreeMap::new();
     let mut last_error = String::from("no try made");
     for attempt in 1..=tries {
-        match addresses(target).and_then(|found| request(&found[0], TIMEOUT).map_err(|error| error.to_string())) {
+        match addresses(target)
+            .and_then(|found| request(&found[0], TIMEOUT).map_err(|error| error.to_string()))
+        {
             Ok(body) => {
                 let server = body.split_whitespace().next().unwrap_or_default().to_owned();
                 *answers.entry(server).or_default() += 1;
@@ -56,7 +58,10 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
             return Ok(());
         }
     }
-    Err(format!("{} of {distinct} servers answered in {tries} tries; last error: {last_error}", answers.len()))
+    Err(format!(
+        "{} of {distinct} servers answered in {tries} tries; last error: {last_error}",
+        answers.len()
+    ))
 }
 
 /// Prints every address of a name.
