@@ -62,7 +62,7 @@ impl From<PodManifest> for Value {
 /// A Deployment of web servers that log every request, and a Service `name:80` in front of them.
 pub fn web(name: &str, replicas: u32) -> Value {
     let labels = json!({"app": name});
-    json!({"apiVersion": "v1", "kind": "List", "items": [
+    json!([
         {
             "apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {"name": name, "labels": labels},
@@ -84,7 +84,7 @@ pub fn web(name: &str, replicas: u32) -> Value {
                 {"name": "echo", "port": 7, "targetPort": 8081, "protocol": "UDP"},
             ]},
         },
-    ]})
+    ])
 }
 
 /// Objects merge field by field; anything else is replaced.

@@ -34,12 +34,16 @@ impl Namespace {
         kubectl(&format!("--namespace={}", self.name)).words(line)
     }
 
-    /// `kubectl apply` of a manifest, strictly validated.
+    /// `kubectl apply` of a manifest, or of several in an array, strictly validated.
     ///
     /// # Errors
     /// kubectl's.
     pub fn apply(&self, manifest: impl Into<Value>) -> Result<String> {
-        self.kubectl("apply --validate=strict -f -").stdin(manifest.into().to_string()).ok()
+        let documents = match manifest.into() {
+            Value::Array(list) => list.iter().map(Value::to_string).collect::<Vec<_>>().join("\n---\n"),
+            one => one.to_string(),
+        };
+        self.kubectl("apply --validate=strict -f -").stdin(documents).ok()
     }
 
     /// Applies a manifest that the server must refuse with this text.
@@ -47,7 +51,7 @@ impl Namespace {
     /// # Errors
     /// It was taken, or refused with other words.
     pub fn refuses(&self, manifest: impl Into<Value>, text: &str) -> Result<()> {
-        self.kubectl("apply --validate=strict -f -").stdin(manifest.into().to_string()).fails(text).map(drop)
+        self.kubectl("apply --validate=strict -f -").stdin(documents(manifest.into())).fails(text).map(drop)
     }
 
     /// An object (`kind/name`) as JSON.
@@ -140,5 +144,13 @@ impl Drop for Namespace {
             // A failure here is the next test's to find; the test's own error must not be hidden.
             kubectl("delete namespace --wait=false").arg(&self.name).run().ok();
         }
+    }
+}
+
+/// A `List` as separate documents, as most people write their manifests; the tests of `List` itself send it whole.
+fn documents(manifest: Value) -> String {
+    match manifest.get("items").and_then(Value::as_array).filter(|_| manifest["kind"] == "List") {
+        Some(items) => items.iter().map(|item| format!("---\n{item}\n")).collect(),
+        None => manifest.to_string(),
     }
 }

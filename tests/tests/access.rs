@@ -148,7 +148,7 @@ fn nobody_grants_more_than_they_have() -> Result<()> {
         ensure!(said.contains("is attempting to grant RBAC permissions not currently held"), "{said}");
         ns.kubectl("create rolebinding more --clusterrole=cluster-admin --user=eve")
             .arg(&admin)
-            .fails("Forbidden")?;
+            .fails("is forbidden")?;
         Ok(())
     })
 }

@@ -43,7 +43,7 @@ fn malformed_json_and_yaml_are_400() -> Result<()> {
 #[test]
 fn unknown_and_duplicate_fields_are_named() -> Result<()> {
     namespaced("unknown", |ns| {
-        let mut manifest = web("web", 1)["items"][0].take();
+        let mut manifest = web("web", 1)[0].take();
         manifest["spec"]["replicass"] = json!(3);
         manifest["spec"]["template"]["spec"]["containers"][0]["imagee"] = json!("x");
         let text = manifest.to_string();
@@ -91,7 +91,7 @@ fn an_invalid_deployment_is_422() -> Result<()> {
     namespaced("invalid-deploy", |ns| {
         let proxy = Proxy::start()?;
         let path = format!("/apis/apps/v1/namespaces/{}/deployments", ns.name);
-        let valid = web("web", 1)["items"][0].take();
+        let valid = web("web", 1)[0].take();
         let with = |change: &dyn Fn(&mut Value)| {
             let mut manifest = valid.clone();
             change(&mut manifest);
@@ -217,9 +217,7 @@ fn an_invalid_service_job_secret_or_configmap_is_422() -> Result<()> {
             &proxy,
             &core("services"),
             &service(json!([{"port": 70_000}])),
-            &[
-                "Service \"s\" is invalid: spec.ports[0].port: Invalid value: 70000: must be between 1 and 65535, inclusive",
-            ],
+            &["spec.ports[0].port: Invalid value: 70000: must be between 1 and 65535, inclusive"],
         )?;
         invalid(
             &proxy,
@@ -334,7 +332,7 @@ fn conflicts_are_409() -> Result<()> {
         let expected = "Operation cannot be fulfilled on configmaps \"c\": the object has been modified; please apply your changes to the latest version and try again";
         ensure!(said.contains(expected), "{said}");
         ensure!(ns.field("cm/c", ".data.a")? == "2", "the stale write was taken");
-        let said = ns.kubectl("create configmap c").fails("AlreadyExists")?;
+        let said = ns.kubectl("create configmap c").fails("already exists")?;
         ensure!(said.contains("configmaps \"c\" already exists"), "{said}");
         let proxy = Proxy::start()?;
         let path = format!("/api/v1/namespaces/{}/configmaps/c", ns.name);

@@ -111,7 +111,8 @@ fn srv_ptr_and_pod_records() -> Result<()> {
         ensure!(srv.contains(&format!(" 80 {full}")), "{srv}");
         let srv = ask(ns, "srv", &format!("_echo._udp.{full}"))?;
         ensure!(srv.contains(&format!(" 7 {full}")), "{srv}");
-        let back = ask(ns, "ptr", &vip)?;
+        let reversed = vip.rsplit('.').collect::<Vec<_>>().join(".");
+        let back = ask(ns, "ptr", &format!("{reversed}.in-addr.arpa"))?;
         ensure!(back.contains(&full), "{back}");
         let own = ns.field("pod/client", ".status.podIP")?;
         let dashed = format!("{}.{}.pod.cluster.local", own.replace('.', "-"), ns.name);

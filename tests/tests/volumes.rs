@@ -136,9 +136,13 @@ fn the_service_accounts_token_works_against_the_api() -> Result<()> {
             .arg(format!("--serviceaccount={}:default", ns.name))
             .ok()?;
         let script = r#"D=/var/run/secrets/kubernetes.io/serviceaccount; ls $D; cat $D/namespace; echo
-            wget -qO- --no-check-certificate --header "Authorization: Bearer $(cat $D/token)" \
-                https://kubernetes.default.svc/api/v1/namespaces/$(cat $D/namespace)/pods/pod 2>&1"#;
-        ns.apply(shell_pod("pod", script).spec(json!({"restartPolicy": "Never"})))?;
+            xebec-workload api kubernetes.default.svc:443 /api/v1/namespaces/$(cat $D/namespace)/pods/pod 2>&1"#;
+        // The workload image has a shell too, and a client that checks the server against the mounted CA.
+        ns.apply(
+            shell_pod("pod", script)
+                .container(json!({"image": "xebec.local/workload:1"}))
+                .spec(json!({"restartPolicy": "Never"})),
+        )?;
         let log = ns.ended("pod", "Succeeded")?;
         ensure!(log.starts_with(&format!("ca.crt\nnamespace\ntoken\n{}\n", ns.name)), "{log}");
         ensure!(log.contains(r#""kind":"Pod""#) || log.contains(r#""kind": "Pod""#), "{log}");

@@ -25,7 +25,7 @@ fn create_each_kind_that_kubectl_has_a_word_for() -> Result<()> {
         ] {
             let text = ns.kubectl(line).ok()?;
             ensure!(text == said, "{line} said {text:?}");
-            ns.kubectl(line).fails("Error from server (AlreadyExists)")?;
+            ns.kubectl(line).fails("already exists")?;
         }
         ensure!(ns.field("secret/s", ".data.a")? == "MQ==");
         ensure!(ns.field("role/r", ".rules[0].verbs")? == r#"["get","list"]"#);
@@ -63,6 +63,18 @@ fn apply_creates_changes_and_removes_fields() -> Result<()> {
         ensure!(ns.apply(manifest(json!({"a": "9"})))? == "configmap/c configured\n");
         ensure!(ns.json("cm/c")?["data"] == json!({"a": "9", "other": "3"}));
         Ok(())
+    })
+}
+
+#[test]
+fn a_list_and_what_get_prints_can_be_applied() -> Result<()> {
+    namespaced("list", |ns| {
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": web("web", 1)});
+        let said = ns.apply(list)?;
+        ensure!(said == "deployment.apps/web created\nservice/web created\n", "{said}");
+        let printed = ns.kubectl("get deployments,services -o yaml").ok()?;
+        ns.kubectl("apply -f -").stdin(printed).ok()?;
+        ns.rolled_out("web")
     })
 }
 

@@ -2,10 +2,12 @@
 //!
 //! Enters: a subcommand and its arguments. Leaves: lines on standard output, which `kubectl logs` shows and the tests
 //! read; the server's own log is the proof that a connection reached it (a gateway may accept any address).
-//! Std only, static, a few hundred kilobytes: the image is this one file.
+//! Static: the image is this one file, with busybox beside it. rustls is its only dependency, for `api`: busybox's own
+//! wget ends with a segmentation fault on our server's certificates.
 #![expect(clippy::print_stdout, reason = "a command-line program whose output is its result")]
 #![expect(clippy::print_stderr, reason = "usage and errors of a command-line program")]
 
+mod api;
 mod call;
 mod load;
 mod serve;
@@ -19,7 +21,8 @@ const USAGE: &str = "usage:
   xebec-workload load HOST:PORT [--rate 200] [--seconds 10] [--report-every 1]
                                                            opens rate connections a second, counts failures
   xebec-workload resolve NAME                              prints the addresses of a name
-  xebec-workload udp HOST:PORT TEXT                        sends one datagram, prints the answer and its source";
+  xebec-workload udp HOST:PORT TEXT                        sends one datagram, prints the answer and its source
+  xebec-workload api HOST:PORT PATH [--folder F]           GET from the API server with the pod's service account";
 
 /// Options as `--key value` pairs beside positional arguments.
 pub(crate) struct Args {
@@ -47,6 +50,11 @@ impl Args {
         self.positional.get(index).map(String::as_str).ok_or(format!("missing argument {name}"))
     }
 
+    /// The text given for `--key`, else `default`.
+    pub(crate) fn text<'a>(&'a self, key: &str, default: &'a str) -> &'a str {
+        self.options.get(key).map_or(default, String::as_str)
+    }
+
     /// The number given for `--key`, else `default`.
     pub(crate) fn number(&self, key: &str, default: u64) -> Result<u64, String> {
         match self.options.get(key) {
@@ -70,6 +78,7 @@ fn main() -> ExitCode {
         "load" => load::run(&args),
         "resolve" => call::resolve(&args),
         "udp" => call::udp(&args),
+        "api" => api::run(&args),
         other => Err(format!("unknown command {other:?}\n{USAGE}")),
     });
     match outcome {
