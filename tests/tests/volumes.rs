@@ -72,7 +72,7 @@ fn configmap_files_modes_items_and_update() -> Result<()> {
             Ok(Some(()))
         })?;
         let missing =
-            with_volume("none", "ls -A /v | wc -l", json!({"configMap": {"name": "none", "optional": true}}));
+            with_volume("none", "ls /v | wc -l", json!({"configMap": {"name": "none", "optional": true}}));
         ns.apply(missing)?;
         ensure!(ns.ended("none", "Succeeded")?.trim() == "0");
         Ok(())
