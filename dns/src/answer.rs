@@ -153,7 +153,7 @@ impl Asked<'_> {
     }
 
     fn external(&self, target: &str) -> Found {
-        // The client follows the alias itself; chasing it here would make us an open resolver for any target.
+        // The server adds what the target is: that may take a question to another resolver.
         match Name::from_utf8(target) {
             Ok(mut target) => {
                 target.set_fqdn(true);

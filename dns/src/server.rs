@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
-use hickory_proto::rr::{DNSClass, Name};
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::{DNSClass, Name, RData, RecordType};
 use rand::seq::SliceRandom;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -22,6 +22,8 @@ const MAX_CONCURRENT: usize = 4096;
 const TCP_IDLE: Duration = Duration::from_secs(10);
 /// How long a query waits for the first listing after a start.
 const SYNC_PATIENCE: Duration = Duration::from_secs(2);
+/// Aliases followed for one answer.
+const MAX_ALIASES: usize = 8;
 /// A datagram without EDNS (RFC 1035, 4.2.1).
 const PLAIN_UDP: u16 = 512;
 /// The largest datagram we promise: no fragments on common links (DNS flag day 2020).
@@ -180,17 +182,22 @@ async fn respond(state: &State, bytes: &[u8], tcp: bool) -> Option<Vec<u8>> {
     match question {
         Err(code) => reply.metadata.response_code = code,
         Ok(question) => {
+            let mut local = None;
             let synced = state.world.synced_within(SYNC_PATIENCE).await;
             match answer(&state.world.read(), &state.zone, &question.name, question.query_type, serial()) {
                 // Before the first listing an absent name proves nothing.
                 Some(found) if found.answers.is_empty() && !synced => {
                     reply.metadata.response_code = ResponseCode::ServFail;
                 }
-                Some(found) => fill(&mut reply, found),
+                Some(found) => local = Some(found),
                 None if state.forwarder.upstreams.is_empty() => {
                     reply.metadata.response_code = ResponseCode::Refused
                 }
                 None => reply.metadata.response_code = ResponseCode::ServFail,
+            }
+            if let Some(mut found) = local {
+                follow_alias(state, question, &mut found, tcp).await;
+                fill(&mut reply, found);
             }
             let ours = reply.metadata.authoritative || state.zone.zone_of(&question.name);
             if !ours && let Some(bytes) = state.forwarder.ask(bytes, tcp).await {
@@ -201,9 +208,39 @@ async fn respond(state: &State, bytes: &[u8], tcp: bool) -> Option<Vec<u8>> {
     encode(reply, query.edns.as_ref(), tcp)
 }
 
+/// Adds what an ExternalName's target is: stub resolvers in pods do not ask again for an alias (RFC 1034, 5.3.1).
+/// The chain ends after [`MAX_ALIASES`] or when a target cannot be resolved; the alias itself is told in any case.
+async fn follow_alias(state: &State, question: &Query, found: &mut Answer, tcp: bool) {
+    for _ in 0..MAX_ALIASES {
+        let target = match found.answers.last().map(|record| &record.data) {
+            Some(RData::CNAME(target)) if question.query_type != RecordType::CNAME => target.0.clone(),
+            _ => return,
+        };
+        let own = answer(&state.world.read(), &state.zone, &target, question.query_type, serial());
+        match own {
+            Some(next) => {
+                found.answers.extend(next.answers);
+                found.additionals.extend(next.additionals);
+            }
+            None => {
+                let mut query = Message::query();
+                query.metadata.recursion_desired = true;
+                query.add_query(Query::query(target, question.query_type));
+                let Ok(bytes) = query.to_vec() else { return };
+                let reply = state.forwarder.ask(&bytes, tcp).await;
+                let reply = reply.and_then(|bytes| Message::from_vec(&bytes).ok());
+                return found.answers.extend(reply.into_iter().flat_map(|message| message.answers));
+            }
+        }
+    }
+}
+
 fn fill(reply: &mut Message, mut found: Answer) {
-    // Clients mostly take the first address: shuffling spreads them over a headless Service.
-    found.answers.shuffle(&mut rand::rng());
+    // Clients mostly take the first address: shuffling spreads them over a headless Service. A chain of aliases keeps
+    // its order, since some clients read it from the front.
+    if !found.answers.iter().any(|record| matches!(record.data, RData::CNAME(_))) {
+        found.answers.shuffle(&mut rand::rng());
+    }
     reply.metadata.authoritative = true;
     reply.metadata.response_code = found.code;
     reply.add_answers(found.answers);

@@ -284,6 +284,28 @@ async fn own_names_are_authoritative_and_others_are_passed_on() {
 }
 
 #[tokio::test]
+async fn aliases_are_followed_inside_and_outside_the_domain() {
+    let shared = synced();
+    let alias =
+        |target: &str| ServiceEntry { external_name: Some(target.to_owned()), ..ServiceEntry::default() };
+    shared.change(|world| {
+        world.services.insert(key("default", "inner"), alias("web.default.svc.cluster.local"));
+        world.services.insert(key("default", "loop"), alias("loop.default.svc.cluster.local"));
+    });
+    let (server, _) = start(vec![fake_upstream().await], shared).await;
+    let told = async |question: &str| {
+        let reply = udp(server, &query(question)).await;
+        reply.answers.iter().map(|record| record.data.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told("inner.default.svc.cluster.local").await,
+        ["web.default.svc.cluster.local.", "10.96.0.20"]
+    );
+    assert_eq!(told("ext.default.svc.cluster.local").await, ["example.org.", "192.0.2.7"]);
+    assert!(told("loop.default.svc.cluster.local").await.len() <= 9, "a loop ends");
+}
+
+#[tokio::test]
 async fn without_a_resolver_that_answers_it_says_so() {
     let (none, _) = start(Vec::new(), synced()).await;
     assert_eq!(udp(none, &query("example.org")).await.metadata.response_code, ResponseCode::Refused);
