@@ -158,11 +158,15 @@ impl Manager {
     }
 
     fn event(&self, event: &RuntimeEvent) {
-        let owner = event.pod_uid.clone().or_else(|| self.shared.index.owner(&event.id));
+        let ended = matches!(event.kind, EventKind::Stopped | EventKind::Deleted);
+        let index = &self.shared.index;
+        let here = |uid: &String| self.mailboxes.contains_key(uid);
+        let owner =
+            event.pod_uid.clone().filter(here).or_else(|| index.owner_of_event(&event.id, ended, here));
         let Some(mailbox) = owner.and_then(|uid| self.mailboxes.get(&uid)) else { return };
         mailbox.put(|letter| {
             letter.look = true;
-            if matches!(event.kind, EventKind::Stopped | EventKind::Deleted) {
+            if ended {
                 letter.ended.insert(event.id.clone());
             }
         });
@@ -172,6 +176,8 @@ impl Manager {
     /// pods are known.
     async fn relist(&mut self) -> Result<(), CriError> {
         let runtime = self.shared.runtime.clone();
+        // what is made while the runtime answers is not in its answer
+        let known = self.shared.index.ids();
         let (sandboxes, containers) = futures::try_join!(
             runtime.list_pod_sandboxes(PodSandboxFilter::default()),
             runtime.list_containers(ContainerFilter::default())
@@ -196,7 +202,7 @@ impl Manager {
                 mailbox.put(|letter| letter.look = true);
             }
         }
-        self.shared.index.retain(|id| alive.contains(id));
+        self.shared.index.retain(|id| alive.contains(id) || !known.contains(id));
         self.digests = digests;
         if self.synced {
             for (uid, orphan) in orphans {

@@ -24,7 +24,7 @@ mod termination;
 mod tests;
 pub mod worker;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -73,25 +73,56 @@ impl Shared {
     }
 }
 
-/// Which pod (UID) a container or sandbox id belongs to.
+/// How many exits of ids without an owner are kept; the oldest are forgotten first.
+const STRAYS: usize = 1024;
+
+/// Which pod (UID) a container or sandbox id belongs to, and the exits of ids that nobody has claimed yet.
 #[derive(Debug, Default)]
 pub struct Index {
-    owners: Mutex<HashMap<String, String>>,
+    owners: Mutex<Owners>,
+}
+
+#[derive(Debug, Default)]
+struct Owners {
+    of: HashMap<String, String>,
+    strays: VecDeque<String>,
 }
 
 impl Index {
     /// Notes an owner.
     pub fn insert(&self, id: &str, uid: &str) {
-        self.owners.lock().insert(id.to_owned(), uid.to_owned());
+        self.owners.lock().of.insert(id.to_owned(), uid.to_owned());
     }
 
-    /// The owner of an id.
-    pub fn owner(&self, id: &str) -> Option<String> {
-        self.owners.lock().get(id).cloned()
+    /// Notes an owner that is about to act on the id; true (once) if an exit event came before anyone could.
+    pub fn claim(&self, id: &str, uid: &str) -> bool {
+        let mut owners = self.owners.lock();
+        owners.of.insert(id.to_owned(), uid.to_owned());
+        let before = owners.strays.len();
+        owners.strays.retain(|stray| stray != id);
+        owners.strays.len() < before
+    }
+
+    /// The owner of an event's id if it is `here` to be told; an exit without one is kept for whoever claims the id.
+    pub fn owner_of_event(&self, id: &str, ended: bool, here: impl Fn(&String) -> bool) -> Option<String> {
+        let mut owners = self.owners.lock();
+        let owner = owners.of.get(id).cloned().filter(here);
+        if owner.is_none() && ended && !owners.strays.iter().any(|stray| stray == id) {
+            if owners.strays.len() >= STRAYS {
+                owners.strays.pop_front();
+            }
+            owners.strays.push_back(id.to_owned());
+        }
+        owner
+    }
+
+    /// Every id with an owner.
+    pub fn ids(&self) -> HashSet<String> {
+        self.owners.lock().of.keys().cloned().collect()
     }
 
     /// Forgets ids that the runtime no longer has.
     pub fn retain(&self, alive: impl Fn(&str) -> bool) {
-        self.owners.lock().retain(|id, _| alive(id));
+        self.owners.lock().of.retain(|id, _| alive(id));
     }
 }

@@ -142,6 +142,17 @@ impl Observed {
         self.sandboxes.iter().map(|sandbox| sandbox.attempt + 1).max().unwrap_or(0)
     }
 
+    /// False while a container or sandbox of this id is here and not said to have ended.
+    ///
+    /// A container whose start is still being processed counts as not ended: its exit event may come before the runtime
+    /// says that it ran.
+    pub fn has_ended(&self, id: &str) -> bool {
+        let container =
+            |c: &Instance| c.id == id && matches!(c.state, State::Created | State::Running { .. });
+        let sandbox = |s: &Sandbox| s.id == id && s.ready;
+        !self.containers.iter().any(container) && !self.sandboxes.iter().any(sandbox)
+    }
+
     /// Every id of the pod in the runtime.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         let sandboxes = self.sandboxes.iter().map(|s| s.id.as_str());

@@ -31,8 +31,9 @@ const RETRY: Duration = Duration::from_secs(5);
 const START_RETRY: Duration = Duration::from_secs(10);
 /// Volumes: the first and the greatest delay.
 const VOLUME_RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(122));
-/// The runtime may report RUNNING for a while after an exit event: ask again at these times.
-const ASK_AGAIN: [u64; 5] = [5, 10, 20, 40, 80];
+/// The runtime may report CREATED or RUNNING for a while after an exit event (longer on a busy machine): ask again
+/// after so many milliseconds, then every [`LOOK_AGAIN`], until it agrees.
+const ASK_AGAIN: [u64; 8] = [5, 10, 20, 40, 80, 160, 320, 640];
 
 enum Work {
     Job(Done),
@@ -53,8 +54,11 @@ pub struct Worker {
     work: JoinSet<Work>,
     handles: BTreeMap<Job, AbortHandle>,
     look: bool,
+    /// Ended by an event; the runtime's answer does not say so yet.
     ended: BTreeSet<String>,
     asked: usize,
+    /// When to ask again for `ended`; other looks in between do not move it.
+    ask_at: Option<Timestamp>,
     writing: bool,
     write_after: Option<Timestamp>,
     told: BTreeMap<String, String>,
@@ -85,6 +89,7 @@ impl Worker {
             look: true,
             ended: BTreeSet::new(),
             asked: 0,
+            ask_at: None,
             writing: false,
             write_after: None,
             told: BTreeMap::new(),
@@ -99,6 +104,8 @@ impl Worker {
                 self.shared.registry.remove(spec::uid(&self.pod));
                 return self.gone;
             }
+            let now = self.shared.clock.now();
+            self.look |= self.ask_at.is_some_and(|at| at <= now);
             let mut wake = None;
             if self.look {
                 wake = self.look_at_runtime().await;
@@ -108,12 +115,12 @@ impl Worker {
                 let plan = self.settle();
                 wake = earlier(wake, plan.wake);
             }
-            wake = earlier(wake, self.write_after);
+            wake = earlier(earlier(wake, self.ask_at), self.write_after);
             let sleep = wake.map_or(Duration::from_secs(3600), |at| until(self.shared.clock.now(), at));
             tokio::select! {
                 () = self.mailbox.wait() => {}
                 Some(done) = self.work.join_next() => self.work_ended(done),
-                () = tokio::time::sleep(sleep) => self.look |= !self.ended.is_empty(),
+                () = tokio::time::sleep(sleep) => {}
             }
         }
     }
@@ -131,6 +138,7 @@ impl Worker {
         if !ended.is_empty() {
             self.ended.extend(ended);
             self.asked = 0;
+            self.ask_at = None;
         }
         for report in reports {
             self.judge(&report);
@@ -194,30 +202,42 @@ impl Worker {
         self.look = true;
     }
 
-    /// Looks; returns when to look again if that did not settle everything.
+    /// Looks; returns when to look again if the runtime did not answer.
     async fn look_at_runtime(&mut self) -> Option<Timestamp> {
-        let now = self.shared.clock.now();
         match self.observer.look(self.shared.runtime.as_ref(), spec::uid(&self.pod)).await {
             Ok(observed) => {
                 for id in observed.ids() {
-                    self.shared.index.insert(id, spec::uid(&self.pod));
+                    if self.shared.index.claim(id, spec::uid(&self.pod)) {
+                        self.ended.insert(id.to_owned());
+                    }
                 }
                 self.observed = Arc::new(observed);
                 self.look = false;
             }
             Err(error) => {
                 tracing::warn!(pod = spec::long_name(&self.pod), %error, "the runtime does not answer");
-                return Some(after(now, LOOK_AGAIN));
+                // `look` stays set: the next answer is checked against `ended` all the same
+                self.ask_at = None;
+                return Some(after(self.shared.clock.now(), LOOK_AGAIN));
             }
         }
+        self.check_ended();
+        None
+    }
+
+    /// Drops the exits that the runtime now admits; sets when to ask for the others.
+    fn check_ended(&mut self) {
         let observed = &self.observed;
-        self.ended.retain(|id| observed.containers.iter().any(|c| c.id == *id && c.running()));
-        let delay = ASK_AGAIN.get(self.asked).filter(|_| !self.ended.is_empty());
-        if delay.is_none() {
-            self.ended.clear();
+        self.ended.retain(|id| !observed.has_ended(id));
+        let now = self.shared.clock.now();
+        if self.ended.is_empty() {
+            self.asked = 0;
+            self.ask_at = None;
+        } else if self.ask_at.is_none_or(|at| at <= now) {
+            let delay = ASK_AGAIN.get(self.asked).map_or(LOOK_AGAIN, |millis| Duration::from_millis(*millis));
+            self.asked += 1;
+            self.ask_at = Some(after(now, delay));
         }
-        self.asked += 1;
-        delay.map(|millis| after(now, Duration::from_millis(*millis)))
     }
 
     /// Plans and acts until there is nothing more to do now.
@@ -359,10 +379,12 @@ impl Worker {
         };
         for instance in &observed.containers {
             let State::Running { since } = instance.state else { continue };
-            if self.memory.busy(&Job::Start(instance.name.clone())) {
+            let Some((role, container)) = spec::find(&self.pod, &instance.name) else { continue };
+            // it runs before StartContainer has answered; it has started unless postStart is still to come
+            let hooked = container.lifecycle.as_ref().is_some_and(|lifecycle| lifecycle.post_start.is_some());
+            if hooked && self.memory.busy(&Job::Start(instance.name.clone())) {
                 continue;
             }
-            let Some((role, container)) = spec::find(&self.pod, &instance.name) else { continue };
             let known = self.memory.health.get(&instance.id).copied();
             let health = known.unwrap_or_else(|| self.first_health(&instance.id, &container));
             self.memory.health.insert(instance.id.clone(), health);

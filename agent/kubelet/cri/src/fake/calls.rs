@@ -172,7 +172,14 @@ impl Runtime for FakeRuntime {
             log_path: config.log_path.clone(),
             ..ContainerStatus::default()
         };
-        let held = Held { status, sandbox: sandbox_id.to_owned(), config, ended: watch::Sender::new(false) };
+        let held = Held {
+            status,
+            sandbox: sandbox_id.to_owned(),
+            config,
+            ended: watch::Sender::new(false),
+            process: false,
+            exit: None,
+        };
         state.containers.insert(id.clone(), held);
         Ok(id)
     }
@@ -181,12 +188,16 @@ impl Runtime for FakeRuntime {
         let name = self.container_name(id);
         self.enter("StartContainer", &name).await?;
         let now = self.nanos();
-        let script = {
+        let (script, answer_after) = {
             let mut state = self.state.lock();
+            let answer_after = state.answer_after;
             let held = state.containers.get_mut(id).ok_or_else(|| not_found("container", id))?;
-            held.status.state = ContainerState::ContainerRunning.into();
-            held.status.started_at = now;
-            state.scripts.get(&name).copied().unwrap_or_default()
+            held.process = true;
+            if answer_after.is_zero() {
+                held.status.state = ContainerState::ContainerRunning.into();
+                held.status.started_at = now;
+            }
+            (state.scripts.get(&name).copied().unwrap_or_default(), answer_after)
         };
         self.emit(id, EventKind::Started);
         if let (Some((after, code)), Some(me)) = (script.exits_after, self.me.upgrade()) {
@@ -195,6 +206,20 @@ impl Runtime for FakeRuntime {
                 tokio::time::sleep(after).await;
                 me.end(&id, code, if code == 0 { "Completed" } else { "Error" });
             });
+        }
+        if answer_after.is_zero() {
+            return Ok(());
+        }
+        tokio::time::sleep(answer_after).await;
+        let ended = {
+            let mut state = self.state.lock();
+            let held = state.containers.get_mut(id).ok_or_else(|| not_found("container", id))?;
+            held.status.state = ContainerState::ContainerRunning.into();
+            held.status.started_at = now;
+            held.exit.is_some()
+        };
+        if ended {
+            self.tell_exit(id);
         }
         Ok(())
     }
@@ -229,6 +254,9 @@ impl Runtime for FakeRuntime {
 
     async fn list_containers(&self, filter: ContainerFilter) -> Result<Vec<Container>, CriError> {
         let state = self.state.lock();
+        if state.lists_broken {
+            return Err(CriError::Unavailable("the test broke it".to_owned()));
+        }
         let matching = state.containers.values().filter(|held| {
             (filter.id.is_empty() || filter.id == held.status.id)
                 && (filter.pod_sandbox_id.is_empty() || filter.pod_sandbox_id == held.sandbox)

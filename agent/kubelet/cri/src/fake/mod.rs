@@ -40,6 +40,8 @@ struct Held {
     sandbox: String,
     config: ContainerConfig,
     ended: watch::Sender<bool>,
+    process: bool,
+    exit: Option<(i32, i64, String)>,
 }
 
 struct State {
@@ -55,6 +57,9 @@ struct State {
     exec: Option<Arc<ExecScript>>,
     network_ready: bool,
     mute: bool,
+    lists_broken: bool,
+    answer_after: Duration,
+    exit_known_after: Duration,
 }
 
 /// The runtime in memory; every clone of the `Arc` sees the same containers.
@@ -84,6 +89,9 @@ impl FakeRuntime {
             exec: None,
             network_ready: true,
             mute: false,
+            lists_broken: false,
+            answer_after: Duration::ZERO,
+            exit_known_after: Duration::ZERO,
         };
         Arc::new_cyclic(|me| FakeRuntime {
             state: Mutex::new(state),
@@ -131,6 +139,21 @@ impl FakeRuntime {
     /// Sets how exec'd commands answer; without it they succeed silently.
     pub fn on_exec(&self, script: ExecScript) {
         self.state.lock().exec = Some(Arc::new(script));
+    }
+
+    /// While true ListContainers fails.
+    pub fn break_lists(&self, broken: bool) {
+        self.state.lock().lists_broken = broken;
+    }
+
+    /// Makes StartContainer answer, and the status say RUNNING, this long after the process started.
+    pub fn answer_starts_after(&self, by: Duration) {
+        self.state.lock().answer_after = by;
+    }
+
+    /// Makes the status tell an exit this long after its event (and after StartContainer answered).
+    pub fn know_exits_after(&self, by: Duration) {
+        self.state.lock().exit_known_after = by;
     }
 
     /// Limits what can be pulled to these images.
@@ -197,22 +220,47 @@ impl FakeRuntime {
         }
     }
 
+    /// Ends a container's process: the event is sent now, the status follows.
     fn end(&self, id: &str, code: i32, reason: &str) -> bool {
         let now = self.nanos();
-        {
+        let started = {
             let mut state = self.state.lock();
-            let Some(held) = state.containers.get_mut(id) else { return false };
-            if held.status.state() != ContainerState::ContainerRunning {
-                return false;
-            }
-            held.status.state = ContainerState::ContainerExited.into();
-            held.status.exit_code = code;
-            held.status.finished_at = now;
-            held.status.reason = reason.to_owned();
-            held.ended.send_replace(true);
+            let Some(held) = state.containers.get_mut(id).filter(|held| held.process) else { return false };
+            held.process = false;
+            held.exit = Some((code, now, reason.to_owned()));
+            held.status.state() == ContainerState::ContainerRunning
+        };
+        if started {
+            self.tell_exit(id);
         }
         self.emit(id, EventKind::Stopped);
         true
+    }
+
+    /// Lets the status tell an exit, at once or after the time the test has set.
+    fn tell_exit(&self, id: &str) {
+        let by = self.state.lock().exit_known_after;
+        let (id, me) = (id.to_owned(), self.me.upgrade());
+        match me.filter(|_| !by.is_zero()) {
+            None => self.write_exit(&id),
+            Some(me) => {
+                tokio::spawn(async move {
+                    tokio::time::sleep(by).await;
+                    me.write_exit(&id);
+                });
+            }
+        }
+    }
+
+    fn write_exit(&self, id: &str) {
+        let mut state = self.state.lock();
+        let Some(held) = state.containers.get_mut(id) else { return };
+        let Some((code, at, reason)) = held.exit.clone() else { return };
+        held.status.state = ContainerState::ContainerExited.into();
+        held.status.exit_code = code;
+        held.status.finished_at = at;
+        held.status.reason = reason;
+        held.ended.send_replace(true);
     }
 
     /// Notes the call, waits its delay, and fails if the test asked for it.

@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use super::Input;
+use crate::pods::memory::Job;
 use crate::pods::observe::{Exit, Instance, State};
 use crate::spec::{self, Role};
 
@@ -18,8 +19,12 @@ pub fn status(
     container: &Container,
     old: Option<&ContainerStatus>,
 ) -> ContainerStatus {
-    let latest = input.observed.latest(&container.name);
-    let previous = input.observed.instances(&container.name).nth(1).and_then(|i| ended(input, i));
+    // an instance on its way to its start says nothing yet; a write of its id would hold up the write of its start
+    let starting = input.memory.busy(&Job::Start(container.name.clone()));
+    let shown = |instance: &&Instance| !(starting && instance.state == State::Created);
+    let mut instances = input.observed.instances(&container.name).filter(shown);
+    let latest = instances.next();
+    let previous = instances.next().and_then(|i| ended(input, i));
     let old_last = old.and_then(|old| old.last_state.clone());
     let mut status = ContainerStatus {
         name: container.name.clone(),

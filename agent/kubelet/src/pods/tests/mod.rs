@@ -1,5 +1,6 @@
 //! Whole pod lives against the runtime in memory, on a paused clock.
 
+mod exits;
 mod world;
 
 use std::time::Duration;

@@ -133,6 +133,13 @@ impl FakeApi {
         self.pods.lock().get(uid).cloned()
     }
 
+    /// Writes an annotation.
+    pub fn touch(&self, uid: &str, step: u32) {
+        let mut pod = self.pod(uid).unwrap();
+        pod.metadata.annotations.get_or_insert_default().insert("step".to_owned(), step.to_string());
+        self.store(pod);
+    }
+
     pub fn delete(&self, uid: &str, grace: i64) {
         let mut pod = self.pod(uid).unwrap();
         pod.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
