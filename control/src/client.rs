@@ -9,8 +9,15 @@ use crate::Failure;
 
 /// A client from a kubeconfig's current context.
 pub(crate) async fn from_kubeconfig(path: &Path) -> Result<Client, Failure> {
-    let named =
-        |error: &dyn std::error::Error| Failure::Option(format!("--kubeconfig {}: {error}", path.display()));
+    let named = |error: &dyn std::error::Error| {
+        // The parser draws the place over several lines; its first one says what and where.
+        let reason = error.to_string();
+        Failure::Option(format!(
+            "--kubeconfig {}: {}",
+            path.display(),
+            reason.lines().next().unwrap_or_default()
+        ))
+    };
     let file = Kubeconfig::read_from(path).map_err(|error| named(&error))?;
     let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await

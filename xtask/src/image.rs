@@ -19,8 +19,10 @@ struct Image {
     reference: &'static str,
     /// File name of the archive.
     file: &'static str,
-    /// The command that runs when a pod names none.
+    /// What runs when a pod names no command; a pod's arguments are added to it.
     entrypoint: Vec<&'static str>,
+    /// What runs when a pod names neither command nor arguments, which replace it.
+    command: Vec<&'static str>,
 }
 
 /// The sandbox image of the cluster's own containerd.
@@ -42,7 +44,7 @@ pub(crate) fn build() -> Result<Vec<PathBuf>> {
     let busybox = packages::static_busybox().context("no static busybox")?;
     let images = [
         (
-            Image { reference: PAUSE, file: "pause.tar", entrypoint: vec!["/pause"] },
+            Image { reference: PAUSE, file: "pause.tar", entrypoint: vec!["/pause"], command: Vec::new() },
             vec![(programs.join("xebec-pause"), "pause")],
         ),
         (
@@ -50,11 +52,17 @@ pub(crate) fn build() -> Result<Vec<PathBuf>> {
                 reference: "xebec.local/workload:1",
                 file: "workload.tar",
                 entrypoint: vec!["/bin/xebec-workload", "serve", "--udp-port", "8081"],
+                command: Vec::new(),
             },
             vec![(programs.join("xebec-workload"), "bin/xebec-workload"), (busybox.clone(), "bin/busybox")],
         ),
         (
-            Image { reference: "xebec.local/busybox:1", file: "busybox.tar", entrypoint: vec!["/bin/sh"] },
+            Image {
+                reference: "xebec.local/busybox:1",
+                file: "busybox.tar",
+                entrypoint: Vec::new(),
+                command: vec!["/bin/sh"],
+            },
             vec![(busybox, "bin/busybox")],
         ),
     ];
@@ -77,7 +85,7 @@ impl Image {
         let layer = store_blob(&oci, &fs::read(&layer)?, "application/vnd.oci.image.layer.v1.tar")?;
         let config = json!({
             "architecture": "amd64", "os": "linux",
-            "config": {"Entrypoint": self.entrypoint, "Env": ["PATH=/bin:/usr/bin:/sbin"]},
+            "config": {"Entrypoint": self.entrypoint, "Cmd": self.command, "Env": ["PATH=/bin:/usr/bin:/sbin"]},
             "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
         });
         let config =

@@ -153,10 +153,12 @@ pub enum DataplaneError {
 
 /// An error with its causes, in one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
+    // Parsers draw the place of an error over several lines; the first one says what and where.
+    let first = |text: String| text.lines().next().unwrap_or_default().to_owned();
+    let mut line = first(error.to_string());
     let mut cause = error.source();
     while let Some(inner) = cause {
-        let text = inner.to_string();
+        let text = first(inner.to_string());
         if !line.contains(&text) {
             line.push_str(": ");
             line.push_str(&text);

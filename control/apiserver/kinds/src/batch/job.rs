@@ -268,9 +268,7 @@ mod tests {
         always["spec"]["template"]["spec"]["restartPolicy"] = json!("Always");
         assert_eq!(
             create(&Job, always).1,
-            [
-                "spec.template.spec.restartPolicy: Unsupported value: \"Always\": supported values: \"OnFailure\", \"Never\""
-            ]
+            ["spec.template.spec.restartPolicy: Required value: valid values: \"OnFailure\", \"Never\""]
         );
     }
 }

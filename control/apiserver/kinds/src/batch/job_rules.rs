@@ -53,7 +53,8 @@ pub fn validate_spec(spec: &Value, path: &Path) -> Vec<FieldError> {
     let policy = text(template, &["spec", "restartPolicy"]);
     let policy_path = template_path.child("spec").child("restartPolicy");
     if policy == "Always" || policy.is_empty() {
-        errors.push(FieldError::not_supported(&policy_path, policy, &["OnFailure", "Never"]));
+        // Left out, it was defaulted to Always: upstream says what to give rather than that Always is wrong.
+        errors.push(FieldError::required(&policy_path, r#"valid values: "OnFailure", "Never""#));
     } else if has(spec, &["podFailurePolicy"]) && policy != "Never" {
         let detail = "only \"Never\" is supported when podFailurePolicy is specified";
         errors.push(FieldError::invalid(&policy_path, policy, detail));
