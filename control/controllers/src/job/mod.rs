@@ -36,6 +36,14 @@ struct Controller {
     world: Arc<World>,
     expectations: Arc<Expectations>,
     backoffs: Mutex<HashMap<String, Backoff>>,
+    /// The resource version of the status written last, by UID. Pods that were counted in it have lost their finalizer:
+    /// a round on an older status would miss them and make one pod too many.
+    written: Mutex<HashMap<String, u64>>,
+}
+
+/// The order of an object's versions (KEP-5504: they compare as numbers).
+fn version(job: &Job) -> u64 {
+    job.metadata.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
 fn selector(job: &Job) -> LabelSelector {
@@ -47,9 +55,12 @@ pub fn start(world: &Arc<World>, tasks: &mut JoinSet<()>, cancel: &CancellationT
     let queue = Arc::new(Queue::<Key>::default());
     let strays = Arc::new(Queue::<Key>::default());
     let expectations = Arc::new(Expectations::default());
-    let backoffs = Mutex::default();
-    let controller =
-        Arc::new(Controller { world: world.clone(), expectations: expectations.clone(), backoffs });
+    let controller = Arc::new(Controller {
+        world: world.clone(),
+        expectations: expectations.clone(),
+        backoffs: Mutex::default(),
+        written: Mutex::default(),
+    });
     children::follow_owner(&world.jobs, &queue, &expectations);
     children::follow(&world.pods, &world.jobs, selector, &queue, &expectations);
     follow_strays(&controller, &strays);
@@ -90,6 +101,7 @@ fn follow_strays(controller: &Arc<Controller>, strays: &Arc<Queue<Key>>) {
         let (Change::Deleted(job), Some(controller)) = (change, weak.upgrade()) else { return };
         let uid = job.metadata.uid.clone().unwrap_or_default();
         controller.backoffs.lock().remove(&uid);
+        controller.written.lock().remove(&uid);
         controller.world.pods.controlled_by(&uid).iter().for_each(|pod| queue.add(Key::of(&**pod)));
     });
 }
@@ -133,6 +145,10 @@ impl Controller {
             return Ok(None);
         }
         let uid = job.uid().unwrap_or_default();
+        if self.written.lock().get(&uid).is_some_and(|written| version(&job) < *written) {
+            // The watch brings the status we wrote: that is a change of its own and another round.
+            return Ok(None);
+        }
         let controlled = world.pods.controlled_by(&uid);
         if let Some(finished) = plan::finished_at(&job) {
             self.release_all(&controlled).await?;
@@ -153,7 +169,8 @@ impl Controller {
         if job.status.as_ref() != Some(&plan.status) {
             let mut updated = (*job).clone();
             updated.status = Some(plan.status.clone());
-            world.writer.replace_status(&updated).await?;
+            let now = world.writer.replace_status(&updated).await?;
+            self.written.lock().insert(uid.clone(), version(&now));
             for (normal, reason, message) in &plan.events {
                 if *normal {
                     world.events.normal(COMPONENT, &*job, reason, message.clone());
