@@ -202,7 +202,7 @@ impl Manager {
                 mailbox.put(|letter| letter.look = true);
             }
         }
-        self.shared.index.retain(|id| alive.contains(id) || !known.contains(id));
+        self.shared.index.forget(&known, &alive);
         self.digests = digests;
         if self.synced {
             for (uid, orphan) in orphans {

@@ -121,8 +121,8 @@ impl Index {
         self.owners.lock().of.keys().cloned().collect()
     }
 
-    /// Forgets ids that the runtime no longer has.
-    pub fn retain(&self, alive: impl Fn(&str) -> bool) {
-        self.owners.lock().of.retain(|id, _| alive(id));
+    /// Forgets ids that were `known` before the runtime was asked and are not in its answer, `alive`.
+    pub fn forget(&self, known: &HashSet<String>, alive: &HashSet<String>) {
+        self.owners.lock().of.retain(|id, _| alive.contains(id) || !known.contains(id));
     }
 }

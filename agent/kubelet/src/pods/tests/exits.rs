@@ -122,6 +122,20 @@ fn an_exit_before_its_container_has_an_owner_is_kept_for_it() {
 }
 
 #[test]
+fn what_is_made_while_the_runtime_is_asked_keeps_its_owner() {
+    let index = Index::default();
+    index.insert("old", "u1");
+    index.insert("removed", "u1");
+    let known = index.ids();
+    index.insert("new", "u1");
+    index.forget(&known, &["old".to_owned()].into());
+    let owner = |id: &str| index.owner_of_event(id, false, |_| true);
+    assert_eq!(owner("new").as_deref(), Some("u1"));
+    assert_eq!(owner("old").as_deref(), Some("u1"));
+    assert_eq!(owner("removed"), None);
+}
+
+#[test]
 fn strays_are_bounded() {
     let index = Index::default();
     for n in 0..3000 {
