@@ -124,8 +124,12 @@ impl ServerOptions {
 fn read(path: &Path) -> Result<Given, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::Option(format!("--config {}: {error}", path.display())))?;
-    serde_saphyr::from_str(&text)
-        .map_err(|error| Failure::Option(format!("--config {}: {error}", path.display())))
+    serde_saphyr::from_str(&text).map_err(|error| {
+        // The parser draws the place over several lines; its first one says what and where.
+        let reason = error.to_string();
+        let reason = reason.lines().next().unwrap_or_default();
+        Failure::Option(format!("--config {}: {reason}", path.display()))
+    })
 }
 
 /// Of the controllers alone.
@@ -192,5 +196,6 @@ mod tests {
         std::fs::write(&path, "securePorts: 7443\n").unwrap();
         let error = resolve(&["--config", path.to_str().unwrap()]).unwrap_err();
         assert!(error.contains("securePorts"), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
     }
 }
