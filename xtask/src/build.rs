@@ -29,9 +29,16 @@ pub(crate) struct Programs {
 }
 
 /// Builds the control plane, the agent and the CNI plugin.
-pub(crate) fn programs(profile: Profile) -> Result<Programs> {
+///
+/// With `beside_tests` the same compilation as that of `cargo test --workspace` is used: tests switch on features of
+/// libraries, and everything would be compiled a second time without them.
+pub(crate) fn programs(profile: Profile, beside_tests: bool) -> Result<Programs> {
     packages::ensure(&[packages::BUILD])?;
-    let mut cargo = shell::command("cargo build --package xebec-control --package xebec-agent");
+    let mut cargo = shell::command(if beside_tests {
+        "cargo build --workspace --bins --tests"
+    } else {
+        "cargo build --package xebec-control --package xebec-agent"
+    });
     if profile == Profile::Release {
         cargo.arg("--release");
     }

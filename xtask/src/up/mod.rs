@@ -43,11 +43,14 @@ pub(crate) struct UpArgs {
     /// Start what is not running from what was built before; build, install and demonstrate nothing.
     #[arg(long)]
     restart_only: bool,
+    /// Share the compilation with the tests.
+    #[arg(skip)]
+    beside_tests: bool,
 }
 
-impl Default for UpArgs {
-    /// What `cargo xtask up` without options means.
-    fn default() -> Self {
+impl UpArgs {
+    /// What the tests start: no options, and the compilation shared with them.
+    pub(crate) fn for_tests() -> Self {
         Self {
             store: StoreKind::Embedded,
             cri_socket: None,
@@ -55,6 +58,7 @@ impl Default for UpArgs {
             node_name: None,
             node_ip: None,
             restart_only: false,
+            beside_tests: true,
         }
     }
 }
@@ -131,7 +135,7 @@ pub(crate) fn run(args: &UpArgs) -> Result<()> {
     );
     println!("  kubectl get nodes,pods,svc -A -o wide");
     println!(
-        "  kubectl run -it --rm try --image xebec.local/busybox:1 -- wget -qO- http://web.demo.svc.cluster.local"
+        "  kubectl run -it --rm try --image xebec.local/busybox:1 --restart=Never -- wget -qO- http://web.demo"
     );
     println!("  cargo xtask down          # removes everything again");
     Ok(())
@@ -143,7 +147,8 @@ fn make(args: &UpArgs, steps: &mut Steps) -> Result<Plan> {
         packages::ensure(&[packages::BUILD, packages::EBPF, packages::NODE, packages::DEMO, etcd])?;
         packages::kubectl()
     })?;
-    let programs = steps.step("Building the programs", || build::programs(args.profile))?;
+    let programs =
+        steps.step("Building the programs", || build::programs(args.profile, args.beside_tests))?;
     steps.step("Building the eBPF object", ebpf::build)?;
     plan(args, programs, kubectl)
 }
