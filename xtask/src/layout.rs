@@ -16,6 +16,12 @@ impl Layout {
     pub(crate) const BPF: &str = "/sys/fs/bpf/xebec";
     /// The agent's pod folders.
     pub(crate) const PODS: &str = "/var/lib/kubelet/pods";
+    /// Container logs, and the links to them.
+    pub(crate) const LOGS: [&str; 2] = ["/var/log/pods", "/var/log/containers"];
+    /// Where the kernel shows pinned objects.
+    pub(crate) const BPF_MOUNT: &str = "/sys/fs/bpf";
+    /// Exists when the agent had to mount it.
+    pub(crate) const BPF_MOUNTED: &str = "/var/lib/xebec/mounted-bpf";
     /// The administrator's kubeconfig.
     pub(crate) const KUBECONFIG: &str = "/etc/xebec/admin.conf";
 

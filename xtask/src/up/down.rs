@@ -36,9 +36,13 @@ pub(crate) fn run(args: &DownArgs) -> Result<()> {
     })?;
     steps.step("Unmounting and removing folders", || {
         unmount_below(&[Layout::RUN, Layout::STATE, Layout::PODS])?;
+        unmount_bpf()?;
         remove(Layout::RUN)?;
         if args.purge {
-            [Layout::STATE, Layout::ETC, Layout::PODS].into_iter().try_for_each(remove)?;
+            [Layout::STATE, Layout::ETC, Layout::PODS]
+                .into_iter()
+                .chain(Layout::LOGS)
+                .try_for_each(remove)?;
         }
         Ok(())
     })?;
@@ -111,6 +115,17 @@ fn unmount_below(folders: &[&str]) -> Result<()> {
         shell::output(Command::new("umount").args(["--lazy", point]))?;
     }
     Ok(())
+}
+
+/// Unmounts the bpf file system if the cluster brought it and nobody else has pinned anything since.
+fn unmount_bpf() -> Result<()> {
+    if !Path::new(Layout::BPF_MOUNTED).exists() {
+        return Ok(());
+    }
+    if fs::read_dir(Layout::BPF_MOUNT)?.next().is_none() {
+        shell::output(Command::new("umount").arg(Layout::BPF_MOUNT))?;
+    }
+    Ok(fs::remove_file(Layout::BPF_MOUNTED)?)
 }
 
 fn remove(folder: &str) -> Result<()> {

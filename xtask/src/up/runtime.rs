@@ -18,6 +18,7 @@ pub(crate) fn start(plan: &Plan) -> Result<()> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {folder}"))?;
     }
     fs::create_dir_all(Path::new(Layout::STATE).join("log"))?;
+    remember_bpf_mount()?;
     install_cni(plan)?;
     if !plan.own_runtime || Process::of("containerd").is_some() {
         return Ok(());
@@ -32,6 +33,15 @@ pub(crate) fn start(plan: &Plan) -> Result<()> {
         anyhow::ensure!(process.alive(), "containerd ended:\n    {}", log_tail("containerd"));
         Ok(shell::output(ctr(plan).arg("version")).ok())
     })?;
+    Ok(())
+}
+
+/// The agent mounts the bpf file system where it is missing: `down` then takes it away again.
+fn remember_bpf_mount() -> Result<()> {
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    if !mounts.lines().any(|line| line.split_whitespace().nth(1) == Some(Layout::BPF_MOUNT)) {
+        fs::write(Layout::BPF_MOUNTED, "")?;
+    }
     Ok(())
 }
 
