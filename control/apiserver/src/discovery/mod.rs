@@ -4,6 +4,7 @@
 
 mod aggregated;
 mod legacy;
+pub mod swagger;
 
 use std::sync::Arc;
 
@@ -176,6 +177,7 @@ pub async fn paths() -> Response {
         "/livez",
         "/readyz",
         "/metrics",
+        "/openapi/v2",
         "/openapi/v3",
         "/openid/v1/jwks",
         "/version",

@@ -43,6 +43,7 @@ pub fn router(server: Arc<ApiServer>) -> Router {
         .route("/version", get(health::version))
         .route("/version/", get(health::version))
         .route("/metrics", get(metrics::metrics))
+        .route("/openapi/v2", get(crate::discovery::swagger::document))
         .route("/openapi/v3", get(crate::discovery::openapi_index))
         .route("/openapi/v3/{*path}", get(crate::discovery::openapi_document))
         .route("/.well-known/openid-configuration", get(health::openid_configuration))

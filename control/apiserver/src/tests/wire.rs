@@ -54,6 +54,16 @@ async fn discovery_in_three_forms() {
     );
     assert_eq!(cluster.send("DELETE", "/api/v1/namespaces", &[], "").await.code, 405);
     assert_eq!(cluster.get("/openapi/v3").await.code, 200);
+    let swagger = cluster.get("/openapi/v2").await;
+    assert_eq!(swagger.headers["content-type"], "application/json");
+    assert_eq!(swagger.json()["swagger"], "2.0");
+    let protobuf = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+    let swagger = cluster.send("GET", "/openapi/v2", &[("accept", protobuf)], "").await;
+    assert_eq!((swagger.code, swagger.headers["content-type"].to_str().unwrap()), (200, protobuf));
+    let tag = swagger.headers["etag"].to_str().unwrap();
+    let known = [("accept", protobuf), ("if-none-match", tag)];
+    assert_eq!(cluster.send("GET", "/openapi/v2", &known, "").await.code, 304);
+    assert_eq!(cluster.send("GET", "/openapi/v2", &[("accept", "text/html")], "").await.code, 406);
     assert_eq!(cluster.get("/version").await.json()["minor"], "36");
     let keys = cluster.get("/openid/v1/jwks").await.json();
     assert_eq!(keys["keys"].as_array().unwrap().len(), 1);

@@ -1,4 +1,5 @@
-//! OpenAPI v3 documents, one per group and version: what `kubectl explain`, `apply` and `diff` read.
+//! OpenAPI documents: v3, one per group and version (what `kubectl explain`, `apply` and `diff` read), and
+//! [`v2`], one for everything (what kubectl reads where it has to validate by itself).
 //!
 //! Enters: nothing but the resource table and k8s-openapi's types. Leaves: an index and JSON documents, built
 //! once when first asked for. Called by the API server's discovery.
@@ -15,6 +16,7 @@ mod kinds;
 mod markers;
 mod paths;
 mod schemas;
+pub mod v2;
 
 /// The version of the API the documents describe.
 const VERSION: &str = "v1.36.0";
@@ -34,12 +36,16 @@ static DOCUMENTS: LazyLock<BTreeMap<String, Document>> = LazyLock::new(|| {
         .into_iter()
         .map(|((group, version), resources)| {
             let body = serde_json::to_vec(&build(group, version, &resources)).unwrap_or_default();
-            let hash: String =
-                Sha256::digest(&body).iter().take(16).map(|byte| format!("{byte:02X}")).collect();
+            let hash = hash_of(&body);
             (document_path(group, version), Document { body: Bytes::from(body), hash })
         })
         .collect()
 });
+
+/// The name of a content: 32 hexadecimal digits.
+fn hash_of(body: &[u8]) -> String {
+    Sha256::digest(body).iter().take(16).map(|byte| format!("{byte:02X}")).collect()
+}
 
 fn document_path(group: &str, version: &str) -> String {
     if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }

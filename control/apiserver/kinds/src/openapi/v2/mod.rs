@@ -1,0 +1,56 @@
+//! The OpenAPI v2 document: one for everything, as JSON and as protobuf.
+//!
+//! Enters: the v3 documents of the groups. Leaves: both forms of one swagger document, each built once when first
+//! asked for. Called by the API server's discovery. kubectl reads the protobuf form where no single group's v3
+//! document will do, above all to validate a `kind: List`.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::{DOCUMENTS, hash_of};
+
+mod convert;
+mod gnostic;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+/// One form of the document.
+pub struct Form {
+    /// The document itself.
+    pub body: Bytes,
+    /// What names its content, for its ETag (without the quotes).
+    pub hash: String,
+}
+
+impl Form {
+    fn of(body: Vec<u8>) -> Self {
+        Self { hash: hash_of(&body), body: Bytes::from(body) }
+    }
+}
+
+static JSON: LazyLock<Form> = LazyLock::new(|| Form::of(serde_json::to_vec(&document()).unwrap_or_default()));
+static PROTOBUF: LazyLock<Form> = LazyLock::new(|| Form::of(gnostic::document(&document())));
+
+/// The document as JSON.
+///
+/// The first call takes as long as building every v3 document: keep it off threads that must not block.
+pub fn json() -> &'static Form {
+    &JSON
+}
+
+/// The document as the message `openapi.v2.Document` of gnostic's OpenAPIv2.proto.
+///
+/// The first call takes as long as building every v3 document: keep it off threads that must not block.
+pub fn protobuf() -> &'static Form {
+    &PROTOBUF
+}
+
+fn document() -> Value {
+    let documents =
+        DOCUMENTS.values().map(|document| serde_json::from_slice(&document.body).unwrap_or_default());
+    convert::merge(documents)
+}

@@ -1,0 +1,102 @@
+//! GET /openapi/v2: one document in the form the client asks for.
+//!
+//! Authority: k8s.io/kube-openapi/pkg/handler.
+
+use axum::response::Response;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use xebec_api::status::ApiError;
+use xebec_kinds::openapi::v2;
+
+use crate::serve::respond;
+
+const JSON: &str = "application/json";
+const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+/// What older clients call it: not a valid media type, answered under the valid name.
+const PROTOBUF_BEFORE: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
+/// Answers with the document, 304 for a client that has it, 406 for one that takes neither form.
+pub async fn document(headers: HeaderMap) -> Response {
+    let Some(content_type) = wanted(&joined(&headers, &header::ACCEPT)) else {
+        return respond::text(StatusCode::NOT_ACCEPTABLE, "");
+    };
+    // The first call builds the document, which takes a while.
+    let built =
+        tokio::task::spawn_blocking(move || if content_type == JSON { v2::json() } else { v2::protobuf() });
+    let Ok(form) = built.await else {
+        return respond::failure(&ApiError::internal("the OpenAPI document could not be built"));
+    };
+    let tag = format!("\"{}\"", form.hash);
+    let mut response = if has(&joined(&headers, &header::IF_NONE_MATCH), &tag) {
+        respond::bytes(StatusCode::NOT_MODIFIED, content_type, bytes::Bytes::new())
+    } else {
+        respond::bytes(StatusCode::OK, content_type, form.body.clone())
+    };
+    if let Ok(value) = HeaderValue::from_str(&tag) {
+        response.headers_mut().insert(header::ETAG, value);
+    }
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
+fn joined(headers: &HeaderMap, name: &header::HeaderName) -> String {
+    let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+    values.join(",")
+}
+
+/// The content type to answer in: of the clause with the highest quality, the first among equals.
+fn wanted(accept: &str) -> Option<&'static str> {
+    if accept.trim().is_empty() {
+        return Some(JSON);
+    }
+    let mut best: Option<(f32, &'static str)> = None;
+    for clause in accept.split(',') {
+        let mut parts = clause.split(';').map(str::trim);
+        let content_type = match parts.next() {
+            Some("*/*" | "application/*" | JSON) => JSON,
+            Some(PROTOBUF | PROTOBUF_BEFORE) => PROTOBUF,
+            _ => continue,
+        };
+        let quality =
+            parts.find_map(|part| part.strip_prefix("q=")).map_or(1.0, |q| q.parse().unwrap_or(0.0));
+        if quality > best.map_or(0.0, |(quality, _)| quality) {
+            best = Some((quality, content_type));
+        }
+    }
+    best.map(|(_, content_type)| content_type)
+}
+
+/// Whether `If-None-Match` names this tag (RFC 9110 section 13.1.2: compared weakly).
+fn has(if_none_match: &str, tag: &str) -> bool {
+    if_none_match.split(',').map(str::trim).any(|one| one == "*" || one.trim_start_matches("W/") == tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_chooses_the_form() {
+        for (accept, expected) in [
+            ("", Some(JSON)),
+            ("*/*", Some(JSON)),
+            ("application/json", Some(JSON)),
+            (PROTOBUF, Some(PROTOBUF)),
+            (PROTOBUF_BEFORE, Some(PROTOBUF)),
+            (
+                "application/json;q=0.5, application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+                Some(PROTOBUF),
+            ),
+            ("text/html, application/json", Some(JSON)),
+            ("application/json;q=0", None),
+            ("text/html", None),
+        ] {
+            assert_eq!(wanted(accept), expected, "{accept}");
+        }
+    }
+
+    #[test]
+    fn tags_are_compared_one_by_one() {
+        assert!(has("\"A\"", "\"A\"") && has("\"B\", W/\"A\"", "\"A\"") && has("*", "\"A\""));
+        assert!(!has("", "\"A\"") && !has("\"AB\"", "\"A\""));
+    }
+}
