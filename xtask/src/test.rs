@@ -137,6 +137,7 @@ fn cluster_tests() -> Result<()> {
         .env("XEBEC_PYTHON", python.join("python"))
         .env("XEBEC_CONTROL", &programs.control)
         .env("XEBEC_AGENT", &programs.agent)
-        .env("XEBEC_XTASK", std::env::current_exe()?);
+        // Not this process's own file: the build above has replaced it.
+        .env("XEBEC_XTASK", shell::target().join("debug/xtask"));
     shell::stream(&mut cargo)
 }
