@@ -101,7 +101,13 @@ impl Call {
         if !served.namespaced && !info.namespace.is_empty() && served.plural != "namespaces" {
             return Err(ApiError::generic_404());
         }
-        if info.verb == "create" && info.named_in_path && info.subresource.is_empty() {
+        // A collection takes new objects, an object takes changes; not the other way round.
+        let misplaced = match info.verb.as_str() {
+            "create" => info.named_in_path && info.subresource.is_empty(),
+            "update" | "patch" => !info.named_in_path,
+            _ => false,
+        };
+        if misplaced {
             return Err(ApiError::method_not_allowed());
         }
         Ok(())

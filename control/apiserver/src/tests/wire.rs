@@ -53,6 +53,14 @@ async fn discovery_in_three_forms() {
         "the server could not find the requested resource"
     );
     assert_eq!(cluster.send("DELETE", "/api/v1/namespaces", &[], "").await.code, 405);
+    for method in ["PUT", "PATCH"] {
+        let answer = cluster.send(method, "/api/v1/namespaces/default/configmaps", &[], "{}").await;
+        assert_eq!(
+            (answer.code, answer.json()["reason"].as_str()),
+            (405, Some("MethodNotAllowed")),
+            "{method}"
+        );
+    }
     assert_eq!(cluster.get("/openapi/v3").await.code, 200);
     let swagger = cluster.get("/openapi/v2").await;
     assert_eq!(swagger.headers["content-type"], "application/json");
