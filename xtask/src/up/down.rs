@@ -117,12 +117,16 @@ fn unmount_below(folders: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// What the kernel itself puts into a fresh bpf file system.
+const KERNELS_OWN: [&str; 2] = ["maps.debug", "progs.debug"];
+
 /// Unmounts the bpf file system if the cluster brought it and nobody else has pinned anything since.
 fn unmount_bpf() -> Result<()> {
     if !Path::new(Layout::BPF_MOUNTED).exists() {
         return Ok(());
     }
-    if fs::read_dir(Layout::BPF_MOUNT)?.next().is_none() {
+    let mut names = fs::read_dir(Layout::BPF_MOUNT)?.flatten().map(|entry| entry.file_name());
+    if names.all(|name| KERNELS_OWN.iter().any(|own| name == *own)) {
         shell::output(Command::new("umount").arg(Layout::BPF_MOUNT))?;
     }
     Ok(fs::remove_file(Layout::BPF_MOUNTED)?)
