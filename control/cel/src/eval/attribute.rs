@@ -106,8 +106,15 @@ fn element<'a>(value: &Value<'a>, key: &Value<'_>, optional: bool) -> EvalResult
                 Value::Int(n) => usize::try_from(*n).ok(),
                 Value::Uint(n) => usize::try_from(*n).ok(),
                 Value::Double(d) if d.fract() == 0.0 && *d >= 0.0 && *d < 1e15 => Some(*d as usize),
-                Value::Double(_) => return Err(EvalError::other(format_args!("unsupported index value: {}", show_key(key)))),
-                _ => return Err(EvalError::other(format_args!("unsupported index type '{}' in list", key.type_name()))),
+                Value::Double(_) => {
+                    return Err(EvalError::other(format_args!("unsupported index value: {}", show_key(key))));
+                }
+                _ => {
+                    return Err(EvalError::other(format_args!(
+                        "unsupported index type '{}' in list",
+                        key.type_name()
+                    )));
+                }
             };
             match index.filter(|index| *index < list.len()) {
                 Some(index) => list.get(index).map(Some),

@@ -20,7 +20,9 @@ impl<'a> Evaluator<'_, 'a> {
                 (Value::Optional(None), true) => {}
                 (other, true) => {
                     let name = other.type_name();
-                    let message = format!("cannot initialize optional list element from non-optional value of type {name}");
+                    let message = format!(
+                        "cannot initialize optional list element from non-optional value of type {name}"
+                    );
                     return Err(EvalError::Other(message));
                 }
                 (value, false) => out.push(value),
@@ -47,7 +49,11 @@ impl<'a> Evaluator<'_, 'a> {
         Ok(Value::Map(Map::Owned(Arc::new(out))))
     }
 
-    pub(super) fn object(&mut self, name: &Arc<str>, fields: &[(String, Node, bool)]) -> EvalResult<Value<'a>> {
+    pub(super) fn object(
+        &mut self,
+        name: &Arc<str>,
+        fields: &[(String, Node, bool)],
+    ) -> EvalResult<Value<'a>> {
         let mut out = IndexMap::with_capacity(fields.len());
         for (field, value, optional) in fields {
             let value = self.node(value)?;

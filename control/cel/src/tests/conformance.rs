@@ -146,7 +146,10 @@ fn conversions() {
     ]);
     all_fail(&[
         ("int('x')", "strconv.ParseInt: parsing \"x\": invalid syntax"),
-        ("int('9223372036854775808')", "strconv.ParseInt: parsing \"9223372036854775808\": value out of range"),
+        (
+            "int('9223372036854775808')",
+            "strconv.ParseInt: parsing \"9223372036854775808\": value out of range",
+        ),
         ("int(1e99)", "integer overflow"),
         ("int(18446744073709551615u)", "integer overflow"),
         ("uint(-1)", "unsigned integer overflow"),
