@@ -7,6 +7,7 @@
 use serde_json::Value;
 use xebec_api::field::FieldError;
 
+pub mod admissionregistration;
 pub mod apps;
 pub mod autoscaling;
 pub mod batch;
@@ -15,6 +16,7 @@ pub mod coordination;
 pub mod core;
 pub mod discovery;
 pub mod events;
+pub mod expression;
 pub mod generic;
 pub mod networking;
 pub mod node;
@@ -30,6 +32,7 @@ pub mod table;
 #[cfg(test)]
 mod testing;
 
+pub use expression::Expression;
 pub use generic::{Facts, Generation, NameRule};
 pub use table::Column;
 
@@ -93,6 +96,12 @@ pub trait Strategy: Send + Sync {
     /// Every error in a write to the status subresource.
     fn validate_status_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
         generic::validate_update(self.facts(), obj, old)
+    }
+
+    /// The CEL expressions upstream compiles when the object is written (`old` is the stored object of an
+    /// update), for the API server to compile once [`Strategy::validate`] has found no error.
+    fn expressions(&self, _obj: &Value, _old: Option<&Value>) -> Vec<Expression> {
+        Vec::new()
     }
 
     /// The values of the selectable fields beyond `metadata.name` and `metadata.namespace`.

@@ -23,10 +23,16 @@ static ALL: LazyLock<Registered> = LazyLock::new(|| {
 /// Strategies with rules of their own.
 fn specific() -> Vec<Box<dyn Strategy>> {
     use crate::{
-        apps, autoscaling, batch, certificates, coordination, core, discovery, events, networking, node, pod,
-        policy, rbac, scheduling, storage,
+        admissionregistration, apps, autoscaling, batch, certificates, coordination, core, discovery, events,
+        networking, node, pod, policy, rbac, scheduling, storage,
     };
     vec![
+        Box::new(admissionregistration::binding::MutatingAdmissionPolicyBinding),
+        Box::new(admissionregistration::binding::ValidatingAdmissionPolicyBinding),
+        Box::new(admissionregistration::mutating_policy::MutatingAdmissionPolicy),
+        Box::new(admissionregistration::validating_policy::ValidatingAdmissionPolicy),
+        Box::new(admissionregistration::webhook::MutatingWebhookConfiguration),
+        Box::new(admissionregistration::webhook::ValidatingWebhookConfiguration),
         Box::new(core::config_map::ConfigMap),
         Box::new(core::endpoints::Endpoints),
         Box::new(core::limit_range::LimitRange),
@@ -80,22 +86,14 @@ fn facts_of(resource: &'static xebec_api::resource::Resource) -> Facts {
         facts = facts.with_status();
     }
     const WITH_SPEC_GENERATION: &[&str] = &[
-        "validatingadmissionpolicies",
-        "validatingadmissionpolicybindings",
-        "mutatingadmissionpolicies",
-        "mutatingadmissionpolicybindings",
         "customresourcedefinitions",
         "flowschemas",
         "prioritylevelconfigurations",
         "resourceslices",
         "deviceclasses",
     ];
-    const WITH_CONTENT_GENERATION: &[&str] =
-        &["validatingwebhookconfigurations", "mutatingwebhookconfigurations"];
     if WITH_SPEC_GENERATION.contains(&resource.plural) {
         facts = facts.with_generation(Generation::Spec);
-    } else if WITH_CONTENT_GENERATION.contains(&resource.plural) {
-        facts = facts.with_generation(Generation::Content);
     }
     facts
 }
