@@ -8,6 +8,7 @@ use serde_json::Value;
 use xebec_api::field::FieldError;
 
 pub mod admissionregistration;
+pub mod apiregistration;
 pub mod apps;
 pub mod autoscaling;
 pub mod batch;
@@ -17,6 +18,7 @@ pub mod core;
 pub mod discovery;
 pub mod events;
 pub mod expression;
+pub mod flowcontrol;
 pub mod generic;
 pub mod networking;
 pub mod node;

@@ -23,8 +23,8 @@ static ALL: LazyLock<Registered> = LazyLock::new(|| {
 /// Strategies with rules of their own.
 fn specific() -> Vec<Box<dyn Strategy>> {
     use crate::{
-        admissionregistration, apps, autoscaling, batch, certificates, coordination, core, discovery, events,
-        networking, node, pod, policy, rbac, scheduling, storage,
+        admissionregistration, apiregistration, apps, autoscaling, batch, certificates, coordination, core,
+        discovery, events, flowcontrol, networking, node, pod, policy, rbac, scheduling, storage,
     };
     vec![
         Box::new(admissionregistration::binding::MutatingAdmissionPolicyBinding),
@@ -33,6 +33,9 @@ fn specific() -> Vec<Box<dyn Strategy>> {
         Box::new(admissionregistration::validating_policy::ValidatingAdmissionPolicy),
         Box::new(admissionregistration::webhook::MutatingWebhookConfiguration),
         Box::new(admissionregistration::webhook::ValidatingWebhookConfiguration),
+        Box::new(apiregistration::api_service::ApiService),
+        Box::new(flowcontrol::flow_schema::FlowSchema),
+        Box::new(flowcontrol::priority_level::PriorityLevelConfiguration),
         Box::new(core::config_map::ConfigMap),
         Box::new(core::endpoints::Endpoints),
         Box::new(core::limit_range::LimitRange),
@@ -85,13 +88,7 @@ fn facts_of(resource: &'static xebec_api::resource::Resource) -> Facts {
     if resource.subresources.iter().any(|sub| sub.name == "status") {
         facts = facts.with_status();
     }
-    const WITH_SPEC_GENERATION: &[&str] = &[
-        "customresourcedefinitions",
-        "flowschemas",
-        "prioritylevelconfigurations",
-        "resourceslices",
-        "deviceclasses",
-    ];
+    const WITH_SPEC_GENERATION: &[&str] = &["customresourcedefinitions", "resourceslices", "deviceclasses"];
     if WITH_SPEC_GENERATION.contains(&resource.plural) {
         facts = facts.with_generation(Generation::Spec);
     }
