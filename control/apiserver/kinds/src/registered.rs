@@ -76,6 +76,9 @@ fn specific() -> Vec<Box<dyn Strategy>> {
         Box::new(rbac::role::Role),
         Box::new(scheduling::priority_class::PriorityClass),
         Box::new(storage::class::StorageClass),
+        Box::new(storage::attachment::VolumeAttachment),
+        Box::new(storage::attributes_class::VolumeAttributesClass),
+        Box::new(storage::capacity::CsiStorageCapacity),
         Box::new(storage::csi::CsiDriver),
         Box::new(storage::csi::CsiNode),
     ]
