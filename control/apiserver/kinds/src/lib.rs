@@ -27,6 +27,7 @@ pub mod pod;
 pub mod policy;
 pub mod rbac;
 pub mod registered;
+pub mod resource;
 pub mod scheduling;
 pub mod shared;
 pub mod storage;

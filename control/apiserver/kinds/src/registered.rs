@@ -24,7 +24,7 @@ static ALL: LazyLock<Registered> = LazyLock::new(|| {
 fn specific() -> Vec<Box<dyn Strategy>> {
     use crate::{
         admissionregistration, apiregistration, apps, autoscaling, batch, certificates, coordination, core,
-        discovery, events, flowcontrol, networking, node, pod, policy, rbac, scheduling, storage,
+        discovery, events, flowcontrol, networking, node, pod, policy, rbac, resource, scheduling, storage,
     };
     vec![
         Box::new(admissionregistration::binding::MutatingAdmissionPolicyBinding),
@@ -76,6 +76,10 @@ fn specific() -> Vec<Box<dyn Strategy>> {
         Box::new(rbac::binding::RoleBinding),
         Box::new(rbac::role::ClusterRole),
         Box::new(rbac::role::Role),
+        Box::new(resource::claim::ResourceClaim),
+        Box::new(resource::device_class::DeviceClass),
+        Box::new(resource::slice::ResourceSlice),
+        Box::new(resource::template::ResourceClaimTemplate),
         Box::new(scheduling::priority_class::PriorityClass),
         Box::new(storage::class::StorageClass),
         Box::new(storage::attachment::VolumeAttachment),
