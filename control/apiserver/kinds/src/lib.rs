@@ -101,6 +101,15 @@ pub trait Strategy: Send + Sync {
         generic::validate_update(self.facts(), obj, old)
     }
 
+    /// Keeps what a write to a subresource with rules of its own (`approval`) may not touch.
+    fn prepare_for_subresource_update(&self, _sub: &str, _ctx: &Context<'_>, _obj: &mut Value, _old: &Value) {
+    }
+
+    /// Every error in a write to a subresource with rules of its own (`approval`).
+    fn validate_subresource_update(&self, _sub: &str, _obj: &Value, _old: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
     /// The CEL expressions upstream compiles when the object is written (`old` is the stored object of an
     /// update), for the API server to compile once [`Strategy::validate`] has found no error.
     fn expressions(&self, _obj: &Value, _old: Option<&Value>) -> Vec<Expression> {
