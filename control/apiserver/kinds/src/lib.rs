@@ -13,6 +13,7 @@ pub mod apps;
 pub mod autoscaling;
 pub mod batch;
 pub mod certificates;
+pub mod convert;
 pub mod coordination;
 pub mod core;
 pub mod discovery;
