@@ -10,6 +10,7 @@ use xebec_api::field::FieldError;
 pub mod admissionregistration;
 pub mod apiregistration;
 pub mod apps;
+pub mod authorization;
 pub mod autoscaling;
 pub mod batch;
 pub mod certificates;

@@ -23,8 +23,9 @@ static ALL: LazyLock<Registered> = LazyLock::new(|| {
 /// Strategies with rules of their own.
 fn specific() -> Vec<Box<dyn Strategy>> {
     use crate::{
-        admissionregistration, apiregistration, apps, autoscaling, batch, certificates, coordination, core,
-        discovery, events, flowcontrol, networking, node, pod, policy, rbac, resource, scheduling, storage,
+        admissionregistration, apiregistration, apps, authorization, autoscaling, batch, certificates,
+        coordination, core, discovery, events, flowcontrol, networking, node, pod, policy, rbac, resource,
+        scheduling, storage,
     };
     vec![
         Box::new(admissionregistration::binding::MutatingAdmissionPolicyBinding),
@@ -59,6 +60,9 @@ fn specific() -> Vec<Box<dyn Strategy>> {
         Box::new(apps::deployment::Deployment),
         Box::new(apps::replica_set::ReplicaSet),
         Box::new(apps::stateful_set::StatefulSet),
+        Box::new(authorization::access_review::LocalSubjectAccessReview),
+        Box::new(authorization::access_review::SelfSubjectAccessReview),
+        Box::new(authorization::access_review::SubjectAccessReview),
         Box::new(autoscaling::horizontal::HorizontalPodAutoscaler),
         Box::new(batch::cron_job::CronJob),
         Box::new(batch::job::Job),

@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn each_error_has_upstreams_words() {
         let good = json!({"type": "Ready", "status": "True", "reason": "A,B_c", "lastTransitionTime": "2026-01-01T00:00:00Z"});
-        assert!(validate(&[good.clone()], &Path::new("c")).is_empty());
+        assert!(validate(std::slice::from_ref(&good), &Path::new("c")).is_empty());
         assert_eq!(
             messages(&validate(&[good.clone(), good], &Path::new("c"))),
             ["c[1].type: Duplicate value: \"Ready\""]
