@@ -4,6 +4,8 @@
 mod access;
 mod apply;
 mod crud;
+mod custom;
+mod fairness;
 mod gateway;
 mod harness;
 mod kubectl;
