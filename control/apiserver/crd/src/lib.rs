@@ -6,9 +6,12 @@
 
 pub mod conversion;
 pub mod definition;
+pub mod merge;
+pub mod openapi;
 pub mod path;
 pub mod resource;
 pub mod schema;
+pub mod served;
 pub mod shape;
 pub mod status;
 pub mod value;

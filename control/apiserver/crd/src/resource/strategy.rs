@@ -126,6 +126,13 @@ impl CustomStrategy {
         Ok(unknown.into_iter().map(|path| Finding::Unknown { path }).collect())
     }
 
+    /// The same, with what makes it no object of the kind as a fatal finding: a 400.
+    pub fn check_fields(&self, object: &mut Value) -> Vec<Finding> {
+        self.decode(object).unwrap_or_else(|error| {
+            vec![Finding::Malformed { path: String::new(), message: error.to_string() }]
+        })
+    }
+
     /// Brings a stored object, already of this version, into shape, with today's defaults. What is malformed in its
     /// metadata is dropped; an object from before generations gets 1.
     pub fn from_storage(&self, object: &mut Value) -> Result<(), ShapeError> {
@@ -250,6 +257,11 @@ impl CustomStrategy {
 impl Strategy for CustomStrategy {
     fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    fn decoded(&self, object: &mut Value) {
+        // A stored object that cannot be read at all is shown as it is; writing it is refused.
+        let _ = self.from_storage(object);
     }
 
     fn defaults(&self, object: &mut Value) {
