@@ -10,6 +10,7 @@ pub mod merge;
 pub mod openapi;
 pub mod path;
 pub mod resource;
+pub mod rules;
 pub mod schema;
 pub mod served;
 pub mod shape;

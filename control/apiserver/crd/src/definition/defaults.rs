@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 
+use crate::rules::Rules;
 use crate::schema::Schema;
 use crate::shape::{self, BadMetadata};
 use crate::value;
@@ -79,8 +80,19 @@ fn plain(default: &Value, schema: &Schema, must_be_pruned: bool, path: &Path) ->
         errors.extend(embedded);
         return errors;
     }
-    errors.extend(value::errors(default, schema, path));
+    let invalid = value::errors(default, schema, path);
+    if invalid.is_empty() {
+        errors.extend(broken_rules(default, schema, path));
+    }
+    errors.extend(invalid);
     errors
+}
+
+/// The rules a default breaks, as an unchanged value and as a new one.
+fn broken_rules(default: &Value, schema: &Schema, path: &Path) -> Vec<FieldError> {
+    let Some(rules) = Rules::compile(schema, schema.ext.embedded) else { return Vec::new() };
+    let unchanged = rules.check(default, Some(default), None, path).errors;
+    if unchanged.is_empty() { rules.check(default, None, None, path).errors } else { unchanged }
 }
 
 /// A default inside metadata is judged in the smallest resource that has it.
@@ -104,5 +116,6 @@ fn in_metadata(default: &Value, place: &Place<'_>, resource: &Schema, path: &Pat
     if !errors.is_empty() {
         return invalid(xebec_api::gotext::aggregate(errors.iter().map(ToString::to_string)));
     }
-    value::errors(default, place.schema, path)
+    let invalid = value::errors(default, place.schema, path);
+    if invalid.is_empty() { broken_rules(default, place.schema, path) } else { invalid }
 }

@@ -9,6 +9,7 @@
 
 pub mod approval;
 mod conversion;
+mod cost;
 mod defaults;
 mod kind;
 mod model;

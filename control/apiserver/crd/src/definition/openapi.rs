@@ -5,6 +5,7 @@
 use serde_json::Value;
 use xebec_api::field::{FieldError, Path};
 
+use super::cost::{self, Cardinality, Total};
 use super::options::Options;
 use crate::schema::{Additional, Rule, Schema, resolve};
 
@@ -13,12 +14,24 @@ const REASONS: [&str; 4] =
     ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
 const META: [&str; 3] = ["metadata", "kind", "apiVersion"];
 
+/// How the rules in CEL of a schema are treated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cel {
+    /// Not at all: the schema is not structural, or its defaults are bad.
+    Off,
+    /// They must compile and be affordable.
+    On,
+    /// They must compile; what each costs has been accepted before.
+    Accepted,
+}
+
 /// The errors of a root schema, those of rules in CEL after all others.
-pub(super) fn errors(schema: &Schema, path: &Path, options: &Options) -> Vec<FieldError> {
-    let mut walk = Walk { options };
-    let place = Place { root: true, ..Place::default() };
+pub(super) fn errors(schema: &Schema, path: &Path, options: &Options, cel: Cel) -> Vec<FieldError> {
+    let mut walk = Walk { options, cel, total: Total::default() };
+    let place = Place { root: true, cardinality: Some(1), ..Place::default() };
     let found = walk.node(schema, path, &place);
-    found.schema.into_iter().chain(found.cel).collect()
+    let total = walk.total.errors(path);
+    found.schema.into_iter().chain(found.cel).chain(total).collect()
 }
 
 /// What holds at a place of the tree.
@@ -33,6 +46,8 @@ struct Place {
     uncorrelatable: Option<Path>,
     /// Below `not` and the like there is no CEL.
     in_junctor: bool,
+    /// How often values of the schema can be there.
+    cardinality: Cardinality,
 }
 
 #[derive(Default)]
@@ -50,6 +65,8 @@ impl Found {
 
 struct Walk<'a> {
     options: &'a Options,
+    cel: Cel,
+    total: Total,
 }
 
 impl Walk<'_> {
@@ -65,11 +82,27 @@ impl Walk<'_> {
         for (at, rule) in schema.ext.validations.iter().enumerate() {
             rule_errors(rule, schema, &rules.index(at), &mut found.schema);
         }
+        // Rules about a schema that is wrong cannot be judged.
+        if !schema.ext.validations.is_empty()
+            && found.schema.is_empty()
+            && self.cel != Cel::Off
+            && !place.in_junctor
+        {
+            let node = cost::Node {
+                schema,
+                resource: place.root || schema.ext.embedded,
+                cardinality: place.cardinality,
+                uncorrelatable: place.uncorrelatable.as_ref(),
+                accepted: self.cel == Cel::Accepted,
+            };
+            found.cel.extend(cost::errors(&node, &rules, &mut self.total));
+        }
         found
     }
 
     fn below(&mut self, schema: &Schema, path: &Path, place: &Place, found: &mut Found) {
-        let inner = Place { root: false, ..place.clone() };
+        let cardinality = cost::below(schema, place.cardinality);
+        let inner = Place { root: false, cardinality, ..place.clone() };
         let nested = Place { in_junctor: true, ..inner.clone() };
         if let Some(Additional::Schema(other)) = &schema.additional {
             let mut place = inner.clone();
@@ -119,7 +152,7 @@ impl Walk<'_> {
 
 fn property_place(schema: &Schema, name: &str, path: &Path, place: &Place, inner: &Place) -> Place {
     let mut found = inner.clone();
-    if schema.ext.map_type.as_deref() == Some("atomic") {
+    if schema.ext.map_type.as_deref().is_some_and(|map_type| !["granular", "atomic"].contains(&map_type)) {
         found.uncorrelatable.get_or_insert_with(|| path.clone());
     }
     if (place.root || schema.ext.embedded) && META.contains(&name) {

@@ -237,6 +237,7 @@ fn validation(version: &Version, status: bool, options: &Options, path: &Path) -
         errors.push(FieldError::forbidden(&path, "nullable cannot be true at the root"));
     }
     let mut unsupported = None;
+    let mut cel = openapi::Cel::Off;
     if options.require_structural {
         unsupported = schema.unsupported();
         if unsupported.is_none() {
@@ -244,10 +245,14 @@ fn validation(version: &Version, status: bool, options: &Options, path: &Path) -
             if found.is_empty() {
                 found = defaults::errors(schema, &path_of_schema, options.require_pruned_defaults);
             }
+            if found.is_empty() {
+                let accepted = options.unchanged_schemas.contains(&version.name);
+                cel = if accepted { openapi::Cel::Accepted } else { openapi::Cel::On };
+            }
             errors.extend(found);
         }
     }
-    errors.extend(openapi::errors(schema, &path_of_schema, options));
+    errors.extend(openapi::errors(schema, &path_of_schema, options, cel));
     if let (true, Some(reason)) = (errors.is_empty(), unsupported) {
         errors.push(FieldError::invalid(&path_of_schema, "", reason));
     }

@@ -36,6 +36,11 @@ pub fn schema_name(group: &str, version: &str, kind: &str) -> String {
     format!("{}.{version}.{kind}", parts.join("."))
 }
 
+/// A schema as JSON again, for readers of JSON schemas.
+pub(crate) fn schema_json(schema: &crate::schema::Schema) -> Value {
+    Value::Object(write::schema(schema))
+}
+
 /// The v3 document of a group and version with these resources.
 pub fn v3(published: &[Published<'_>]) -> Value {
     let mut schemas = Map::new();

@@ -13,6 +13,7 @@ use super::cells::Columns;
 use super::{ScaleError, metadata, scale};
 use crate::definition::{Definition, Scale};
 use crate::path::JsonPath;
+use crate::rules::{self, Rules};
 use crate::schema::Schema;
 use crate::shape::{self, BadMetadata, ShapeError};
 use crate::value::{self, Correlated};
@@ -47,6 +48,8 @@ pub struct CustomStrategy {
     schema: Option<Arc<Schema>>,
     /// `spec.preserveUnknownFields`: nothing is pruned.
     preserve_unknown: bool,
+    /// The schema's rules in CEL.
+    rules: Option<Arc<Rules>>,
     has_status: bool,
     scale: Option<Scale>,
     columns: Columns,
@@ -97,6 +100,7 @@ impl CustomStrategy {
         Ok(Self {
             facts,
             api_version: definition.api_version(version),
+            rules: schema.as_deref().and_then(|schema| Rules::compile(schema, true)).map(Arc::new),
             schema,
             preserve_unknown: definition.preserve_unknown,
             has_status: found.has_status(),
@@ -194,7 +198,15 @@ fn blocks_rules(errors: &[FieldError]) -> bool {
 }
 
 impl CustomStrategy {
-    fn errors(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    /// The errors of an update as [`Strategy::validate_update`] finds them, and the rules in CEL it breaks that were
+    /// broken before, in parts it does not change: these upstream warns of.
+    pub fn check_update(&self, object: &Value, old: &Value) -> (Vec<FieldError>, Vec<String>) {
+        let mut forgiven = Vec::new();
+        let errors = self.errors(object, Some(old), &mut forgiven);
+        (errors, forgiven.iter().map(ToString::to_string).collect())
+    }
+
+    fn errors(&self, object: &Value, old: Option<&Value>, forgiven: &mut Vec<FieldError>) -> Vec<FieldError> {
         let wrong_type = self.type_errors(object);
         if !wrong_type.is_empty() {
             return wrong_type;
@@ -217,7 +229,7 @@ impl CustomStrategy {
                 errors.extend(value::list_errors(object, schema, &root));
             }
         }
-        self.add_rule_errors(object, old, &mut errors);
+        self.add_rule_errors(object, old, &mut errors, forgiven);
         errors
     }
 
@@ -241,18 +253,41 @@ impl CustomStrategy {
                 errors.extend(found);
             }
         }
-        self.add_rule_errors(object, Some(old), &mut errors);
+        self.add_rule_errors(object, Some(old), &mut errors, &mut Vec::new());
         errors
     }
 
-    fn add_rule_errors(&self, _object: &Value, _old: Option<&Value>, errors: &mut Vec<FieldError>) {
-        let has_rules = self.schema.as_ref().is_some_and(|schema| schema.has_validations());
-        if has_rules && blocks_rules(errors) {
-            let detail = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
-            errors.push(FieldError::invalid(&Path::root(), Value::Null, detail));
+    /// The errors of rules in CEL, unless the object's structure is wrong: then they are not tried.
+    fn add_rule_errors(
+        &self,
+        object: &Value,
+        old: Option<&Value>,
+        errors: &mut Vec<FieldError>,
+        forgiven: &mut Vec<FieldError>,
+    ) {
+        let Some(rules) = &self.rules else { return };
+        if blocks_rules(errors) {
+            // Upstream says so about no field and no value.
+            errors.push(FieldError {
+                kind: ErrorKind::Invalid,
+                field: Path::root().to_string(),
+                value: Some(Value::Null),
+                detail: UNCHECKED.to_owned(),
+            });
+            return;
         }
+        let found = self.run_rules(rules, object, old);
+        errors.extend(found.errors);
+        forgiven.extend(found.warnings);
+    }
+
+    fn run_rules(&self, rules: &Rules, object: &Value, old: Option<&Value>) -> rules::Outcome {
+        let pair = |old| Some(Correlated::new(object, old, self.schema.as_deref()?));
+        rules.check(object, old, old.and_then(pair), &Path::root())
     }
 }
+
+const UNCHECKED: &str = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
 
 impl Strategy for CustomStrategy {
     fn facts(&self) -> &Facts {
@@ -278,7 +313,7 @@ impl Strategy for CustomStrategy {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        self.errors(object, None)
+        self.errors(object, None, &mut Vec::new())
     }
 
     fn prepare_for_update(&self, _ctx: &Context<'_>, object: &mut Value, old: &Value) {
@@ -299,7 +334,7 @@ impl Strategy for CustomStrategy {
     }
 
     fn validate_update(&self, object: &Value, old: &Value) -> Vec<FieldError> {
-        self.errors(object, Some(old))
+        self.errors(object, Some(old), &mut Vec::new())
     }
 
     fn prepare_for_status_update(&self, _ctx: &Context<'_>, object: &mut Value, old: &Value) {

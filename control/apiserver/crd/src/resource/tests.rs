@@ -270,3 +270,27 @@ fn nothing_panics_on_odd_objects() {
         let _ = strategy.scale_of(&odd);
     }
 }
+
+#[test]
+fn rules_are_tried_on_sound_objects() {
+    let mut crd = crd();
+    let spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec";
+    crd.pointer_mut(spec).unwrap()["x-kubernetes-validations"] =
+        json!([{"rule": "self.replicas != 7", "message": "seven is taken"}]);
+    let strategy = strategy_of(&crd);
+    assert_eq!(create(&strategy, tab(json!({"replicas": 7}))).1, ["spec: Invalid value: seven is taken"]);
+    let (_, errors) = create(&strategy, tab(json!({"replicas": 7, "color": "purple"})));
+    assert_eq!(
+        errors,
+        [
+            "spec.color: Too long: may not be more than 5 bytes",
+            "<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation",
+        ]
+    );
+    let old = tab(json!({"replicas": 7}));
+    let mut new = old.clone();
+    new["metadata"]["labels"] = json!({"a": "b"});
+    let (errors, warnings) = strategy.check_update(&new, &old);
+    assert!(errors.is_empty(), "{errors:?}");
+    assert_eq!(warnings, ["spec: Invalid value: seven is taken"]);
+}
