@@ -72,7 +72,7 @@ impl Strategy for CustomResourceDefinition {
 
     fn validate_update(&self, crd: &Value, old: &Value) -> Vec<FieldError> {
         let options = Options::update(crd, old);
-        let mut errors = generic::validate_update(&FACTS, crd, old);
+        let mut errors = metadata_update(crd, old);
         errors.extend(spec::errors(crd, &options));
         errors.extend(spec::immutable(crd, old, &options));
         errors.extend(status_errors(crd));
@@ -83,7 +83,7 @@ impl Strategy for CustomResourceDefinition {
     }
 
     fn validate_status_update(&self, crd: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = generic::validate_update(&FACTS, crd, old);
+        let mut errors = metadata_update(crd, old);
         errors.extend(status_errors(crd));
         errors
     }
@@ -107,6 +107,12 @@ impl Strategy for CustomResourceDefinition {
     fn update_warnings(&self, crd: &Value, old: &Value) -> Vec<String> {
         warnings::of_update(crd, old)
     }
+}
+
+fn metadata_update(crd: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = generic::validate(&FACTS, crd);
+    errors.extend(generic::validate_update(&FACTS, crd, old));
+    errors
 }
 
 fn status_errors(crd: &Value) -> Vec<FieldError> {

@@ -2,7 +2,7 @@
 //!
 //! Enters: a [`Definition`] and one of its versions, then objects of that version. Leaves: what a
 //! [`xebec_kinds::Strategy`] is asked for, and what only custom resources need: decoding by schema ([`CustomStrategy::decode`],
-//! [`CustomStrategy::from_storage`]), their scale. Called by the API server's registry.
+//! [`CustomStrategy::read_stored`]), their scale. Called by the API server's registry.
 //!
 //! Authority: apiextensions-apiserver, pkg/registry/customresource.
 

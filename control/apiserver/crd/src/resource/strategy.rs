@@ -139,7 +139,7 @@ impl CustomStrategy {
 
     /// Brings a stored object, already of this version, into shape, with today's defaults. What is malformed in its
     /// metadata is dropped; an object from before generations gets 1.
-    pub fn from_storage(&self, object: &mut Value) -> Result<(), ShapeError> {
+    pub fn read_stored(&self, object: &mut Value) -> Result<(), ShapeError> {
         self.shape(object, BadMetadata::Drop)?;
         if at(object, &["metadata", "generation"]).as_i64().unwrap_or(0) == 0 {
             set(object, &["metadata", "generation"], json!(1));
@@ -212,10 +212,10 @@ impl CustomStrategy {
             return wrong_type;
         }
         let root = Path::root();
-        let mut errors = match old {
-            None => generic::validate(&self.facts, object),
-            Some(old) => generic::validate_update(&self.facts, object, old),
-        };
+        let mut errors = generic::validate(&self.facts, object);
+        if let Some(old) = old {
+            errors.extend(generic::validate_update(&self.facts, object, old));
+        }
         let schema = self.schema.as_deref();
         if let Some(schema) = schema {
             let was = old.map(|old| Correlated::new(object, old, schema));
@@ -238,7 +238,8 @@ impl CustomStrategy {
         if !wrong_type.is_empty() {
             return wrong_type;
         }
-        let mut errors = generic::validate_update(&self.facts, object, old);
+        let mut errors = generic::validate(&self.facts, object);
+        errors.extend(generic::validate_update(&self.facts, object, old));
         let schema = self.schema.as_deref();
         if let (Some(schema), Some(status)) = (schema, object.get("status")) {
             let was = Correlated::new(object, old, schema).member("status");
@@ -296,7 +297,7 @@ impl Strategy for CustomStrategy {
 
     fn decoded(&self, object: &mut Value) {
         // A stored object that cannot be read at all is shown as it is; writing it is refused.
-        let _ = self.from_storage(object);
+        let _ = self.read_stored(object);
     }
 
     fn defaults(&self, object: &mut Value) {

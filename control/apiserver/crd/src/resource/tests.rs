@@ -164,7 +164,7 @@ fn unchanged_mistakes_are_forgiven() {
 fn stored_objects_are_brought_up_to_date() {
     let mut stored = tab(json!({"gone": 1}));
     stored["metadata"]["labels"] = json!({"a": 1});
-    strategy().from_storage(&mut stored).unwrap();
+    strategy().read_stored(&mut stored).unwrap();
     assert_eq!(stored["spec"], json!({"replicas": 1}));
     assert_eq!(stored["metadata"]["generation"], 1);
     assert_eq!(stored["metadata"].get("labels"), None);
