@@ -294,3 +294,19 @@ fn rules_are_tried_on_sound_objects() {
     assert!(errors.is_empty(), "{errors:?}");
     assert_eq!(warnings, ["spec: Invalid value: seven is taken"]);
 }
+
+#[test]
+fn depth_costs_no_stack() {
+    let (mut schema, mut value) = (json!({"type": "string", "default": "x"}), json!("y"));
+    for _ in 0..crate::schema::MAX_DEPTH - 4 {
+        schema = json!({"type": "array", "items": schema, "anyOf": [{"minItems": 1}, {"maxItems": 0}]});
+        value = json!([value]);
+    }
+    let mut crd = crd();
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["deep"] =
+        schema;
+    let strategy = strategy_of(&crd);
+    let (created, errors) = create(&strategy, tab(json!({"deep": value})));
+    assert_eq!(errors, Vec::<String>::new());
+    assert_eq!(update(&strategy, created.clone(), &created).1, Vec::<String>::new());
+}

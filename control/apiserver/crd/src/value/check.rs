@@ -108,7 +108,8 @@ fn kind_of(value: &Value, schema: &Schema, place: &Place<'_>) -> Outcome {
     let whole = matches!(value, Value::Number(number) if numbers::Num::of(number).is_whole());
     let as_number = (found == "number" && whole && has("integer")) || (found == "integer" && has("number"));
     let of_text = matches!(value, Value::String(_) | Value::Array(_));
-    if !of_text && !format.is_empty() && !(has(found) || go_format == format || as_number) {
+    let fits_format = format.is_empty() || has(found) || go_format == format || as_number;
+    if !(of_text || fits_format) {
         return refused(format, go_format);
     }
     let is_numeric = has("number") || has("integer");

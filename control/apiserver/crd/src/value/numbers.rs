@@ -38,14 +38,15 @@ impl Num {
     }
 }
 
-/// Whether a float is an integer for JSON, as go-openapi's swag says: within the safe range, up to a rounding error.
+/// Whether a float is an integer for JSON, as go-openapi's swag says: in the safe range, up to a rounding error.
 fn is_whole(float: f64) -> bool {
     const MAX_SAFE: f64 = 9_007_199_254_740_991.0;
+    const EPSILON: f64 = 1e-9;
     if !float.is_finite() || float.abs() > MAX_SAFE {
         return false;
     }
-    let fraction = (float - float.trunc()).abs();
-    fraction == 0.0 || (fraction.min(1.0 - fraction)) < 1e-9 * float.abs().max(f64::MIN_POSITIVE).min(1.0)
+    let rounded = float.round();
+    rounded == float || (rounded != 0.0 && (float - rounded).abs() < EPSILON * float.abs().max(rounded.abs()))
 }
 
 /// What the schema says about numbers.
