@@ -152,9 +152,8 @@ impl Run {
         let Some(below) = &rules.items else { return };
         let pairs = ratchet.current.map(Correlated::items).unwrap_or_default();
         // Only elements of a map list have a past.
-        let keys = rules.map_keys.as_deref().unwrap_or_default();
         let mut before: BTreeMap<String, &Value> = BTreeMap::new();
-        if rules.map_keys.is_some() {
+        if let Some(keys) = &rules.map_keys {
             for item in old.and_then(Value::as_array).into_iter().flatten() {
                 if let Some(key) = key_of(item, keys) {
                     before.entry(key).or_insert(item);
@@ -162,8 +161,9 @@ impl Run {
             }
         }
         for (at, item) in items.iter().enumerate() {
-            let old = key_of(item, keys).filter(|_| rules.map_keys.is_some());
-            let old = old.and_then(|key| before.get(&key).copied());
+            let key =
+                rules.map_keys.as_ref().filter(|_| !before.is_empty()).and_then(|keys| key_of(item, keys));
+            let old = key.and_then(|key| before.get(&key).copied());
             let pair = pairs.get(at).copied().flatten();
             self.node(below, &path.index(at), item, old, ratchet.item(pair));
         }
