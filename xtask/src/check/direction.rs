@@ -12,7 +12,11 @@ use crate::shell;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("xebec-identity", &["xebec-api"]),
     ("xebec-kinds", &["xebec-api"]),
-    ("xebec-apiserver", &["xebec-api", "xebec-store", "xebec-identity", "xebec-kinds", "xebec-flow"]),
+    ("xebec-crd", &["xebec-api", "xebec-kinds", "xebec-cel"]),
+    (
+        "xebec-apiserver",
+        &["xebec-api", "xebec-store", "xebec-identity", "xebec-kinds", "xebec-flow", "xebec-crd"],
+    ),
     ("xebec-controllers", &["xebec-api"]),
     ("xebec-scheduler", &["xebec-api"]),
     (
