@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use xebec_store::embedded::{Embedded, Options, Retention};
-use xebec_store::{Expect, Store, StoreError};
+use xebec_store::{Expect, ListAt, Store, StoreError};
 
 fn open(directory: &Path, options: Options) -> Arc<Embedded> {
     Embedded::open(directory.join("store.redb"), options).unwrap()
@@ -189,9 +189,11 @@ async fn a_snapshot_becomes_a_store_of_that_moment() {
     let copy = Embedded::open(&target, Options::default()).unwrap();
     let (entries, head) = copy.list("/fill").await.unwrap();
     assert_eq!((entries.len() as u64, head), (header.entries, header.revision + 1_000_000));
-    assert!(
-        entries.iter().zip(2..).all(|(entry, revision)| entry.mod_revision == revision),
-        "revisions stay"
+    let request = ListAt { revision: Some(header.revision), ..ListAt::default() };
+    assert_eq!(
+        entries,
+        store.list_at("/fill", request).await.unwrap().entries,
+        "keys, values and revisions stay"
     );
     let bytes: u64 = entries.iter().map(|entry| 16 + entry.key.len() as u64 + entry.value.len() as u64).sum();
     assert_eq!(copy.status().await.unwrap().live_bytes, bytes, "the counters are exact");

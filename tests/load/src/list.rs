@@ -69,8 +69,11 @@ pub(crate) async fn run(target: &Target, options: &Options) -> Result<Value> {
     }
     let taken = median(seconds);
     let mut result = json!({"workload": "list", "limit": options.limit, "items": items, "bytes": bytes,
-        "operations": options.repeat, "list_ms": rounded(taken * 1e3), "first_byte_ms": rounded(median(heads)),
+        "operations": options.repeat, "list_ms": rounded(taken * 1e3),
         "mb_per_second": (bytes as f64 / taken / 1e6).round()});
+    if !heads.is_empty() {
+        result["first_byte_ms"] = json!(rounded(median(heads)));
+    }
     if !options.no_copy {
         let memory = median((0..options.repeat).map(|_| copy::memory(bytes).as_secs_f64()).collect());
         let mut tls = Vec::new();

@@ -75,7 +75,7 @@ enum Workload {
     Writes(writes::Options),
     /// Reads one ConfigMap again and again.
     Get(writes::GetOptions),
-    /// Creates pods up to a number, of about 2.9 KB each.
+    /// Creates pods up to a number, of about 3.9 KB each.
     Fill(writes::FillOptions),
     /// Lists pods and compares with copying as many bytes, in memory and over TLS on loopback.
     List(list::Options),

@@ -4,6 +4,7 @@
 mod access;
 mod apply;
 mod crud;
+mod events;
 mod gateway;
 mod harness;
 mod kubectl;

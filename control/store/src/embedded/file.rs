@@ -242,3 +242,62 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.push(suffix);
     PathBuf::from(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::disk::System;
+    use super::*;
+    use crate::Entry;
+    use bytes::Bytes;
+
+    /// A file as the build before wrote it: objects, a log in the old layout, no history.
+    fn old_file(path: &Path) {
+        let database = Database::create(path).unwrap();
+        let transaction = database.begin_write().unwrap();
+        let value = Bytes::from_static(b"kept");
+        let entry = Entry { key: "/k".into(), value, create_revision: 2, mod_revision: 7 };
+        transaction.open_table(OBJECTS).unwrap().insert("/k", &*format::encode_entry(&entry)).unwrap();
+        transaction.open_table(LOG).unwrap().insert(7, &b"in the old layout"[..]).unwrap();
+        let numbers = [
+            ("format", FORMAT_WITHOUT_HISTORY),
+            ("head", 7),
+            ("compacted", 0),
+            ("object_bytes", 22),
+            ("log_bytes", 17),
+        ];
+        for (name, number) in numbers {
+            transaction.open_table(META).unwrap().insert(name, number).unwrap();
+        }
+        transaction.commit().unwrap();
+    }
+
+    #[test]
+    fn a_file_without_history_is_taken_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.redb");
+        old_file(&path);
+        for _ in 0..2 {
+            let (database, counters) = open(&System, &path, 1 << 20).unwrap();
+            assert_eq!(counters, Counters { head: 7, compacted: 7, object_bytes: 22, log_bytes: 0 });
+            let snapshot = database.begin_read().unwrap();
+            let objects = snapshot.open_table(OBJECTS).unwrap();
+            assert_eq!(objects.get("/k").unwrap().unwrap().value()[16..], *b"kept");
+            assert!(snapshot.open_table(LOG).unwrap().first().unwrap().is_none(), "clients list again");
+            assert_eq!(stored_format(&snapshot).unwrap(), Some(FORMAT));
+        }
+    }
+
+    #[test]
+    fn a_file_of_a_later_build_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.redb");
+        drop(open(&System, &path, 1 << 20).unwrap());
+        let database = Database::create(&path).unwrap();
+        let transaction = database.begin_write().unwrap();
+        transaction.open_table(META).unwrap().insert("format", FORMAT + 1).unwrap();
+        transaction.commit().unwrap();
+        drop(database);
+        let Err(fault) = open(&System, &path, 1 << 20) else { panic!("a later layout is not read") };
+        assert!(fault.to_string().contains("its format is 3, this build reads 2"), "{fault}");
+    }
+}

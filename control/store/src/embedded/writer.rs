@@ -261,7 +261,10 @@ impl Writer {
         self.mend()?;
         let database = self.shared.database()?;
         let trim = self.trim(steps);
-        match commit(&database, self.counters, counters, writes, trim) {
+        let outcome = commit(&database, self.counters, counters, writes, trim);
+        // A failure reopens the file, which must then be nobody's.
+        drop(database);
+        match outcome {
             Ok((counters, outcomes, events, more_to_trim)) => {
                 self.counters = counters;
                 self.trim_pending = more_to_trim;
