@@ -212,7 +212,9 @@ impl Store for Embedded {
     }
 
     async fn head(&self) -> Result<Revision, StoreError> {
-        Ok(self.shared.counters()?.head)
+        // Every write asks for it first: changes are published before they are acknowledged, so the feed knows.
+        self.shared.database()?;
+        Ok(self.shared.feed.head())
     }
 
     async fn compact(&self, up_to: Revision) -> Result<(), StoreError> {
