@@ -4,7 +4,9 @@
 mod access;
 mod apply;
 mod crud;
+mod custom;
 mod events;
+mod fairness;
 mod gateway;
 mod harness;
 mod kubectl;
