@@ -12,8 +12,13 @@ use crate::shell;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("xebec-identity", &["xebec-api"]),
     ("xebec-kinds", &["xebec-api"]),
-    ("xebec-apiserver", &["xebec-api", "xebec-store", "xebec-identity", "xebec-kinds"]),
-    ("xebec-controllers", &["xebec-api"]),
+    ("xebec-quota", &["xebec-api"]),
+    ("xebec-admission", &["xebec-api", "xebec-quota", "xebec-identity"]),
+    (
+        "xebec-apiserver",
+        &["xebec-api", "xebec-store", "xebec-identity", "xebec-kinds", "xebec-quota", "xebec-admission"],
+    ),
+    ("xebec-controllers", &["xebec-api", "xebec-quota"]),
     ("xebec-scheduler", &["xebec-api"]),
     (
         "xebec-control",
