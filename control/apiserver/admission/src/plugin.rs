@@ -7,7 +7,7 @@ use serde_json::Value;
 use xebec_api::status::ApiError;
 
 use crate::{
-    Call, Findings, Operation, Question, certificates, images, limit_ranger, namespaces, network,
+    Call, Findings, Question, certificates, images, limit_ranger, namespaces, network,
     node_restriction, nodes, owner_references, pod_security, priority, rate_limit, runtime_class,
     service_account, storage, tolerations,
 };

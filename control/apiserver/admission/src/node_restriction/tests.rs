@@ -12,9 +12,9 @@ fn kubelet() -> User {
 }
 
 /// The refusal of a write by mynode's kubelet; empty when there is none.
-fn refusal(world: &World, mut request: Request<'_>, object: &Value, old: Option<&Value>) -> String {
+fn refusal(world: &World, request: Request<'_>, object: &Value, old: Option<&Value>) -> String {
     let user = kubelet();
-    request.user = &user;
+    let request = Request { user: &user, ..request };
     match check(&world.call(request, old), object) {
         Err(error) => error.message.split_once(": ").map_or(error.message.clone(), |(_, why)| why.to_owned()),
         Ok(questions) => questions.first().map(|q| q.refuse("no").message.clone()).unwrap_or_default(),
