@@ -8,17 +8,19 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
-use xebec_api::resource;
 use xebec_api::status::ApiError;
+use xebec_flow::FlowControl;
 use xebec_identity::pki::tls::{TlsError, server_config};
 use xebec_identity::token::{TokenError, TokenSigner, TokenVerifier};
 use xebec_identity::{Authenticator, AuthenticatorOptions, Authorizer};
 use xebec_store::Store;
 
-use crate::admission::Admission;
+use crate::admission::{self, Admission};
 use crate::config::Config;
 use crate::gateway::{Dialer, GatewayError};
-use crate::registry::{AllocError, Allocators, Registry, stored_as};
+use crate::registry::{AllocError, Allocators, Registry};
+use crate::resources::{self, Resources, stored_as};
+use crate::serve::fairness;
 use crate::serve::limits::InFlight;
 use crate::serve::metrics::Metrics;
 use crate::watch::{Caches, FeederError};
@@ -45,6 +47,9 @@ pub enum BuildError {
     /// The stored Services cannot be read.
     #[error("service addresses: {0}")]
     Allocation(ApiError),
+    /// The admission plug-ins or their configuration are wrong.
+    #[error(transparent)]
+    Admission(#[from] admission::ConfigurationError),
 }
 
 /// The server cannot serve.
@@ -63,6 +68,7 @@ pub struct ApiServer {
     pub(crate) authorizer: Arc<Authorizer>,
     pub(crate) dialer: Dialer,
     pub(crate) in_flight: InFlight,
+    pub(crate) flow: Option<Arc<FlowControl>>,
     pub(crate) metrics: Metrics,
     ready: AtomicBool,
     draining: CancellationToken,
@@ -75,7 +81,7 @@ impl ApiServer {
     /// The PKI files must exist. The server's background tasks end with [`ApiServer::shutdown`].
     pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<Arc<Self>, BuildError> {
         let stop = CancellationToken::new();
-        let stored = resource::table().iter().filter(|r| r.storage && r.default_on).map(stored_as);
+        let stored = resources::built_in().filter(|r| r.storage).map(stored_as);
         let caches = Arc::new(Caches::new(stored.map(|r| (r.group, r.plural))));
         watch::start(Arc::clone(&store), Arc::clone(&caches), stop.clone()).await?;
         let reader: Arc<Caches> = Arc::clone(&caches);
@@ -93,11 +99,21 @@ impl ApiServer {
         )?;
         let allocators =
             Allocators::new(&config.service_cluster_ip_range, config.service_node_port_range.clone())?;
-        let admission = Admission::new(Arc::clone(&caches), Arc::clone(&authorizer));
+        let (plugins, settings) = admission::configuration(&config)?;
+        let admission =
+            Admission::new(Arc::clone(&caches), Arc::clone(&store), Arc::clone(&authorizer), plugins, settings);
         let clock = Arc::new(Timestamp::now);
-        let registry = Arc::new(Registry::new(store, caches, admission, allocators, Arc::new(signer), clock));
+        let resources = Arc::new(Resources::new(&caches));
+        let signer = Arc::new(signer);
+        let registry =
+            Arc::new(Registry::new(store, caches, resources, admission, allocators, signer, clock));
         registry.rebuild_allocations().await.map_err(BuildError::Allocation)?;
         bootstrap::run(&registry, &config).await?;
+        let total = config.max_requests_in_flight + config.max_mutating_requests_in_flight;
+        let flow = config.priority_and_fairness.then(|| Arc::new(FlowControl::new(total)));
+        if let Some(flow) = &flow {
+            fairness::start(Arc::clone(flow), Arc::clone(&registry), stop.clone());
+        }
         maintenance::start(Arc::clone(&registry), config.event_ttl, config.compaction_interval, stop.clone());
         info!(revision = registry.caches().applied(), "API server ready");
         Ok(Arc::new(Self {
@@ -107,6 +123,7 @@ impl ApiServer {
             authorizer,
             dialer,
             in_flight: InFlight::default(),
+            flow,
             metrics: Metrics::default(),
             ready: AtomicBool::new(true),
             draining: CancellationToken::new(),

@@ -163,8 +163,9 @@ impl Decl {
         self.ty.clone()
     }
 
-    /// The octets of its smallest JSON: how often it can occur in a request follows from it.
-    pub fn min_serialized_size(&self) -> u64 {
+    /// The octets of its smallest JSON: how often it can be there in a request is [`MAX_REQUEST_BYTES`] by this and one
+    /// comma.
+    pub fn min_bytes(&self) -> u64 {
         self.min_bytes
     }
 

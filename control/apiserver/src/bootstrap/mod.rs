@@ -32,6 +32,8 @@ enum Existing {
     Keep,
     /// Everything but its metadata becomes what is wanted.
     Overwrite,
+    /// Its spec becomes what is wanted, unless an operator has taken it over.
+    OverwriteIfAutomatic,
     /// Missing rules and subjects are added (unless an operator said no).
     Extend,
 }
@@ -48,6 +50,9 @@ pub async fn run(registry: &Registry, config: &Config) -> Result<(), BootstrapEr
     }
     for class in objects::priority_classes() {
         ensure(registry, &context, class, Existing::Keep).await?;
+    }
+    for object in objects::flow_control() {
+        ensure(registry, &context, object, Existing::OverwriteIfAutomatic).await?;
     }
     let ranges: Vec<String> = registry.allocators().ranges().iter().map(ToString::to_string).collect();
     ensure(registry, &context, objects::service_cidr(&ranges), Existing::Keep).await?;
@@ -69,9 +74,11 @@ async fn ensure(
 ) -> Result<(), BootstrapError> {
     let (kind, name) = (meta::kind(&wanted).to_owned(), meta::key(&wanted));
     let failed = |error: ApiError| BootstrapError { kind: kind.clone(), name: name.clone(), error };
-    let served = resource::by_api_version(meta::api_version(&wanted), &kind)
-        .ok_or_else(|| failed(ApiError::generic_404()))?;
-    let target = Target::new(registry.caches(), served, meta::namespace(&wanted), meta::name(&wanted))
+    let (group, version) = resource::split_api_version(meta::api_version(&wanted));
+    let resources = registry.resources().snapshot();
+    let target = resources
+        .by_kind(group, version, &kind)
+        .and_then(|kind| Target::new(kind, meta::namespace(&wanted), meta::name(&wanted)))
         .ok_or_else(|| failed(ApiError::generic_404()))?;
     let create = target.cache.get(&target.namespace, &target.name).is_none();
     if create {
@@ -88,6 +95,7 @@ async fn ensure(
         Ok(match existing {
             Existing::Keep => old.clone(),
             Existing::Overwrite => objects::overwritten(old, &wanted),
+            Existing::OverwriteIfAutomatic => objects::updated_if_automatic(old, &wanted),
             Existing::Extend => rbac::extended(old, &wanted),
         })
     };

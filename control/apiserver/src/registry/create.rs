@@ -65,7 +65,7 @@ impl Registry {
         metadata::fill_for_create(&mut value, now, Uuid::new_v4().to_string());
         target.strategy.defaults(&mut value);
         let attributes = Attributes::new(context, target, "", Operation::Create);
-        self.admission.mutate(&attributes, &mut value, None)?;
+        self.admission.mutate(&attributes, &mut value, None).await?;
         let reserved = self.reserve(context, target, &mut value, None).await?;
         let result = self.finish_create(context, target, value, &attributes).await;
         match &result {
@@ -91,18 +91,23 @@ impl Registry {
             let name = meta::name(&value);
             return Err(ApiError::invalid(target.served.group, target.served.kind, name, errors).into());
         }
-        self.admission.validate(attributes, Some(&value), None)?;
+        self.admission.validate(attributes, Some(&value), None).await?;
         context.warnings.lock().extend(target.strategy.warnings(&value));
         if !context.applying {
             managed::track_update(&mut value, None, &context.field_manager, target, "", now);
         }
+        let taken = self.admission.reserve(attributes, &value, None, now).await?;
         if context.dry_run {
             if target.cache.get(&target.namespace, &target.name).is_some() {
                 return Err(already_exists(target).into());
             }
             return Ok(Written { value, created: true, deleted: false });
         }
-        self.put(target, value, Expect::Absent).await
+        let written = self.put(target, value, Expect::Absent).await;
+        if written.is_err() {
+            self.admission.release(taken).await;
+        }
+        written
     }
 }
 
