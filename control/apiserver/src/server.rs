@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 use xebec_api::resource;
 use xebec_api::status::ApiError;
-use xebec_identity::pki::tls::{TlsError, server_config};
+use xebec_identity::authn::{FrontProxy, PeerAuthorities};
+use xebec_identity::pki::tls::{TlsError, server_config_for};
 use xebec_identity::token::{TokenError, TokenSigner, TokenVerifier};
 use xebec_identity::{Authenticator, AuthenticatorOptions, Authorizer};
 use xebec_store::Store;
@@ -83,7 +84,8 @@ impl ApiServer {
         let issuers = vec![config.service_account_issuer.clone()];
         let verifier = TokenVerifier::load(&config.pki_dir.join("sa.pub"), &issuers)?;
         let signer = TokenSigner::load(&config.pki_dir.join("sa.key"), &config.service_account_issuer)?;
-        let options = AuthenticatorOptions { anonymous: config.anonymous_auth, api_audiences: issuers };
+        let mut options = AuthenticatorOptions::new(config.anonymous_auth, issuers);
+        options.front_proxy = Some(FrontProxy::default());
         let authenticator = Authenticator::new(reader, verifier, options);
         let file = |name: &str| config.pki_dir.join(name);
         let dialer = Dialer::new(
@@ -121,8 +123,10 @@ impl ApiServer {
         stop: CancellationToken,
     ) -> Result<(), ServeError> {
         let file = |name: &str| self.config.pki_dir.join(name);
-        let (cert, key, ca) = (file("apiserver.crt"), file("apiserver.key"), file("ca.crt"));
-        let tls = server_config(&cert, &key, Some(&ca), &["h2", "http/1.1"])?;
+        let (cert, key) = (file("apiserver.crt"), file("apiserver.key"));
+        let (ca, proxy_ca) = (file("ca.crt"), file("front-proxy-ca.crt"));
+        let tls = server_config_for(&cert, &key, &[&ca, &proxy_ca], &["h2", "http/1.1"])?;
+        let authorities = Arc::new(PeerAuthorities::load(&ca, Some(&proxy_ca))?);
         let router = crate::serve::router(Arc::clone(self));
         let draining = self.draining.clone();
         let watcher = stop.clone();
@@ -130,8 +134,8 @@ impl ApiServer {
             watcher.cancelled().await;
             draining.cancel();
         });
-        crate::serve::listener::serve(listener, router, Arc::new(tls), stop, self.config.shutdown_grace)
-            .await;
+        let grace = self.config.shutdown_grace;
+        crate::serve::listener::serve(listener, router, Arc::new(tls), authorities, stop, grace).await;
         drain.abort();
         Ok(())
     }

@@ -10,9 +10,11 @@ use crate::shell;
 
 /// Which of our crates each crate may depend on; a crate that is not listed may depend on none.
 const ALLOWED: &[(&str, &[&str])] = &[
+    ("xebec-encryption", &["xebec-api", "xebec-store"]),
     ("xebec-identity", &["xebec-api"]),
+    ("xebec-audit", &["xebec-api", "xebec-identity"]),
     ("xebec-kinds", &["xebec-api"]),
-    ("xebec-apiserver", &["xebec-api", "xebec-store", "xebec-identity", "xebec-kinds"]),
+    ("xebec-apiserver", &["xebec-api", "xebec-store", "xebec-identity", "xebec-audit", "xebec-kinds"]),
     ("xebec-controllers", &["xebec-api"]),
     ("xebec-scheduler", &["xebec-api"]),
     (
@@ -20,7 +22,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "xebec-api",
             "xebec-store",
+            "xebec-encryption",
             "xebec-identity",
+            "xebec-audit",
             "xebec-apiserver",
             "xebec-controllers",
             "xebec-scheduler",

@@ -17,7 +17,9 @@ pub mod authn;
 pub mod authz;
 pub mod bootstrap;
 pub mod pki;
+pub mod remote;
 pub mod token;
+mod ttl;
 
 pub use authn::{Authenticator, AuthenticatorOptions, AuthnError};
 pub use authz::{Attributes, Authorizer, Decision};

@@ -6,6 +6,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use xebec_api::status::ApiError;
+use xebec_identity::authn::Peer;
 use xebec_identity::authn::impersonate::Impersonation;
 use xebec_identity::{Attributes, Decision, User};
 
@@ -14,9 +15,9 @@ use super::respond::Failure;
 use super::route::{self, RequestInfo};
 use crate::ApiServer;
 
-/// The verified client certificate (DER) of a request's connection.
+/// The verified client certificate of a request's connection, and who vouches for it.
 #[derive(Clone)]
-pub struct PeerCertificate(pub Arc<[u8]>);
+pub struct PeerCertificate(pub Peer);
 
 /// The user of a request made in this process, put there by the in-memory client only.
 #[derive(Clone)]
@@ -32,8 +33,9 @@ pub async fn authenticate(
         Some(local) => local.0,
         None => {
             let peer = request.extensions_mut().remove::<PeerCertificate>();
-            let peer = peer.as_ref().map(|certificate| &*certificate.0);
-            server.authenticator.authenticate(request.headers(), peer).map_err(|error| {
+            let peer = peer.as_ref().map(|certificate| &certificate.0);
+            let asked = server.authenticator.authenticate(request.headers(), peer, request.uri().path());
+            asked.await.map_err(|error| {
                 tracing::debug!(%error, "request not authenticated");
                 ApiError::unauthorized("Unauthorized")
             })?

@@ -32,7 +32,7 @@ pub struct Impersonation {
 }
 
 /// `%2f` and the like; what is not well-formed stays as it is.
-fn unescape(text: &str) -> String {
+pub(super) fn unescape(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
