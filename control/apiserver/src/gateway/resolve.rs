@@ -64,7 +64,7 @@ pub async fn service(call: &Call, target: &Target) -> Result<Backend, ApiError> 
         ApiError::service_unavailable(format!("no service port {port:?} found for service {name:?}"))
     })?;
     let slices =
-        Target::find(registry.caches(), "discovery.k8s.io", "endpointslices", &target.namespace, "")?;
+        Target::find(registry.resources(), "discovery.k8s.io", "endpointslices", &target.namespace, "")?;
     let listed = slices.cache.list(&Selection::everything(Some(target.namespace.clone())), None, 0);
     let mut ready = Vec::new();
     for slice in listed.objects.iter().filter(|s| s.labels.get("kubernetes.io/service-name") == Some(&name)) {
