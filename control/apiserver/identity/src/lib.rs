@@ -16,6 +16,7 @@ use serde_json::Value;
 pub mod authn;
 pub mod authz;
 pub mod bootstrap;
+mod expression;
 pub mod pki;
 pub mod remote;
 pub mod token;

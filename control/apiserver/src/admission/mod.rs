@@ -133,6 +133,6 @@ impl Admission {
         lifecycle::check_delete(attributes)?;
         node_restriction::check(attributes, value, old, reader)?;
         priority::check_class(attributes, value, reader)?;
-        rbac::check(attributes, value, old, &self.authorizer)
+        rbac::check(attributes, value, old, &self.authorizer).await
     }
 }

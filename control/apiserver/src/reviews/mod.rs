@@ -69,7 +69,7 @@ async fn status(call: &Call, served: &Resource, review: &Value) -> Result<Value,
                 }
                 attributes.namespace.clone_from(&call.info.namespace);
             }
-            Ok(answer(&server.authorizer.authorize(&attributes)))
+            Ok(answer(&server.authorizer.decide(&attributes).await))
         }
     }
 }

@@ -41,7 +41,7 @@ pub async fn authenticate(
             })?
         }
     };
-    let user = impersonate(&server, request.headers(), user)?;
+    let user = impersonate(&server, request.headers(), user).await?;
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let info = route::parse(request.method(), request.uri().path(), &query);
     tracing::Span::current().record("user", user.name.as_str());
@@ -52,12 +52,12 @@ pub async fn authenticate(
     Ok(next.run(request).await)
 }
 
-fn impersonate(server: &ApiServer, headers: &http::HeaderMap, caller: User) -> Result<User, ApiError> {
+async fn impersonate(server: &ApiServer, headers: &http::HeaderMap, caller: User) -> Result<User, ApiError> {
     let wanted =
         Impersonation::from_headers(headers).map_err(|error| ApiError::bad_request(error.to_string()))?;
     let Some(wanted) = wanted else { return Ok(caller) };
     for check in wanted.checks(&caller) {
-        let decision = server.authorizer.authorize(&check);
+        let decision = server.authorizer.decide(&check).await;
         if !decision.allowed() {
             return Err(forbidden(&check, &decision));
         }
@@ -78,7 +78,7 @@ pub async fn authorize(
         return Err(ApiError::internal("the request was not authenticated").into());
     };
     let attributes = attributes(user, info, query);
-    let decision = server.authorizer.authorize(&attributes);
+    let decision = server.authorizer.decide(&attributes).await;
     if decision.allowed() {
         return Ok(next.run(request).await);
     }

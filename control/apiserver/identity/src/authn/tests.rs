@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Authenticator, AuthenticatorOptions, AuthnError, Impersonation, Peer, StaleTokenError};
 use crate::pki::{Authority, Leaf, Usage};
-use crate::testing::MemoryReader;
+use crate::testing::{MemoryReader, now};
 use crate::token::{TokenError, TokenRequestOptions, TokenSigner, token_request};
 use crate::{Attributes, User};
 
@@ -64,15 +64,6 @@ impl World {
 
     fn bearer(&self, token: &str) -> Result<User, AuthnError> {
         self.authenticate(&headers(&[("authorization", &format!("Bearer {token}"))]), None)
-    }
-}
-
-/// The outcome of a future that must not wait: certificates and the cluster's own tokens never yield.
-fn now<T>(future: impl Future<Output = T>) -> T {
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    match std::pin::pin!(future).poll(&mut context) {
-        std::task::Poll::Ready(value) => value,
-        std::task::Poll::Pending => panic!("the fast path waited"),
     }
 }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use xebec_api::selector::{FieldOperator, FieldSelector, LabelSelector, Operator};
 
 use super::{Attributes, Decision};
 use crate::remote::{Remote, RemoteError};
@@ -110,7 +111,9 @@ impl AccessWebhook {
         };
         let reason = text(&status, "/reason").to_owned();
         let decision = match (status["allowed"] == true, status["denied"] == true) {
-            (true, true) => return self.failed("webhook subject access review returned both allow and deny response"),
+            (true, true) => {
+                return self.failed("webhook subject access review returned both allow and deny response");
+            }
             (true, false) => Decision::Allow(reason),
             (false, true) => Decision::Deny(reason),
             (false, false) => Decision::NoOpinion(reason),
@@ -174,16 +177,70 @@ pub(super) fn spec(attributes: &Attributes, version: &str) -> Value {
 
 /// The terms of a field selector; one that is no selector says nothing, as upstream (the request will fail later).
 fn field_requirements(selector: &str) -> Vec<Value> {
-    let Ok(parsed) = xebec_api::selector::FieldSelector::parse(selector) else { return Vec::new() };
-    let terms = parsed.terms().iter().map(|term| {
-        let operator = if term.equal { "In" } else { "NotIn" };
+    let Ok(parsed) = FieldSelector::parse(selector) else { return Vec::new() };
+    let terms = parsed.requirements().iter().map(|term| {
+        let operator = if term.operator == FieldOperator::NotEquals { "NotIn" } else { "In" };
         json!({"key": term.field, "operator": operator, "values": [term.value]})
     });
     terms.collect()
 }
 
-/// The terms of a label selector.
+/// The terms of a label selector that reviews have words for (not `<` and `>`).
 fn label_requirements(selector: &str) -> Vec<Value> {
-    let Ok(parsed) = xebec_api::selector::LabelSelector::parse(selector) else { return Vec::new() };
-    parsed.requirements().iter().filter_map(label_requirement).collect()
+    let Ok(parsed) = LabelSelector::parse(selector) else { return Vec::new() };
+    let terms = parsed.requirements().iter().filter_map(|term| {
+        let operator = match term.operator() {
+            Operator::In | Operator::Equals | Operator::DoubleEquals => "In",
+            Operator::NotIn | Operator::NotEquals => "NotIn",
+            Operator::Exists => "Exists",
+            Operator::DoesNotExist => "DoesNotExist",
+            Operator::GreaterThan | Operator::LessThan => return None,
+        };
+        let mut requirement = json!({"key": term.key(), "operator": operator});
+        if !term.values().is_empty() {
+            requirement["values"] = json!(term.values());
+        }
+        Some(requirement)
+    });
+    terms.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::User;
+
+    #[test]
+    fn reviews_say_all_that_is_known() {
+        let mut user = User::new("ann", &["devs"]);
+        user.extra.insert("k".to_owned(), vec!["v".to_owned()]);
+        let mut attributes = Attributes::resource(&user, "list", "apps", "deployments", "a", "x");
+        attributes.version = "v1".to_owned();
+        attributes.field_selector = Some("metadata.name=x,spec.a!=b".to_owned());
+        attributes.label_selector = Some("a=b,c,!d,e notin (f),g>1".to_owned());
+        let wanted = json!({
+            "user": "ann", "groups": ["devs"], "extra": {"k": ["v"]},
+            "resourceAttributes": {
+                "namespace": "a", "verb": "list", "group": "apps", "version": "v1", "resource": "deployments", "name": "x",
+                "fieldSelector": {"requirements": [
+                    {"key": "metadata.name", "operator": "In", "values": ["x"]},
+                    {"key": "spec.a", "operator": "NotIn", "values": ["b"]}]},
+                "labelSelector": {"requirements": [
+                    {"key": "a", "operator": "In", "values": ["b"]},
+                    {"key": "c", "operator": "Exists"},
+                    {"key": "d", "operator": "DoesNotExist"},
+                    {"key": "e", "operator": "NotIn", "values": ["f"]}]},
+            },
+        });
+        assert_eq!(spec(&attributes, "v1"), wanted);
+        let old = spec(&attributes, "v1beta1");
+        assert_eq!((&old["group"], old.get("groups")), (&json!(["devs"]), None));
+        let path = Attributes::path(&User::new("ann", &[]), "get", "/metrics");
+        assert_eq!(
+            spec(&path, "v1"),
+            json!({"user": "ann", "nonResourceAttributes": {"path": "/metrics", "verb": "get"}})
+        );
+        attributes.field_selector = Some("nonsense!".to_owned());
+        assert_eq!(spec(&attributes, "v1")["resourceAttributes"].get("fieldSelector"), None);
+    }
 }

@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use xebec_api::field::Path;
 
-use super::expression::{Compiled, compile};
 use crate::User;
 use crate::authn::config::{AuthenticationConfiguration, ConfigError, JwtConfig, PrefixedClaim};
+use crate::expression::{Compiled, compile};
 
 /// The variable of expressions over claims.
 const CLAIMS: &str = "claims";

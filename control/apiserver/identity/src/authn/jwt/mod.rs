@@ -18,7 +18,6 @@ use serde_json::{Map, Value};
 use super::config::{ConfigError, JwtConfig};
 use crate::User;
 
-mod expression;
 mod keys;
 mod mapping;
 mod verify;
