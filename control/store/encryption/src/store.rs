@@ -135,15 +135,17 @@ impl Store for EncryptedStore {
         let inner = self.inner.watch(prefix, after).await?;
         let progress = inner.progress();
         let transformers = Arc::clone(&self.transformers);
-        let events = inner.map(move |event| {
-            let current = Arc::clone(&transformers.read());
-            event.and_then(|event| open_event(&current, event))
-        });
         // An error is a watch's last item, also one found here.
-        let events = events.scan(false, |ended, event| {
-            let item = (!*ended).then_some(event);
-            *ended |= matches!(item, Some(Err(_)));
-            futures::future::ready(item)
+        let events = futures::stream::unfold(Some(inner), move |inner| {
+            let transformers = Arc::clone(&transformers);
+            async move {
+                let mut inner = inner?;
+                let event = inner.next().await?;
+                let current = Arc::clone(&transformers.read());
+                let opened = event.and_then(|event| open_event(&current, event));
+                let rest = opened.is_ok().then_some(inner);
+                Some((opened, rest))
+            }
         });
         Ok(Watch::new(events, progress))
     }
