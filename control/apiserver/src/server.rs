@@ -9,17 +9,20 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 use xebec_api::status::ApiError;
-use xebec_identity::authn::{FrontProxy, PeerAuthorities};
+use xebec_flow::FlowControl;
+use xebec_identity::authn::PeerAuthorities;
 use xebec_identity::pki::tls::{TlsError, server_config_for};
 use xebec_identity::token::{TokenError, TokenSigner, TokenVerifier};
-use xebec_identity::{Authenticator, AuthenticatorOptions, Authorizer};
+use xebec_identity::{Authenticator, Authorizer};
 use xebec_store::Store;
 
 use crate::admission::Admission;
 use crate::config::Config;
 use crate::gateway::{Dialer, GatewayError};
+use crate::identity::IdentityError;
 use crate::registry::{AllocError, Allocators, Registry};
 use crate::resources::{self, Resources, stored_as};
+use crate::serve::fairness;
 use crate::serve::limits::InFlight;
 use crate::serve::metrics::Metrics;
 use crate::watch::{Caches, FeederError};
@@ -31,6 +34,9 @@ pub enum BuildError {
     /// The token key is missing or wrong.
     #[error("service account key: {0}")]
     Token(#[from] TokenError),
+    /// The options of authentication or authorization are wrong.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// The client certificate for kubelets is missing or wrong.
     #[error(transparent)]
     Gateway(#[from] GatewayError),
@@ -60,10 +66,11 @@ pub enum ServeError {
 pub struct ApiServer {
     pub(crate) config: Config,
     pub(crate) registry: Arc<Registry>,
-    pub(crate) authenticator: Authenticator,
+    pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) authorizer: Arc<Authorizer>,
     pub(crate) dialer: Dialer,
     pub(crate) in_flight: InFlight,
+    pub(crate) flow: Option<Arc<FlowControl>>,
     pub(crate) metrics: Metrics,
     ready: AtomicBool,
     draining: CancellationToken,
@@ -80,13 +87,14 @@ impl ApiServer {
         let caches = Arc::new(Caches::new(stored.map(|r| (r.group, r.plural))));
         watch::start(Arc::clone(&store), Arc::clone(&caches), stop.clone()).await?;
         let reader: Arc<Caches> = Arc::clone(&caches);
-        let authorizer = Arc::new(Authorizer::new(reader.clone()));
+        let authorizer = config.identity.authorizer(reader.clone()).await?;
         let issuers = vec![config.service_account_issuer.clone()];
         let verifier = TokenVerifier::load(&config.pki_dir.join("sa.pub"), &issuers)?;
         let signer = TokenSigner::load(&config.pki_dir.join("sa.key"), &config.service_account_issuer)?;
-        let mut options = AuthenticatorOptions::new(config.anonymous_auth, issuers);
-        options.front_proxy = Some(FrontProxy::default());
-        let authenticator = Authenticator::new(reader, verifier, options);
+        let issuer = config.service_account_issuer.clone();
+        let anonymous = config.anonymous_auth;
+        let authenticator =
+            config.identity.authenticator(reader, verifier, anonymous, &issuer, &stop).await?;
         let file = |name: &str| config.pki_dir.join(name);
         let dialer = Dialer::new(
             &file("ca.crt"),
@@ -103,6 +111,11 @@ impl ApiServer {
             Arc::new(Registry::new(store, caches, resources, admission, allocators, signer, clock));
         registry.rebuild_allocations().await.map_err(BuildError::Allocation)?;
         bootstrap::run(&registry, &config).await?;
+        let total = config.max_requests_in_flight + config.max_mutating_requests_in_flight;
+        let flow = config.priority_and_fairness.then(|| Arc::new(FlowControl::new(total)));
+        if let Some(flow) = &flow {
+            fairness::start(Arc::clone(flow), Arc::clone(&registry), stop.clone());
+        }
         maintenance::start(Arc::clone(&registry), config.event_ttl, config.compaction_interval, stop.clone());
         info!(revision = registry.caches().applied(), "API server ready");
         Ok(Arc::new(Self {
@@ -112,6 +125,7 @@ impl ApiServer {
             authorizer,
             dialer,
             in_flight: InFlight::default(),
+            flow,
             metrics: Metrics::default(),
             ready: AtomicBool::new(true),
             draining: CancellationToken::new(),

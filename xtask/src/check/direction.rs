@@ -14,7 +14,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("xebec-identity", &["xebec-api"]),
     ("xebec-audit", &["xebec-api", "xebec-identity"]),
     ("xebec-kinds", &["xebec-api"]),
-    ("xebec-apiserver", &["xebec-api", "xebec-store", "xebec-identity", "xebec-audit", "xebec-kinds"]),
+    (
+        "xebec-apiserver",
+        &["xebec-api", "xebec-store", "xebec-identity", "xebec-audit", "xebec-kinds", "xebec-flow"],
+    ),
     ("xebec-controllers", &["xebec-api"]),
     ("xebec-scheduler", &["xebec-api"]),
     (

@@ -18,6 +18,7 @@ use tower::ServiceExt;
 use tracing::{debug, info, warn};
 use xebec_identity::authn::PeerAuthorities;
 
+use super::audit::PeerAddress;
 use super::auth::PeerCertificate;
 
 /// Longest time a client may take for its TLS handshake.
@@ -106,6 +107,7 @@ async fn connection(
     watcher: hyper_util::server::graceful::Watcher,
 ) -> Result<(), BoxError> {
     stream.set_nodelay(true)?;
+    let address = PeerAddress(stream.peer_addr()?);
     let stream = tokio::time::timeout(HANDSHAKE_PATIENCE, acceptor.accept(stream)).await??;
     let chain = stream.get_ref().1.peer_certificates();
     let certificate = chain.and_then(|chain| authorities.classify(chain)).map(PeerCertificate);
@@ -114,6 +116,7 @@ async fn connection(
         if let Some(certificate) = &certificate {
             request.extensions_mut().insert(certificate.clone());
         }
+        request.extensions_mut().insert(address);
         router.clone().oneshot(request)
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());

@@ -5,6 +5,7 @@ mod access;
 mod apply;
 mod crud;
 mod custom;
+mod fairness;
 mod gateway;
 mod harness;
 mod kubectl;

@@ -254,3 +254,56 @@ fn impersonation_needs_each_part_allowed() {
     let as_nobody = read(&[("impersonate-user", "system:anonymous")]).unwrap().unwrap();
     assert_eq!(as_nobody.user.groups, ["system:unauthenticated"]);
 }
+
+#[test]
+fn constrained_ways_come_before_the_unconstrained_one() {
+    let request = Attributes::resource(&User::new("x", &[]), "list", "", "pods", "a", "");
+    let wanted =
+        |list: &[(&'static str, &str)]| Impersonation::from_headers(&headers(list)).unwrap().unwrap();
+    let shown = |caller: &User, wanted: &Impersonation| -> Vec<String> {
+        let line = |check: &Attributes| format!("{} {} {}", check.verb, check.resource, check.name);
+        let ways = wanted.ways(caller, &request);
+        ways.iter().map(|way| way.checks.iter().map(line).collect::<Vec<_>>().join(", ")).collect()
+    };
+    let ann = User::new("ann", &[]);
+    let bob = wanted(&[("impersonate-user", "bob"), ("impersonate-group", "devs")]);
+    assert_eq!(
+        shown(&ann, &bob),
+        [
+            "impersonate-on:user-info:list pods , impersonate:user-info users bob, impersonate:user-info groups devs",
+            "impersonate users bob, impersonate groups devs",
+        ]
+    );
+    assert_eq!(bob.ways(&ann, &request)[0].constraint, "impersonate:user-info");
+    let account = wanted(&[("impersonate-user", "system:serviceaccount:a:bot")]);
+    assert_eq!(
+        shown(&ann, &account),
+        [
+            "impersonate-on:serviceaccount:list pods , impersonate:serviceaccount serviceaccounts bot",
+            "impersonate serviceaccounts bot",
+        ]
+    );
+    let node = wanted(&[("impersonate-user", "system:node:n")]);
+    let arbitrary = "impersonate-on:arbitrary-node:list pods , impersonate:arbitrary-node nodes n";
+    assert_eq!(shown(&ann, &node), [arbitrary, "impersonate users system:node:n"]);
+    assert_eq!(node.ways(&ann, &request)[0].user.groups, ["system:nodes", "system:authenticated"]);
+    let mut agent = User::service_account("kube-system", "agent");
+    agent.extra.insert("authentication.kubernetes.io/node-name".to_owned(), vec!["n".to_owned()]);
+    assert_eq!(
+        shown(&agent, &node),
+        [
+            "impersonate-on:associated-node:list pods , impersonate:associated-node nodes *",
+            arbitrary,
+            "impersonate users system:node:n",
+        ]
+    );
+    let seen = &node.ways(&agent, &request)[0].checks[0].user.extra;
+    assert_eq!(
+        seen["authentication.kubernetes.io/associated-node-keys"],
+        ["authentication.kubernetes.io/node-name"]
+    );
+    let other = wanted(&[("impersonate-user", "system:node:m")]);
+    assert_eq!(shown(&agent, &other).len(), 2, "another node than its own");
+    let grouped = wanted(&[("impersonate-user", "system:node:n"), ("impersonate-group", "x")]);
+    assert_eq!(shown(&agent, &grouped).len(), 1, "a node with groups of choice is only had without limits");
+}

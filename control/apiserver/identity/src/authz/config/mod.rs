@@ -218,6 +218,14 @@ impl AuthorizationConfiguration {
     }
 }
 
+impl AuthorizationConfiguration {
+    /// Reads and checks a file.
+    pub fn load(path: &std::path::Path) -> Result<AuthorizationConfiguration, ConfigError> {
+        let file = |source| ConfigError::File { path: path.display().to_string(), source };
+        AuthorizationConfiguration::parse(&std::fs::read_to_string(path).map_err(file)?)
+    }
+}
+
 impl WebhookConfig {
     /// The options of a webhook that was found in order.
     pub(super) fn options(&self, name: &str) -> WebhookOptions {
