@@ -116,7 +116,10 @@ fn element<'a>(value: &Value<'a>, key: &Value<'_>, optional: bool) -> EvalResult
                 Value::Uint(n) => usize::try_from(*n).ok(),
                 Value::Double(d) if d.fract() == 0.0 && *d >= 0.0 && *d < 1e15 => Some(*d as usize),
                 Value::Double(_) => {
-                    return Err(EvalError::other(format_args!("unsupported index value {} in list", show_key(key))));
+                    return Err(EvalError::other(format_args!(
+                        "unsupported index value {} in list",
+                        show_key(key)
+                    )));
                 }
                 _ => {
                     return Err(EvalError::other(format_args!(
