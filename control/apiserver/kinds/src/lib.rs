@@ -137,7 +137,12 @@ pub trait Strategy: Send + Sync {
         table::NAME_AGE
     }
 
-    /// The cells of one object, as many as [`Strategy::columns`].
+    /// The columns as TableColumnDefinitions; kinds whose columns are only known at run time override this.
+    fn column_definitions(&self) -> Vec<Value> {
+        self.columns().iter().map(Column::to_value).collect()
+    }
+
+    /// The cells of one object, as many as [`Strategy::column_definitions`].
     fn row(&self, obj: &Value, now: jiff::Timestamp) -> Vec<Value> {
         table::name_age_row(obj, now)
     }
@@ -160,6 +165,11 @@ pub trait Strategy: Send + Sync {
     /// The texts of the `Warning` headers upstream sends for the object.
     fn warnings(&self, _obj: &Value) -> Vec<String> {
         Vec::new()
+    }
+
+    /// The same for an update; upstream does not always repeat what the old object was warned of.
+    fn update_warnings(&self, obj: &Value, _old: &Value) -> Vec<String> {
+        self.warnings(obj)
     }
 }
 

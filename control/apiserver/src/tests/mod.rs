@@ -2,9 +2,11 @@
 //! plain requests.
 
 mod access;
+mod admission;
 mod apply;
 mod crud;
 mod custom;
+mod events;
 mod fairness;
 mod gateway;
 mod harness;
