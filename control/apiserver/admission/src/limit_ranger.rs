@@ -72,7 +72,8 @@ fn complete(pod: &mut Value, range: &Value) {
 /// Sets the amounts a container leaves out; their names.
 fn fill(container: &mut Value, part: &str, defaults: &ResourceList) -> Vec<String> {
     let present = ResourceList::from_value(&container["resources"][part]);
-    let missing: Vec<(&str, Quantity)> = defaults.iter().filter(|(name, _)| !present.contains(name)).collect();
+    let missing: Vec<(&str, Quantity)> =
+        defaults.iter().filter(|(name, _)| !present.contains(name)).collect();
     for (name, amount) in &missing {
         let key = name.replace('~', "~0").replace('/', "~1");
         meta::set(container, &format!("/resources/{part}/{key}"), json!(amount.to_string()));
@@ -143,7 +144,13 @@ fn claim_errors(object: &Value, range: &Value) -> Vec<String> {
     errors
 }
 
-fn bounds(kind: &str, limit: &Value, requests: &ResourceList, limits: &ResourceList, errors: &mut Vec<String>) {
+fn bounds(
+    kind: &str,
+    limit: &Value,
+    requests: &ResourceList,
+    limits: &ResourceList,
+    errors: &mut Vec<String>,
+) {
     for (name, bound) in ResourceList::from_value(&limit["min"]).iter() {
         errors.extend(below(kind, name, bound, requests.get(name), limits.get(name)));
     }
@@ -314,8 +321,11 @@ mod tests {
             ),
         ] {
             let got = refusal(range(key, bound), "pods", &asks(request, limit));
-            let expected =
-                if expected.is_empty() { String::new() } else { format!("pods \"p\" is forbidden: {expected}") };
+            let expected = if expected.is_empty() {
+                String::new()
+            } else {
+                format!("pods \"p\" is forbidden: {expected}")
+            };
             assert_eq!(got, expected);
         }
     }
@@ -335,10 +345,9 @@ mod tests {
 
     #[test]
     fn claims() {
-        let range = json!([{"type": "PersistentVolumeClaim", "min": {"storage": "1Gi"}, "max": {"storage": "2Gi"}}]);
-        let claim = |amount: &str| {
-            json!({"metadata": {"name": "c"}, "spec": {"resources": {"requests": {"storage": amount}}}})
-        };
+        let range =
+            json!([{"type": "PersistentVolumeClaim", "min": {"storage": "1Gi"}, "max": {"storage": "2Gi"}}]);
+        let claim = |amount: &str| json!({"metadata": {"name": "c"}, "spec": {"resources": {"requests": {"storage": amount}}}});
         let check = |amount: &str| refusal(range.clone(), "persistentvolumeclaims", &claim(amount));
         assert_eq!(check("2Gi"), "");
         assert_eq!(
@@ -346,6 +355,9 @@ mod tests {
             "persistentvolumeclaims \"c\" is forbidden: maximum storage usage per PersistentVolumeClaim is 2Gi, but \
              request is 3Gi"
         );
-        assert!(check("1Mi").contains("minimum storage usage per PersistentVolumeClaim is 1Gi, but request is 1Mi"));
+        assert!(
+            check("1Mi")
+                .contains("minimum storage usage per PersistentVolumeClaim is 1Gi, but request is 1Mi")
+        );
     }
 }

@@ -94,9 +94,7 @@ pub(crate) fn default_seconds(call: &Call<'_>, pod: &mut Value) {
     let mut tolerations = of(pod);
     let before = tolerations.len();
     let config = call.config;
-    for (key, seconds) in
-        [(NOT_READY, config.not_ready_seconds), (UNREACHABLE, config.unreachable_seconds)]
-    {
+    for (key, seconds) in [(NOT_READY, config.not_ready_seconds), (UNREACHABLE, config.unreachable_seconds)] {
         let tolerated = tolerations[..before].iter().any(|t| {
             let (own, effect) = (meta::str_at(t, "/key"), meta::str_at(t, "/effect"));
             (own == key || own.is_empty()) && matches!(effect, "NoExecute" | "")

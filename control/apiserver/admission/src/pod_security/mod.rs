@@ -151,9 +151,7 @@ fn pod(call: &Call<'_>, pod: &Value, findings: &mut Findings) -> Result<(), ApiE
         findings.annotations.insert(format!("{AUDIT}enforce-policy"), all.to_string());
         return Ok(());
     }
-    if call.request.operation == Operation::Update
-        && call.old.is_some_and(|old| !is_significant(pod, old))
-    {
+    if call.request.operation == Operation::Update && call.old.is_some_and(|old| !is_significant(pod, old)) {
         return Ok(());
     }
     note_label_errors(&errors, findings);
@@ -259,8 +257,7 @@ fn namespace(call: &Call<'_>, object: &Value, findings: &mut Findings) -> Result
     }
     let enforce = policy.enforce;
     if let Some((old, _)) = &before {
-        let relaxed =
-            enforce.version == old.enforce.version && enforce.level <= old.enforce.level;
+        let relaxed = enforce.version == old.enforce.version && enforce.level <= old.enforce.level;
         if enforce == old.enforce || enforce.level == Level::Privileged || relaxed {
             return Ok(());
         }

@@ -84,7 +84,9 @@ fn restrict(quota: &Quota, demand: &Demand) -> Result<Vec<String>, ApiError> {
     }
     if restricted.iter().any(|name| !quota.used.contains(name)) {
         let names = names_text(&restricted);
-        return Err(demand.forbidden(format!("status unknown for quota: {}, resources: {names}", quota.name())));
+        return Err(
+            demand.forbidden(format!("status unknown for quota: {}, resources: {names}", quota.name()))
+        );
     }
     Ok(restricted)
 }
@@ -113,7 +115,8 @@ fn covered(
         return Err(demand.forbidden(format!("insufficient quota to consume: {}", uncovered.join(","))));
     }
     let selects = |scope: &&ScopeSelector| demand.evaluator.selects(scope, &demand.object);
-    let matched: Vec<&ScopeSelector> = quotas.iter().flat_map(|quota| &quota.scopes).filter(selects).collect();
+    let matched: Vec<&ScopeSelector> =
+        quotas.iter().flat_map(|quota| &quota.scopes).filter(selects).collect();
     let scopes = limited.iter().flat_map(|limit| &limit.match_scopes).filter(selects);
     let open: Vec<String> = scopes
         .filter(|scope| !matched.iter().any(|covering| covering.scope == scope.scope))
@@ -127,12 +130,7 @@ fn covered(
     Err(ApiError::new(500, Reason::Unknown, why))
 }
 
-fn charge(
-    quotas: &[Quota],
-    index: usize,
-    added: &ResourceList,
-    demand: &Demand,
-) -> Result<Charge, ApiError> {
+fn charge(quotas: &[Quota], index: usize, added: &ResourceList, demand: &Demand) -> Result<Charge, ApiError> {
     let quota = &quotas[index];
     let amounts = added.mask(&quota.hard.names());
     let mut after = quota.used.clone();
