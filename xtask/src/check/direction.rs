@@ -12,11 +12,22 @@ use crate::shell;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("xebec-identity", &["xebec-api"]),
     ("xebec-kinds", &["xebec-api"]),
+    ("xebec-cel", &["xebec-api"]),
+    ("xebec-crd", &["xebec-api", "xebec-kinds", "xebec-cel"]),
     ("xebec-quota", &["xebec-api"]),
     ("xebec-admission", &["xebec-api", "xebec-quota", "xebec-identity"]),
     (
         "xebec-apiserver",
-        &["xebec-api", "xebec-store", "xebec-identity", "xebec-kinds", "xebec-quota", "xebec-admission"],
+        &[
+            "xebec-api",
+            "xebec-store",
+            "xebec-identity",
+            "xebec-kinds",
+            "xebec-flow",
+            "xebec-crd",
+            "xebec-quota",
+            "xebec-admission",
+        ],
     ),
     ("xebec-controllers", &["xebec-api", "xebec-quota"]),
     ("xebec-scheduler", &["xebec-api"]),
