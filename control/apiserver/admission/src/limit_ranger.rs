@@ -18,11 +18,12 @@ const MAX_MILLI: i64 = i64::MAX / 1000;
 fn applies(call: &Call<'_>) -> bool {
     let request = &call.request;
     let alive = call.old.is_none_or(|old| !meta::is_being_deleted(old));
-    let looked_at = match (request.plural, request.subresource, request.operation) {
-        ("pods", "resize", Operation::Update) | ("pods", "", Operation::Create) => true,
-        ("persistentvolumeclaims", "", Operation::Create | Operation::Update) => true,
-        _ => false,
-    };
+    let looked_at = matches!(
+        (request.plural, request.subresource, request.operation),
+        ("pods", "resize", Operation::Update)
+            | ("pods", "", Operation::Create)
+            | ("persistentvolumeclaims", "", Operation::Create | Operation::Update)
+    );
     request.group.is_empty() && looked_at && alive
 }
 

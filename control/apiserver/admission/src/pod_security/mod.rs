@@ -67,7 +67,7 @@ pub fn evaluate(policy: LevelVersion, metadata: &Value, spec: &Value) -> Vec<Vio
         baseline::host_ports(metadata, spec),
         when(minor >= 34, &|| baseline::probe_hosts(metadata, spec)),
         baseline::privileged(metadata, spec),
-        when(!relaxed && !(hardened && minor >= 35), &|| baseline::proc_mount(metadata, spec)),
+        when(!(relaxed || (hardened && minor >= 35)), &|| baseline::proc_mount(metadata, spec)),
         baseline::se_linux(spec, se_linux),
         when(minor < 19, &|| baseline::seccomp_annotations(metadata, spec)),
         when(minor >= 19 && !hardened, &|| baseline::seccomp(metadata, spec)),

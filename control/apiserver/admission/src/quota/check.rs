@@ -69,7 +69,8 @@ pub(super) fn check(
         .filter(|(_, added)| !added.is_empty())
         .collect();
     let uncovered_growth = growth.as_ref().unwrap_or(&usage).clone().without_zeros();
-    if adds.is_empty() && !(covering.is_empty() && !uncovered_growth.is_empty()) {
+    let uncovered = covering.is_empty() && !uncovered_growth.is_empty();
+    if adds.is_empty() && !uncovered {
         return Ok(Vec::new());
     }
     covered(quotas, demand, limited, &usage, &restricted)?;
