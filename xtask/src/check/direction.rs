@@ -12,7 +12,11 @@ use crate::shell;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("xebec-identity", &["xebec-api"]),
     ("xebec-kinds", &["xebec-api"]),
-    ("xebec-apiserver", &["xebec-api", "xebec-store", "xebec-identity", "xebec-kinds"]),
+    ("xebec-dynamic-admission", &["xebec-api", "xebec-cel", "xebec-identity"]),
+    (
+        "xebec-apiserver",
+        &["xebec-api", "xebec-store", "xebec-identity", "xebec-kinds", "xebec-dynamic-admission"],
+    ),
     ("xebec-controllers", &["xebec-api"]),
     ("xebec-scheduler", &["xebec-api"]),
     (
