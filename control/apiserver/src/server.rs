@@ -14,7 +14,7 @@ use xebec_identity::token::{TokenError, TokenSigner, TokenVerifier};
 use xebec_identity::{Authenticator, AuthenticatorOptions, Authorizer};
 use xebec_store::Store;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, start_type_checking};
 use crate::config::Config;
 use crate::gateway::{Dialer, GatewayError};
 use crate::registry::{AllocError, Allocators, Registry};
@@ -93,14 +93,15 @@ impl ApiServer {
         )?;
         let allocators =
             Allocators::new(&config.service_cluster_ip_range, config.service_node_port_range.clone())?;
-        let admission = Admission::new(Arc::clone(&caches), Arc::clone(&authorizer));
         let clock = Arc::new(Timestamp::now);
         let resources = Arc::new(Resources::new(&caches));
+        let admission = Admission::new(Arc::clone(&caches), Arc::clone(&resources), Arc::clone(&authorizer));
         let signer = Arc::new(signer);
         let registry =
             Arc::new(Registry::new(store, caches, resources, admission, allocators, signer, clock));
         registry.rebuild_allocations().await.map_err(BuildError::Allocation)?;
         bootstrap::run(&registry, &config).await?;
+        start_type_checking(Arc::clone(&registry), stop.clone());
         maintenance::start(Arc::clone(&registry), config.event_ttl, config.compaction_interval, stop.clone());
         info!(revision = registry.caches().applied(), "API server ready");
         Ok(Arc::new(Self {

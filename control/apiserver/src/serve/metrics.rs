@@ -71,5 +71,6 @@ fn describe(server: &ApiServer) -> String {
         "# TYPE apiserver_cache_revision gauge\napiserver_cache_revision {}",
         caches.applied()
     );
+    server.registry.admission().counters().describe(&mut text);
     text
 }
