@@ -1,7 +1,7 @@
 //! Functions: their overloads, written as signatures, and the tables that the checker and the evaluator read.
 //!
-//! A library is a list of [`def!`]s such as `("string_to_quantity", "quantity(string): kubernetes.Quantity", run)`; a
-//! receiver is written in front, `list(A).isSorted(): bool`. Signatures are read once, when the library is first used.
+//! A library is a list of [`Def`]s such as `("string_to_quantity", "quantity(string): kubernetes.Quantity", run)`; a
+//! receiver is written in front, `list(int)!isSorted(): bool`. Signatures are read once, when the library is first used.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -49,15 +49,16 @@ pub(crate) fn table(libraries: &[&[Def]]) -> Functions {
     out.into_iter().map(|(name, function)| (name, Arc::new(function))).collect()
 }
 
-/// Reads `receiver.name(args): result`. The name ends at the last `(` before the arguments; a receiver is a type, which
-/// is how `format.dns1123Label()` (a name with a dot) is told from `string.trim()`.
+/// Reads `receiver!name(args): result`; names may have dots, so a mark of its own stands after a receiver.
 fn read(id: &'static str, signature: &'static str, run: Run) -> (String, Overload) {
     let (head, result) = signature.rsplit_once(": ").unwrap_or((signature, "dyn"));
     let open = matching_open(head);
     let (path, args) = (&head[..open], &head[open + 1..head.len() - 1]);
     let mut args: Vec<Type> = split(args).into_iter().map(read_type).collect();
-    let (receiver, name) = match path.split_once('!') {
-        Some((receiver, name)) => (Some(receiver), name),
+    // An operator (`!_`, `_!=_`) has no receiver in front of its mark.
+    let mark = path.find('!').filter(|at| path[..*at].ends_with(|c: char| c == ')' || c.is_ascii_alphanumeric()));
+    let (receiver, name) = match mark {
+        Some(at) => (Some(&path[..at]), &path[at + 1..]),
         None => (None, path),
     };
     if let Some(receiver) = receiver {

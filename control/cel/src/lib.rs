@@ -51,7 +51,7 @@ pub use library::authz::{Attributes, Authorizer, Decision, PathAttributes, Resou
 pub use message::{MAX_MESSAGE_BYTES, MessageError, message};
 pub use program::Program;
 pub use types::{Fields, ObjectType, Type};
-pub use value::{List, Map, Object, Opaque, Str, Value};
+pub use value::{Instant, List, Map, Object, Opaque, Str, Value};
 
 /// The cost that one evaluation may reach: about a tenth of a second on upstream's reference machine.
 pub const PER_CALL_LIMIT: u64 = 1_000_000;

@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use indexmap::IndexMap;
+
 use crate::ast::{self, Expr, Kind};
 use crate::check::{RED_ZONE, STACK_STEP, type_by_name};
 use crate::env::Env;
+use crate::eval::insert;
 use crate::function::Function;
 use crate::library::standard::type_value;
 use crate::parse::MAP_INSERT;
-use crate::value::Value;
+use crate::value::{List, Map, Value};
 
 /// A step of a plan.
 #[derive(Debug)]
@@ -142,12 +145,13 @@ impl Planner<'_> {
                     _ => Node::List { items, optional: optional.clone() },
                 }
             }
-            Kind::Map(entries) => Node::Map(
-                entries
+            Kind::Map(entries) => {
+                let entries: Vec<_> = entries
                     .iter()
                     .map(|entry| (self.node(&entry.key), self.node(&entry.value), entry.optional))
-                    .collect(),
-            ),
+                    .collect();
+                constant_map(&entries).unwrap_or(Node::Map(entries))
+            }
             Kind::Struct { name, fields } => Node::Struct {
                 name: name.strip_prefix('.').unwrap_or(name).into(),
                 fields: fields
@@ -215,7 +219,7 @@ impl Planner<'_> {
         let constant = |at: usize| matches!(nodes.get(at), Some(Node::Const(_)));
         let free = match nodes.len() {
             1 => target.is_none() && CONVERSIONS.contains(&function) && constant(0),
-            2 => function == "@in" && matches!(nodes.get(1), Some(Node::Const(Value::List(_)))),
+            2 => function == "@in" && matches!(nodes.get(1), Some(Node::Const(Value::List(list))) if of_scalars(list)),
             _ => false,
         };
         let Some(function) = self.env.functions.get(function).cloned() else {
@@ -266,6 +270,29 @@ impl Planner<'_> {
         self.locals.truncate(depth);
         Node::Fold(Box::new(Fold { range, init, two: fold.var2.is_some(), cond, step, result }))
     }
+}
+
+/// A map of constants, made once; `None` if an entry is no constant, or a key is repeated.
+fn constant_map(entries: &[(Node, Node, bool)]) -> Option<Node> {
+    let mut out = IndexMap::new();
+    for (key, value, optional) in entries {
+        let fresh = insert(&mut out, key.constant()?, value.constant()?).ok()?;
+        if *optional || !fresh {
+            return None;
+        }
+    }
+    Some(Node::Const(Value::Map(Map::Owned(Arc::new(out)))))
+}
+
+/// Whether cel-go looks an item up in such a constant list by a table.
+fn of_scalars(list: &List<'_>) -> bool {
+    let scalar = |item: &Value<'_>| {
+        matches!(
+            item,
+            Value::Bool(_) | Value::Int(_) | Value::Uint(_) | Value::Double(_) | Value::String(_) | Value::Null
+        )
+    };
+    list.iter().all(|item| item.is_ok_and(|item| scalar(&item)))
 }
 
 /// Whether an expression is the accumulator of a macro.

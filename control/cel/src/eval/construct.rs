@@ -75,7 +75,7 @@ fn given<'a>(value: Value<'a>, optional: bool, field: &str) -> EvalResult<Option
 }
 
 /// Adds an entry; false if the key is there already.
-pub(super) fn insert<'a>(
+pub(crate) fn insert<'a>(
     map: &mut IndexMap<Key, (Value<'a>, Value<'a>)>,
     key: Value<'a>,
     value: Value<'a>,

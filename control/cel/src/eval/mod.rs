@@ -11,6 +11,7 @@ use crate::error::{EvalError, EvalResult};
 use crate::value::Value;
 use crate::value::equal::Work;
 
+pub(crate) use construct::insert;
 pub(crate) use run::Evaluator;
 
 /// Steps that one evaluation may take inside functions; see [`Work`].

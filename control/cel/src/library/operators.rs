@@ -9,7 +9,7 @@ use crate::error::{EvalError, EvalResult};
 use crate::eval::Ctx;
 use crate::function::Def;
 use crate::value::equal::{compare, equal};
-use crate::value::{Value, time};
+use crate::value::{Instant, Value};
 
 pub(super) const DEFS: &[Def] = &[
     ("conditional", "_?_:_(bool, A, A): A", unreachable),
@@ -134,9 +134,8 @@ const INT: &str = "integer";
 const UINT: &str = "unsigned integer";
 const DURATION: &str = "duration";
 
-fn shifted<'a>(instant: jiff::Timestamp, nanos: i128) -> EvalResult<Value<'a>> {
-    let moved = jiff::Timestamp::from_nanosecond(instant.as_nanosecond() + nanos).ok();
-    checked(moved.and_then(time::in_range), Value::Timestamp, "timestamp")
+fn shifted<'a>(instant: Instant, nanos: i128) -> EvalResult<Value<'a>> {
+    checked(Instant::from_nanos(instant.nanos() + nanos), Value::Timestamp, "timestamp")
 }
 
 fn add<'a>(_: &mut Ctx, args: &[Value<'a>]) -> EvalResult<Value<'a>> {
@@ -169,7 +168,7 @@ fn subtract<'a>(_: &mut Ctx, args: &[Value<'a>]) -> EvalResult<Value<'a>> {
         [Value::Duration(a), Value::Duration(b)] => checked(a.checked_sub(*b), Value::Duration, DURATION),
         [Value::Timestamp(t), Value::Duration(d)] => shifted(*t, -i128::from(*d)),
         [Value::Timestamp(a), Value::Timestamp(b)] => {
-            let nanos = a.as_nanosecond() - b.as_nanosecond();
+            let nanos = a.nanos() - b.nanos();
             checked(i64::try_from(nanos).ok(), Value::Duration, DURATION)
         }
         _ => Err(EvalError::no_overload()),

@@ -1,13 +1,11 @@
 //! Conversions, sizes, types, and the string functions of the language itself.
 
-use jiff::Timestamp;
-
 use super::{Args, regex};
 use crate::error::{EvalError, EvalResult};
 use crate::eval::Ctx;
 use crate::function::Def;
 use crate::types::Type;
-use crate::value::{Opaque, Str, Value, time};
+use crate::value::{Instant, Opaque, Str, Value, time};
 
 pub(super) const DEFS: &[Def] = &[
     ("size_bytes", "size(bytes): int", size),
@@ -152,7 +150,7 @@ fn to_int<'a>(_: &mut Ctx, args: &[Value<'a>]) -> EvalResult<Value<'a>> {
         Value::Double(d) if *d > i64::MIN as f64 && *d < i64::MAX as f64 => *d as i64,
         Value::Double(_) => return Err(overflow("integer")),
         Value::Duration(nanos) => *nanos,
-        Value::Timestamp(instant) => time::floor_second(*instant),
+        Value::Timestamp(instant) => instant.seconds(),
         Value::String(s) => parse_integer(s, "ParseInt")?,
         _ => return Err(EvalError::no_overload()),
     };
@@ -236,7 +234,7 @@ pub(crate) fn parse_duration(text: &str) -> EvalResult<i64> {
 
 fn to_timestamp<'a>(_: &mut Ctx, args: &[Value<'a>]) -> EvalResult<Value<'a>> {
     let instant = match args.value(0)? {
-        Value::Int(seconds) => Timestamp::from_second(*seconds).ok().and_then(time::in_range),
+        Value::Int(seconds) => Instant::from_nanos(i128::from(*seconds) * 1_000_000_000),
         Value::String(text) => return parse_timestamp(text).map(Value::Timestamp),
         _ => return Err(EvalError::no_overload()),
     };
@@ -244,12 +242,11 @@ fn to_timestamp<'a>(_: &mut Ctx, args: &[Value<'a>]) -> EvalResult<Value<'a>> {
 }
 
 /// Reads RFC 3339.
-pub(crate) fn parse_timestamp(text: &str) -> EvalResult<Timestamp> {
-    let parsed = time::parse_timestamp(text).ok_or_else(|| {
+pub(crate) fn parse_timestamp(text: &str) -> EvalResult<Instant> {
+    time::parse_timestamp(text).ok_or_else(|| {
         let quoted = xebec_api::gotext::quote(text);
         EvalError::other(format_args!("parsing time {quoted} as \"2006-01-02T15:04:05Z07:00\": cannot parse {quoted}"))
-    })?;
-    time::in_range(parsed).ok_or_else(|| overflow("timestamp"))
+    })
 }
 
 fn contains<'a>(_: &mut Ctx, args: &[Value<'a>]) -> EvalResult<Value<'a>> {

@@ -30,25 +30,24 @@ pub(crate) struct Parsed {
     pub(crate) places: Places,
 }
 
-/// Where nodes stand: character offsets by node id.
+/// Where nodes stand: octet offsets by node id.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
     offsets: HashMap<u64, usize>,
-    /// The character offset at which each line starts.
-    lines: Vec<usize>,
+    source: String,
 }
 
 impl Places {
-    /// The line (from 1) and column (from 0) of a node; 0 and 0 if it has no place.
+    /// The line (from 1) and column (in characters, from 0) of a node; 0 and 0 if it has no place.
     pub(crate) fn of(&self, id: u64) -> (usize, usize) {
-        let Some(offset) = self.offsets.get(&id) else { return (0, 0) };
-        let line = self.lines.partition_point(|start| start <= offset);
-        (line, offset - self.lines[line - 1])
+        let before = self.offsets.get(&id).and_then(|offset| self.source.get(..*offset));
+        let Some(before) = before else { return (0, 0) };
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        (before.matches('\n').count() + 1, line.chars().count())
     }
 
     fn new(source: &str) -> Self {
-        let after_newlines = source.chars().enumerate().filter(|(_, c)| *c == '\n').map(|(at, _)| at + 1);
-        Places { offsets: HashMap::new(), lines: std::iter::once(0).chain(after_newlines).collect() }
+        Places { offsets: HashMap::new(), source: source.to_owned() }
     }
 }
 

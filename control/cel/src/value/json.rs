@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map as JsonMap, Number, Value as Json};
 
-use super::{List, Map, Opaque, Str, Value, time};
+use super::{Instant, List, Map, Opaque, Str, Value, time};
 use crate::decl::{Decl, Kind};
 use crate::error::{EvalError, EvalResult};
 
@@ -86,9 +86,9 @@ fn typed_string<'a>(s: &'a str, kind: &Kind) -> EvalResult<Value<'a>> {
             None => Err(EvalError::other(format_args!("Invalid duration {s}: unable to parse {s:?}"))),
         },
         Kind::Date => match s.parse::<jiff::civil::Date>().ok().filter(|_| s.len() == 10) {
-            Some(date) => match date.to_zoned(jiff::tz::TimeZone::UTC) {
-                Ok(zoned) => Ok(Value::Timestamp(zoned.timestamp())),
-                Err(error) => Err(EvalError::other(format_args!("Invalid date formatted string {s}: {error}"))),
+            Some(date) => match Instant::from_civil(date.at(0, 0, 0, 0), 0) {
+                Some(instant) => Ok(Value::Timestamp(instant)),
+                None => Err(EvalError::other(format_args!("Invalid date formatted string {s}: out of range"))),
             },
             None => Err(EvalError::other(format_args!("Invalid date formatted string {s}: not YYYY-MM-DD"))),
         },

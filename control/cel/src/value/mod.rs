@@ -15,11 +15,11 @@ use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use xebec_api::quantity::Quantity;
 
 pub use list::List;
 pub use map::{Map, Object};
+pub use time::Instant;
 
 use crate::library::authz::{Decision, Stage};
 use crate::library::format::NamedFormat;
@@ -43,7 +43,7 @@ pub enum Value<'a> {
     /// Octets.
     Bytes(Arc<[u8]>),
     /// An instant.
-    Timestamp(Timestamp),
+    Timestamp(Instant),
     /// A span of time, in nanoseconds.
     Duration(i64),
     /// A list.
@@ -204,8 +204,7 @@ impl<'a> Value<'a> {
             Value::String(s) => s.is_empty(),
             Value::Bytes(b) => b.is_empty(),
             Value::Duration(d) => *d == 0,
-            // Go's zero time is the first instant of year 1.
-            Value::Timestamp(t) => t.as_second() == time::MIN_SECOND && t.subsec_nanosecond() == 0,
+            Value::Timestamp(t) => t.is_zero(),
             Value::List(list) => list.len() == 0,
             Value::Map(map) => map.len() == 0,
             Value::Object(object) => object.fields.is_empty(),

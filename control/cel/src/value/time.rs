@@ -1,29 +1,67 @@
 //! Instants and spans of time as text.
 
-use jiff::Timestamp;
-use jiff::civil::DateTime;
-use jiff::tz::{Offset, TimeZone};
+use jiff::civil::{DateTime, datetime};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use xebec_api::time::parse_go_duration;
 
 use crate::error::{EvalError, EvalResult};
 
-/// 0001-01-01T00:00:00Z in Unix seconds: the first instant that a timestamp can be.
-pub(crate) const MIN_SECOND: i64 = -62_135_596_800;
-/// 9999-12-31T23:59:59Z in Unix seconds: the second that holds the last one.
-pub(crate) const MAX_SECOND: i64 = 253_402_300_799;
+/// An instant, in nanoseconds since 1970, in the years 1 to 9999 (UTC): the range of the language, a little wider than
+/// that of the time library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Instant(i128);
 
-/// The instant, if it is in the range of the language.
-pub(crate) fn in_range(instant: Timestamp) -> Option<Timestamp> {
-    (MIN_SECOND..=MAX_SECOND).contains(&floor_second(instant)).then_some(instant)
+const EPOCH: DateTime = datetime(1970, 1, 1, 0, 0, 0, 0);
+/// 0001-01-01T00:00:00Z.
+const MIN: i128 = -62_135_596_800_000_000_000;
+/// 9999-12-31T23:59:59.999999999Z.
+const MAX: i128 = 253_402_300_799_999_999_999;
+const SECOND: i128 = 1_000_000_000;
+
+impl Instant {
+    /// The instant so many nanoseconds after 1970, or `None` outside the years 1 to 9999.
+    pub fn from_nanos(nanos: i128) -> Option<Instant> {
+        (MIN..=MAX).contains(&nanos).then_some(Instant(nanos))
+    }
+
+    /// Nanoseconds since 1970.
+    pub fn nanos(self) -> i128 {
+        self.0
+    }
+
+    /// Seconds since 1970, rounded towards the past.
+    pub fn seconds(self) -> i64 {
+        self.0.div_euclid(SECOND) as i64
+    }
+
+    /// Whether it is Go's zero time, the first instant of all.
+    pub(crate) fn is_zero(self) -> bool {
+        self.0 == MIN
+    }
+
+    /// The civil time so many seconds east of UTC; `None` beyond the year 9999 or before the year 1.
+    fn civil(self, east: i32) -> Option<DateTime> {
+        let seconds = self.seconds() + i64::from(east);
+        let nanos = self.0.rem_euclid(SECOND) as i32;
+        EPOCH.checked_add(SignedDuration::new(seconds, nanos)).ok()
+    }
+
+    /// The instant of a civil time so many seconds east of UTC.
+    pub(crate) fn from_civil(civil: DateTime, east: i32) -> Option<Instant> {
+        let since = civil.duration_since(EPOCH).as_nanos();
+        Instant::from_nanos(since - i128::from(east) * SECOND)
+    }
 }
 
-/// Unix seconds, rounded towards the past.
-pub(crate) fn floor_second(instant: Timestamp) -> i64 {
-    instant.as_nanosecond().div_euclid(1_000_000_000) as i64
+impl From<Timestamp> for Instant {
+    fn from(at: Timestamp) -> Self {
+        Instant(at.as_nanosecond().clamp(MIN, MAX))
+    }
 }
 
 /// Reads RFC 3339, as Go's `time.RFC3339` layout takes it: a `T`, seconds, any fraction, `Z` or an offset.
-pub(crate) fn parse_timestamp(text: &str) -> Option<Timestamp> {
+pub(crate) fn parse_timestamp(text: &str) -> Option<Instant> {
     let bytes = text.as_bytes();
     let shape = |at: usize, c: u8| bytes.get(at) == Some(&c);
     if !(text.is_ascii() && shape(4, b'-') && shape(7, b'-') && shape(10, b'T') && shape(13, b':') && shape(16, b':')) {
@@ -70,12 +108,12 @@ pub(crate) fn parse_timestamp(text: &str) -> Option<Timestamp> {
         nanos,
     )
     .ok()?;
-    Offset::from_seconds(offset).ok()?.to_timestamp(civil).ok()
+    Instant::from_civil(civil, offset)
 }
 
 /// `2026-01-02T03:04:05.006Z`: the fraction without trailing zeros, none if it is zero (Go's RFC3339Nano).
-pub(crate) fn format_timestamp(instant: Timestamp) -> String {
-    let civil = TimeZone::UTC.to_datetime(instant);
+pub(crate) fn format_timestamp(instant: Instant) -> String {
+    let civil = instant.civil(0).unwrap_or(EPOCH);
     let mut out = civil.strftime("%Y-%m-%dT%H:%M:%S").to_string();
     let nanos = civil.subsec_nanosecond();
     if nanos != 0 {
@@ -129,31 +167,35 @@ fn unit(word: &str) -> Option<i64> {
 }
 
 /// The civil time of an instant in a zone: a name of the time zone database, or `[+-]HH:MM`; UTC without.
-pub(crate) fn civil(instant: Timestamp, zone: Option<&str>) -> EvalResult<DateTime> {
-    let Some(zone) = zone else { return Ok(TimeZone::UTC.to_datetime(instant)) };
-    let Some((hours, minutes)) = zone.split_once(':') else {
-        let zone = match zone {
-            "" | "UTC" => TimeZone::UTC,
-            name => TimeZone::get(name)
-                .map_err(|_| EvalError::other(format_args!("unknown time zone {name}")))?,
-        };
-        return Ok(zone.to_datetime(instant));
+pub(crate) fn civil(instant: Instant, zone: Option<&str>) -> EvalResult<DateTime> {
+    let east = match zone {
+        None | Some("" | "UTC") => 0,
+        Some(zone) => offset(instant, zone)?,
     };
-    let number = |text: &str| -> EvalResult<i32> {
-        text.parse().map_err(|_| {
+    instant.civil(east).ok_or_else(|| EvalError::other("timestamp overflow"))
+}
+
+/// Seconds east of UTC.
+fn offset(instant: Instant, zone: &str) -> EvalResult<i32> {
+    let Some((hours, minutes)) = zone.split_once(':') else {
+        let found = TimeZone::get(zone).map_err(|_| EvalError::other(format_args!("unknown time zone {zone}")))?;
+        // The last hours of the year 9999 are beyond the time library; rules do not change then.
+        let nanos = instant.0.clamp(Timestamp::MIN.as_nanosecond(), Timestamp::MAX.as_nanosecond());
+        let at = Timestamp::from_nanosecond(nanos).unwrap_or(Timestamp::UNIX_EPOCH);
+        return Ok(found.to_offset(at).seconds());
+    };
+    let number = |text: &str| -> EvalResult<i64> {
+        text.parse::<i32>().map(i64::from).map_err(|_| {
             let quoted = xebec_api::gotext::quote(text);
             EvalError::other(format_args!("strconv.Atoi: parsing {quoted}: invalid syntax"))
         })
     };
-    let (hour, minute) = (number(hours)?, number(minutes)?);
-    if !(0..=59).contains(&minute) {
+    let (hours, minutes) = (number(hours)?, number(minutes)?);
+    if !(0..=59).contains(&minutes) {
         return Err(EvalError::other(format_args!("timezone offset minutes out of range [0, 59]: {zone}")));
     }
-    let minutes = i64::from(hour) * 60 + i64::from(if zone.starts_with('-') { -minute } else { minute });
-    let seconds = i32::try_from(minutes * 60).ok();
-    let offset = seconds.and_then(|seconds| Offset::from_seconds(seconds).ok());
-    let offset = offset.ok_or_else(|| EvalError::other(format_args!("timezone offset out of range: {zone}")))?;
-    Ok(offset.to_datetime(instant))
+    let minutes = hours * 60 + if zone.starts_with('-') { -minutes } else { minutes };
+    i32::try_from(minutes * 60).map_err(|_| EvalError::other(format_args!("timezone offset out of range: {zone}")))
 }
 
 #[cfg(test)]
