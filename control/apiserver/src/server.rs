@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 use xebec_api::status::ApiError;
+use xebec_flow::FlowControl;
 use xebec_identity::pki::tls::{TlsError, server_config};
 use xebec_identity::token::{TokenError, TokenSigner, TokenVerifier};
 use xebec_identity::{Authenticator, AuthenticatorOptions, Authorizer};
@@ -19,6 +20,7 @@ use crate::config::Config;
 use crate::gateway::{Dialer, GatewayError};
 use crate::registry::{AllocError, Allocators, Registry};
 use crate::resources::{self, Resources, stored_as};
+use crate::serve::fairness;
 use crate::serve::limits::InFlight;
 use crate::serve::metrics::Metrics;
 use crate::watch::{Caches, FeederError};
@@ -63,6 +65,7 @@ pub struct ApiServer {
     pub(crate) authorizer: Arc<Authorizer>,
     pub(crate) dialer: Dialer,
     pub(crate) in_flight: InFlight,
+    pub(crate) flow: Option<Arc<FlowControl>>,
     pub(crate) metrics: Metrics,
     ready: AtomicBool,
     draining: CancellationToken,
@@ -102,6 +105,11 @@ impl ApiServer {
         registry.rebuild_allocations().await.map_err(BuildError::Allocation)?;
         bootstrap::run(&registry, &config).await?;
         start_type_checking(Arc::clone(&registry), stop.clone());
+        let total = config.max_requests_in_flight + config.max_mutating_requests_in_flight;
+        let flow = config.priority_and_fairness.then(|| Arc::new(FlowControl::new(total)));
+        if let Some(flow) = &flow {
+            fairness::start(Arc::clone(flow), Arc::clone(&registry), stop.clone());
+        }
         maintenance::start(Arc::clone(&registry), config.event_ttl, config.compaction_interval, stop.clone());
         info!(revision = registry.caches().applied(), "API server ready");
         Ok(Arc::new(Self {
@@ -111,6 +119,7 @@ impl ApiServer {
             authorizer,
             dialer,
             in_flight: InFlight::default(),
+            flow,
             metrics: Metrics::default(),
             ready: AtomicBool::new(true),
             draining: CancellationToken::new(),

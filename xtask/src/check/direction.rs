@@ -15,7 +15,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("xebec-dynamic-admission", &["xebec-api", "xebec-cel", "xebec-identity"]),
     (
         "xebec-apiserver",
-        &["xebec-api", "xebec-store", "xebec-identity", "xebec-kinds", "xebec-dynamic-admission"],
+        &[
+            "xebec-api",
+            "xebec-store",
+            "xebec-identity",
+            "xebec-kinds",
+            "xebec-flow",
+            "xebec-dynamic-admission",
+        ],
     ),
     ("xebec-controllers", &["xebec-api"]),
     ("xebec-scheduler", &["xebec-api"]),

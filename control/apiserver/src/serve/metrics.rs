@@ -72,5 +72,8 @@ fn describe(server: &ApiServer) -> String {
         caches.applied()
     );
     server.registry.admission().counters().describe(&mut text);
+    if let Some(flow) = &server.flow {
+        text.push_str(&flow.metrics());
+    }
     text
 }
