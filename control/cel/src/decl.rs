@@ -151,6 +151,12 @@ impl Decl {
         self.ty.clone()
     }
 
+    /// The octets of its smallest JSON: how often it can be there in a request is [`MAX_REQUEST_BYTES`] by this and one
+    /// comma.
+    pub fn min_bytes(&self) -> u64 {
+        self.min_bytes
+    }
+
     /// A view of `json` under this declaration; it copies nothing. Errors: the JSON does not match it.
     pub fn value<'a>(self: &Arc<Self>, json: &'a Json) -> EvalResult<Value<'a>> {
         typed(json, Some(self))

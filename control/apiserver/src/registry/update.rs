@@ -64,8 +64,7 @@ impl Registry {
                 vec![error],
             ));
         }
-        let options =
-            UpdateOptions { create: sub == Sub::Main && target.strategy.create_on_update(), admitted: false };
+        let options = UpdateOptions { create: sub == Sub::Main && target.strategy.create_on_update(), admitted: false };
         self.update(context, target, sub, options, &move |_| Ok(value.clone())).await
     }
 
@@ -146,14 +145,10 @@ impl Registry {
             Sub::Other(_) => Vec::new(),
         });
         let result = if errors.is_empty() {
-            let admitted = if options.admitted {
-                Ok(())
+            if options.admitted {
+                self.commit(context, target, sub, current, value).await
             } else {
-                self.admission.validate(&attributes, Some(&value), Some(&old)).await
-            };
-            match admitted {
-                Ok(()) => self.commit(context, target, sub, current, value).await,
-                Err(error) => Err(error.into()),
+                self.admitted(&attributes, sub, current, value).await
             }
         } else {
             Err(ApiError::invalid(target.served.group, target.served.kind, &target.name, errors).into())
@@ -163,6 +158,25 @@ impl Registry {
             _ => self.release(reserved).await,
         }
         result
+    }
+
+    /// The last of admission, then the write; what it had taken of quotas goes back when it fails.
+    async fn admitted(
+        &self,
+        attributes: &Attributes<'_>,
+        sub: Sub,
+        current: &Object,
+        value: Value,
+    ) -> Result<Written, PutError> {
+        let (context, target) = (attributes.context, attributes.target);
+        let old = current.value();
+        self.admission.validate(attributes, Some(&value), Some(&old)).await?;
+        let taken = self.admission.reserve(attributes, &value, Some(&old), self.now()).await?;
+        let written = self.commit(context, target, sub, current, value).await;
+        if written.is_err() {
+            self.admission.release(taken).await;
+        }
+        written
     }
 
     async fn commit(

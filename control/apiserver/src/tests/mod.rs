@@ -6,6 +6,8 @@ mod admission;
 mod apply;
 mod crud;
 mod custom;
+mod dynamic;
+mod events;
 mod fairness;
 mod gateway;
 mod harness;
