@@ -14,7 +14,9 @@ use xebec_identity::{Authorizer, ObjectReader, User};
 pub(crate) use server::{Identity, Reply, Webhook};
 pub(crate) use types::TestTypes;
 
-use crate::{Attributes, Dynamic, Enabled, Kind, NoMetrics, Operation, ResolveError, Resolver, Resource, World};
+use crate::{
+    Attributes, Dynamic, Enabled, Kind, NoMetrics, Operation, ResolveError, Resolver, Resource, World,
+};
 
 /// Objects in memory, found by kind.
 #[derive(Default)]

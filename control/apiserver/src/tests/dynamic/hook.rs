@@ -12,10 +12,13 @@ use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
+use xebec_identity::authn::PeerAuthorities;
 use xebec_identity::pki::tls::server_config;
 use xebec_identity::pki::{Leaf, Usage};
 
 use super::super::harness::Cluster;
+
+const GRACE: Duration = Duration::from_secs(1);
 
 type Answer = dyn Fn(&Value) -> Value + Send + Sync;
 
@@ -34,10 +37,7 @@ pub struct Hook {
 
 impl Hook {
     /// Answers each `request` with a `response`, whose uid is filled in.
-    pub async fn start(
-        cluster: &Cluster,
-        answer: impl Fn(&Value) -> Value + Send + Sync + 'static,
-    ) -> Self {
+    pub async fn start(cluster: &Cluster, answer: impl Fn(&Value) -> Value + Send + Sync + 'static) -> Self {
         let mut leaf = Leaf::new("hook", Usage::Server);
         leaf.dns_names = vec!["localhost".to_owned(), "hook.default.svc".to_owned()];
         let directory = tempfile::tempdir().unwrap();
@@ -50,8 +50,9 @@ impl Hook {
         let listener = crate::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
+        let authorities = Arc::new(PeerAuthorities::load(&cluster.pki.path("ca.crt"), None).unwrap());
         let serving =
-            XX;
+            crate::serve::listener::serve(listener, router, Arc::new(tls), authorities, stop.clone(), GRACE);
         tokio::spawn(serving);
         let ca_bundle = STANDARD.encode(cluster.pki.ca_pem());
         Self { address, ca_bundle, shared, _stop: stop.drop_guard() }
