@@ -4,6 +4,7 @@
 mod access;
 mod admission;
 mod apply;
+mod certificates;
 mod crud;
 mod custom;
 mod dynamic;
