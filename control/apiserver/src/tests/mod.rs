@@ -7,6 +7,7 @@ mod apply;
 mod certificates;
 mod crud;
 mod custom;
+mod dynamic;
 mod events;
 mod fairness;
 mod gateway;
