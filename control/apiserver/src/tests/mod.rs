@@ -3,11 +3,13 @@
 
 mod access;
 mod apply;
+mod audit;
 mod crud;
 mod custom;
 mod fairness;
 mod gateway;
 mod harness;
+mod identity;
 mod kubectl;
 mod lists;
 mod pods;
