@@ -8,6 +8,7 @@ mod certs;
 mod client;
 mod options;
 mod parts;
+mod security;
 mod service_dns;
 mod store;
 

@@ -8,6 +8,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use crate::Failure;
+use crate::security::SecurityOptions;
 
 /// Of the API server, alone or with everything.
 #[derive(Args, Clone, Debug, Default)]
@@ -17,6 +18,8 @@ pub(crate) struct ServerOptions {
     config: Option<PathBuf>,
     #[command(flatten)]
     given: Given,
+    #[command(flatten)]
+    security: SecurityOptions,
 }
 
 /// What may be given on the command line and in the file; everything has a default.
@@ -74,6 +77,8 @@ struct Given {
     /// The cluster's domain [default: cluster.local].
     #[arg(long)]
     cluster_domain: Option<String>,
+    #[arg(skip)]
+    security: SecurityOptions,
 }
 
 /// Every option with its value.
@@ -95,6 +100,7 @@ pub(crate) struct Server {
     pub(crate) cluster_cidr: String,
     pub(crate) cluster_dns: IpAddr,
     pub(crate) cluster_domain: String,
+    pub(crate) security: SecurityOptions,
 }
 
 impl ServerOptions {
@@ -132,6 +138,7 @@ impl ServerOptions {
             cluster_cidr: pick!(cluster_cidr, "10.244.0.0/16"),
             cluster_dns: pick!(cluster_dns, [10, 96, 0, 10]),
             cluster_domain: pick!(cluster_domain, "cluster.local"),
+            security: self.security.or(file.security),
         })
     }
 }
