@@ -44,7 +44,7 @@ async fn requests_are_written_down_as_the_policy_says() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit.log");
     let log_path = path.clone();
-    let cluster = Cluster::start_with(async move |config: &mut Config, _: &Pki, store| {
+    let cluster = Cluster::start_prepared(async move |config: &mut Config, _: &Pki, store| {
         let options = LogOptions { path: log_path, max_age_days: 0, max_backups: 0, max_size: 0 };
         let sink = Blocking::new(Log::open(options).unwrap(), false);
         config.audit = Some(Arc::new(Auditor::new(Policy::parse(POLICY).unwrap(), Arc::new(sink))));
@@ -117,7 +117,7 @@ fn keys(names: &[(&str, u8)]) -> Transformers {
 async fn secrets_are_encrypted_and_a_replace_that_changes_nothing_takes_the_new_key() {
     let mut layers = None;
     let kept = &mut layers;
-    let cluster = Cluster::start_with(async move |_: &mut Config, _: &Pki, engine| {
+    let cluster = Cluster::start_prepared(async move |_: &mut Config, _: &Pki, engine| {
         let store = EncryptedStore::new(Arc::clone(&engine), keys(&[("one", 1)]));
         *kept = Some((engine, Arc::clone(&store)));
         store as _

@@ -51,11 +51,20 @@ impl Drop for Cluster {
 
 impl Cluster {
     pub async fn start() -> Self {
-        Self::start_with(async |_, _, store| store).await
+        Self::start_with(|_| {}).await
     }
 
-    /// A cluster whose configuration and store `prepare` may change first.
-    pub async fn start_with(
+    /// A server whose configuration is changed first.
+    pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_prepared(async |config, _, store| {
+            change(config);
+            store
+        })
+        .await
+    }
+
+    /// A server whose configuration and store are prepared first, with its certificates at hand.
+    pub async fn start_prepared(
         prepare: impl AsyncFnOnce(&mut Config, &Pki, Arc<dyn Store>) -> Arc<dyn Store>,
     ) -> Self {
         let directory = tempfile::tempdir().unwrap();

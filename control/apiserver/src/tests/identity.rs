@@ -116,7 +116,7 @@ async fn tokens_of_an_issuer_and_anonymous_for_health_only() {
     let (counted, url) = (Arc::clone(&fetches), issuer.clone());
     let mut token_of_ann = (String::new(), String::new());
     let tokens = &mut token_of_ann;
-    let cluster = Cluster::start_with(async move |config: &mut Config, pki: &Pki, store| {
+    let cluster = Cluster::start_prepared(async move |config: &mut Config, pki: &Pki, store| {
         pki.issue(&Leaf::new("x", Usage::Client)).unwrap();
         let key = pki.issue(&Leaf::new("issuer", Usage::Client)).unwrap().key_pem;
         let signer = TokenSigner::from_pem(key.as_bytes(), &url).unwrap();
@@ -179,7 +179,7 @@ async fn a_webhook_knows_tokens_and_its_answers_are_remembered() {
     let (listener, url) = listen().await;
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&asked);
-    let cluster = Cluster::start_with(async move |config: &mut Config, pki: &Pki, store| {
+    let cluster = Cluster::start_prepared(async move |config: &mut Config, pki: &Pki, store| {
         let answer = move |Json(mut review): Json<Value>| async move {
             counted.fetch_add(1, Ordering::SeqCst);
             assert_eq!((&review["kind"], &review["apiVersion"]), (&json!("TokenReview"), &json!("authentication.k8s.io/v1")));
@@ -217,7 +217,7 @@ async fn a_webhook_decides_before_rbac() {
     let (listener, url) = listen().await;
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&asked);
-    let cluster = Cluster::start_with(async move |config: &mut Config, pki: &Pki, store| {
+    let cluster = Cluster::start_prepared(async move |config: &mut Config, pki: &Pki, store| {
         let answer = move |Json(mut review): Json<Value>| async move {
             counted.fetch_add(1, Ordering::SeqCst);
             let spec = &review["spec"];

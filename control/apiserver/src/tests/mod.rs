@@ -2,10 +2,12 @@
 //! plain requests.
 
 mod access;
+mod admission;
 mod apply;
 mod audit;
 mod crud;
 mod custom;
+mod events;
 mod fairness;
 mod gateway;
 mod harness;
