@@ -8,6 +8,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use crate::Failure;
+use crate::security::SecurityOptions;
 
 /// Of the API server, alone or with everything.
 #[derive(Args, Clone, Debug, Default)]
@@ -17,6 +18,8 @@ pub(crate) struct ServerOptions {
     config: Option<PathBuf>,
     #[command(flatten)]
     given: Given,
+    #[command(flatten)]
+    security: SecurityOptions,
 }
 
 /// What may be given on the command line and in the file; everything has a default.
@@ -89,6 +92,8 @@ struct Given {
     /// How many seconds pods stay on a node that cannot be reached [default: 300].
     #[arg(long)]
     default_unreachable_toleration_seconds: Option<i64>,
+    #[arg(skip)]
+    security: SecurityOptions,
 }
 
 /// Every option with its value.
@@ -115,6 +120,7 @@ pub(crate) struct Server {
     pub(crate) admission_control_config_file: Option<PathBuf>,
     pub(crate) default_not_ready_toleration_seconds: i64,
     pub(crate) default_unreachable_toleration_seconds: i64,
+    pub(crate) security: SecurityOptions,
 }
 
 impl ServerOptions {
@@ -157,6 +163,7 @@ impl ServerOptions {
             admission_control_config_file: pick!(admission_control_config_file),
             default_not_ready_toleration_seconds: pick!(default_not_ready_toleration_seconds, 300_i64),
             default_unreachable_toleration_seconds: pick!(default_unreachable_toleration_seconds, 300_i64),
+            security: self.security.or(file.security),
         })
     }
 }

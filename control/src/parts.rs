@@ -37,7 +37,10 @@ pub(crate) async fn server(options: Server, all: bool, stop: CancellationToken) 
     // Before anything else is started: a port in use is the most common mistake.
     let listener =
         xebec_apiserver::bind(config.bind).await.map_err(|error| Failure::part("API server")(&error))?;
-    let store = open_store(&options, &stop).await?;
+    config.anonymous_auth = options.security.anonymous();
+    config.identity = options.security.identity()?;
+    config.audit = options.security.auditor().await?;
+    let store = options.security.encrypted(open_store(&options, &stop).await?, &stop)?;
     let api = ApiServer::build(config, store).await.map_err(|error| Failure::part("API server")(&error))?;
     let url =
         format!("https://{}", std::net::SocketAddr::new(options.advertise_address, options.secure_port));

@@ -4,6 +4,7 @@
 mod access;
 mod admission;
 mod apply;
+mod audit;
 mod certificates;
 mod crud;
 mod custom;
@@ -12,6 +13,7 @@ mod events;
 mod fairness;
 mod gateway;
 mod harness;
+mod identity;
 mod kubectl;
 mod lists;
 mod pods;
