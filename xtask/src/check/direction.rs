@@ -12,7 +12,7 @@ use crate::shell;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("xebec-identity", &["xebec-api"]),
     ("xebec-kinds", &["xebec-api"]),
-    ("xebec-apiserver", &["xebec-api", "xebec-store", "xebec-identity", "xebec-kinds"]),
+    ("xebec-apiserver", &["xebec-api", "xebec-store", "xebec-identity", "xebec-kinds", "xebec-spdy"]),
     ("xebec-controllers", &["xebec-api"]),
     ("xebec-scheduler", &["xebec-api"]),
     (
