@@ -242,7 +242,7 @@ impl Shared {
         }
         {
             let mut state = self.state.lock();
-            if id % 2 == 0 || id <= state.newest {
+            if id & 1 == 0 || id <= state.newest {
                 return Err(RstStatus::ProtocolError);
             }
             state.newest = id;
