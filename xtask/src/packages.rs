@@ -20,8 +20,13 @@ const fn need(probe: &'static str, package: &'static str) -> Need {
 }
 
 /// To build the workspace.
-pub(crate) const BUILD: &[Need] =
-    &[need("cc", "gcc"), need("ld.lld", "lld"), need("protoc", "protobuf-compiler")];
+pub(crate) const BUILD: &[Need] = &[
+    need("cc", "gcc"),
+    need("ld.lld", "lld"),
+    need("protoc", "protobuf-compiler"),
+    // Only recommended by the compiler, and what etcd's interface imports.
+    need("/usr/include/google/protobuf/descriptor.proto", "libprotobuf-dev"),
+];
 /// To build the eBPF object with Debian's toolchain.
 pub(crate) const EBPF: &[Need] = &[
     need("/usr/bin/rustc", "rustc-web"),

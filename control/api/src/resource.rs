@@ -5,11 +5,11 @@
 
 use base64::Engine;
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::collections::{HashMap, HashSet};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// A part of an object served at its own path, such as `pods/log`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Subresource {
     /// The last segment of the path: `status`, `scale`, `exec`.
     pub name: &'static str,
@@ -24,7 +24,7 @@ pub struct Subresource {
 }
 
 /// One resource in one version of one group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Resource {
     /// The API group; empty is core.
     pub group: &'static str,
@@ -103,6 +103,41 @@ pub fn api_version(group: &str, version: &str) -> String {
 /// Splits an apiVersion into group and version: `apps/v1` to (`apps`, `v1`), `v1` to (``, `v1`).
 pub fn split_api_version(api_version: &str) -> (&str, &str) {
     api_version.split_once('/').unwrap_or(("", api_version))
+}
+
+/// The one copy of `text` that lives as long as the process.
+///
+/// For names that come with custom resources (groups, kinds, plurals, verbs), which are few and come back unchanged:
+/// what stays in memory is bounded by the number of different names this process has ever served, and a change of a
+/// definition that keeps its names adds nothing.
+pub fn intern(text: &str) -> &'static str {
+    static TEXTS: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
+    let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = texts.get(text) {
+        return known;
+    }
+    let kept: &'static str = Box::leak(text.to_owned().into_boxed_str());
+    texts.insert(kept);
+    kept
+}
+
+/// The one copy of a resource's description that lives as long as the process; equal descriptions are one.
+///
+/// A row of the built-in table is returned as that row. See [`intern`] for the bound.
+pub fn intern_resource(resource: Resource) -> &'static Resource {
+    static RESOURCES: LazyLock<Mutex<HashSet<&'static Resource>>> = LazyLock::new(Mutex::default);
+    if let Some(row) =
+        lookup(resource.group, resource.version, resource.plural).filter(|row| **row == resource)
+    {
+        return row;
+    }
+    let mut resources = RESOURCES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = resources.get(&resource) {
+        return known;
+    }
+    let kept: &'static Resource = Box::leak(Box::new(resource));
+    resources.insert(kept);
+    kept
 }
 
 struct Table {
@@ -220,6 +255,19 @@ mod tests {
         assert_eq!(pods.subresource("exec").unwrap().kind, "PodExecOptions");
         assert_eq!(pods.subresource("status").unwrap().kind, "Pod");
         assert_eq!(pods.storage_version_hash(), "xPOwRZ+Yhw8=");
+    }
+
+    #[test]
+    fn descriptions_are_kept_once() {
+        let pods = lookup("", "v1", "pods").unwrap();
+        assert!(std::ptr::eq(intern_resource(pods.clone()), pods));
+        let mut custom = pods.clone();
+        custom.group = intern(&["stable", "example.com"].join("."));
+        let kept = intern_resource(custom.clone());
+        assert!(std::ptr::eq(intern_resource(custom.clone()), kept));
+        custom.categories = vec![intern("all")];
+        assert!(!std::ptr::eq(intern_resource(custom), kept));
+        assert!(std::ptr::eq(intern("stable.example.com"), kept.group));
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod gateway;
 mod local;
 mod maintenance;
 pub mod registry;
+pub mod resources;
 pub mod reviews;
 pub mod serve;
 mod server;

@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
-use xebec_api::resource;
 use xebec_api::status::ApiError;
 use xebec_identity::pki::tls::{TlsError, server_config};
 use xebec_identity::token::{TokenError, TokenSigner, TokenVerifier};
@@ -18,7 +17,8 @@ use xebec_store::Store;
 use crate::admission::Admission;
 use crate::config::Config;
 use crate::gateway::{Dialer, GatewayError};
-use crate::registry::{AllocError, Allocators, Registry, stored_as};
+use crate::registry::{AllocError, Allocators, Registry};
+use crate::resources::{self, Resources, stored_as};
 use crate::serve::limits::InFlight;
 use crate::serve::metrics::Metrics;
 use crate::watch::{Caches, FeederError};
@@ -75,7 +75,7 @@ impl ApiServer {
     /// The PKI files must exist. The server's background tasks end with [`ApiServer::shutdown`].
     pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<Arc<Self>, BuildError> {
         let stop = CancellationToken::new();
-        let stored = resource::table().iter().filter(|r| r.storage && r.default_on).map(stored_as);
+        let stored = resources::built_in().filter(|r| r.storage).map(stored_as);
         let caches = Arc::new(Caches::new(stored.map(|r| (r.group, r.plural))));
         watch::start(Arc::clone(&store), Arc::clone(&caches), stop.clone()).await?;
         let reader: Arc<Caches> = Arc::clone(&caches);
@@ -95,7 +95,10 @@ impl ApiServer {
             Allocators::new(&config.service_cluster_ip_range, config.service_node_port_range.clone())?;
         let admission = Admission::new(Arc::clone(&caches), Arc::clone(&authorizer));
         let clock = Arc::new(Timestamp::now);
-        let registry = Arc::new(Registry::new(store, caches, admission, allocators, Arc::new(signer), clock));
+        let resources = Arc::new(Resources::new(&caches));
+        let signer = Arc::new(signer);
+        let registry =
+            Arc::new(Registry::new(store, caches, resources, admission, allocators, signer, clock));
         registry.rebuild_allocations().await.map_err(BuildError::Allocation)?;
         bootstrap::run(&registry, &config).await?;
         maintenance::start(Arc::clone(&registry), config.event_ttl, config.compaction_interval, stop.clone());

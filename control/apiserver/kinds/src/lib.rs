@@ -60,6 +60,10 @@ pub trait Strategy: Send + Sync {
     /// The kind's fixed facts: group, plural, scope, status, generation, name rule.
     fn facts(&self) -> &Facts;
 
+    /// Makes an object just read from the store what the kind's schema says today. Only custom resources need it, whose
+    /// schema may have changed since the object was written.
+    fn decoded(&self, _obj: &mut Value) {}
+
     /// Sets what upstream's SetDefaults functions set, and puts quantities in canonical form. Idempotent.
     fn defaults(&self, _obj: &mut Value) {}
 

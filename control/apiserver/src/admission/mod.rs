@@ -2,7 +2,7 @@
 //!
 //! Enters: an object on its way into the registry, with who writes it and how. Leaves: the object with what the
 //! plug-ins add, or 403/404/422. Called by the registry: [`Admission::mutate`] before the kind's own rules,
-//! [`Admission::validate`] after them. Plug-ins read other objects from the caches and do no I/O.
+//! [`Admission::validate`] after them. The built-in plug-ins read other objects from the caches and do no I/O.
 
 mod lifecycle;
 mod node_restriction;
@@ -30,10 +30,27 @@ pub enum Operation {
     Update,
     /// A delete.
     Delete,
+    /// A connection through the server: exec, attach, port-forward, proxy.
+    Connect,
+}
+
+impl Operation {
+    /// As admission reviews and policies name it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+        }
+    }
 }
 
 /// A write as admission sees it.
 pub struct Attributes<'a> {
+    /// The request: who writes, dry run, and where warnings and audit annotations go.
+    pub context: &'a WriteContext,
     /// Who writes.
     pub user: &'a User,
     /// Which object.
@@ -53,7 +70,7 @@ impl<'a> Attributes<'a> {
         subresource: &'a str,
         operation: Operation,
     ) -> Self {
-        Self { user: &context.user, target, subresource, operation }
+        Self { context, user: &context.user, target, subresource, operation }
     }
 
     /// Whether it is about this resource of the core group.
@@ -82,7 +99,7 @@ impl Admission {
     }
 
     /// Completes the object; it is already defaulted. Refuses what no completion can make right.
-    pub fn mutate(
+    pub async fn mutate(
         &self,
         attributes: &Attributes<'_>,
         value: &mut Value,
@@ -106,7 +123,7 @@ impl Admission {
     }
 
     /// Checks the finished object (`value` is none for deletes).
-    pub fn validate(
+    pub async fn validate(
         &self,
         attributes: &Attributes<'_>,
         value: Option<&Value>,

@@ -70,8 +70,9 @@ fn check_pod(
 ) -> Result<(), String> {
     match attributes.operation {
         Operation::Delete => own_pod(old, node, "delete"),
-        Operation::Update => Err(format!(
-            "unexpected operation \"UPDATE\", node {node:?} can only create and delete mirror pods"
+        Operation::Update | Operation::Connect => Err(format!(
+            "unexpected operation {:?}, node {node:?} can only create and delete mirror pods",
+            attributes.operation.name()
         )),
         Operation::Create => {
             let Some(pod) = value else { return Ok(()) };

@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn core_and_groups() {
-        let groups = super::super::groups();
+        let groups = super::super::groups(crate::resources::built_in());
         let core = list(&groups, true, "v2");
         assert_eq!(core["items"].as_array().unwrap().len(), 1);
         let resources = core["items"][0]["versions"][0]["resources"].as_array().unwrap();

@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn lists_resources_with_subresources() {
-        let groups = super::super::groups();
+        let groups = super::super::groups(crate::resources::built_in());
         let apps = resources(&groups, "apps", "v1").unwrap();
         let names: Vec<&str> =
             apps["resources"].as_array().unwrap().iter().filter_map(|r| r["name"].as_str()).collect();

@@ -13,22 +13,24 @@ use axum::response::Response;
 use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use xebec_api::resource::{self, Resource};
+use xebec_api::resource::Resource;
 use xebec_api::status::ApiError;
 
 use crate::ApiServer;
 use crate::serve::respond;
 
 /// A group with its versions in order of preference.
-pub(crate) struct Group {
+pub struct Group {
+    /// Its name, empty for the core group.
     pub name: &'static str,
+    /// Version and resources, the preferred version first.
     pub versions: Vec<(&'static str, Vec<&'static Resource>)>,
 }
 
-/// The served groups, core first, then by name.
-pub(crate) fn groups() -> Vec<Group> {
+/// These resources as groups, core first, then by name.
+pub(crate) fn groups(resources: impl Iterator<Item = &'static Resource>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
-    for served in resource::table().iter().filter(|served| served.default_on) {
+    for served in resources {
         let group = match groups.iter_mut().find(|group| group.name == served.group) {
             Some(group) => group,
             None => {
@@ -112,20 +114,21 @@ pub fn handle(
     if !matches!(*method, Method::GET | Method::HEAD) {
         return Err(ApiError::method_not_allowed());
     }
-    let groups = groups();
+    let snapshot = server.registry.resources().snapshot();
+    let groups = snapshot.groups();
     let document = match parts.as_slice() {
         [root @ ("api" | "apis")] => match wanted(headers)? {
             Wanted::Aggregated(version) => {
-                let list = aggregated::list(&groups, *root == "api", version);
+                let list = aggregated::list(groups, *root == "api", version);
                 return Ok(tagged(headers, &aggregated::content_type(version), &list));
             }
             Wanted::Legacy if *root == "api" => legacy::versions(&server.config.advertise_host()),
-            Wanted::Legacy => legacy::group_list(&groups),
+            Wanted::Legacy => legacy::group_list(groups),
         },
-        ["api", version] => legacy::resources(&groups, "", version).ok_or_else(ApiError::generic_404)?,
-        ["apis", group] => legacy::group(&groups, group).ok_or_else(ApiError::generic_404)?,
+        ["api", version] => legacy::resources(groups, "", version).ok_or_else(ApiError::generic_404)?,
+        ["apis", group] => legacy::group(groups, group).ok_or_else(ApiError::generic_404)?,
         ["apis", group, version] => {
-            legacy::resources(&groups, group, version).ok_or_else(ApiError::generic_404)?
+            legacy::resources(groups, group, version).ok_or_else(ApiError::generic_404)?
         }
         _ => return Err(ApiError::generic_404()),
     };
@@ -169,7 +172,7 @@ pub async fn openapi_document(Path(path): Path<String>) -> Response {
 }
 
 /// GET /: the paths of this server.
-pub async fn paths() -> Response {
+pub async fn paths(State(server): State<Arc<ApiServer>>) -> Response {
     let mut paths: Vec<String> = [
         "/api",
         "/apis",
@@ -185,7 +188,8 @@ pub async fn paths() -> Response {
     ]
     .map(str::to_owned)
     .to_vec();
-    for group in groups() {
+    let snapshot = server.registry.resources().snapshot();
+    for group in snapshot.groups() {
         for (version, _) in &group.versions {
             paths.push(if group.name.is_empty() {
                 format!("/api/{version}")
@@ -214,7 +218,7 @@ mod tests {
 
     #[test]
     fn all_default_groups_are_there() {
-        let groups = groups();
+        let groups = groups(crate::resources::built_in());
         assert_eq!(groups[0].name, "");
         let autoscaling = groups.iter().find(|group| group.name == "autoscaling").unwrap();
         assert_eq!(autoscaling.versions.iter().map(|(v, _)| *v).collect::<Vec<_>>(), ["v2", "v1"]);

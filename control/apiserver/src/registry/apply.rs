@@ -11,7 +11,7 @@ use xebec_api::time;
 
 use super::fieldset::{self, FieldSet, Step};
 use super::managed::{self, Entry};
-use super::merge_schema::{self, Node};
+use super::merge_schema::Node;
 use super::{Registry, Sub, Target, UpdateOptions, WriteContext, Written, metadata};
 
 impl Registry {
@@ -47,7 +47,7 @@ fn merge(
     force: bool,
     now: Timestamp,
 ) -> Result<Value, ApiError> {
-    let node = merge_schema::root(target.stored);
+    let node = target.merge_root();
     let wanted = managed::owned_part(config, node);
     let mut entries = managed::decode(old);
     let api_version = target.stored.api_version();
@@ -119,7 +119,7 @@ fn prune(new: &mut Value, node: Node<'_>, before: &Entry, wanted: &FieldSet, oth
 /// `config` laid over `live`.
 fn merged(live: &Value, config: &Value, node: Node<'_>) -> Value {
     match (node, live, config) {
-        (Node::Struct(_) | Node::Map(_), Value::Object(live), Value::Object(config)) => {
+        (Node::Struct(..) | Node::Map(..), Value::Object(live), Value::Object(config)) => {
             let mut result: Map<String, Value> = live.clone();
             for (name, wanted) in config {
                 if wanted.is_null() {

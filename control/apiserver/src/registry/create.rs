@@ -65,7 +65,7 @@ impl Registry {
         metadata::fill_for_create(&mut value, now, Uuid::new_v4().to_string());
         target.strategy.defaults(&mut value);
         let attributes = Attributes::new(context, target, "", Operation::Create);
-        self.admission.mutate(&attributes, &mut value, None)?;
+        self.admission.mutate(&attributes, &mut value, None).await?;
         let reserved = self.reserve(context, target, &mut value, None).await?;
         let result = self.finish_create(context, target, value, &attributes).await;
         match &result {
@@ -91,7 +91,7 @@ impl Registry {
             let name = meta::name(&value);
             return Err(ApiError::invalid(target.served.group, target.served.kind, name, errors).into());
         }
-        self.admission.validate(attributes, Some(&value), None)?;
+        self.admission.validate(attributes, Some(&value), None).await?;
         context.warnings.lock().extend(target.strategy.warnings(&value));
         if !context.applying {
             managed::track_update(&mut value, None, &context.field_manager, target, "", now);

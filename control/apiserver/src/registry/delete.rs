@@ -77,7 +77,7 @@ impl Registry {
         let old = current.value();
         check_preconditions(target, options, &old)?;
         let attributes = Attributes::new(context, target, "", Operation::Delete);
-        self.admission.validate(&attributes, None, Some(&old))?;
+        self.admission.validate(&attributes, None, Some(&old)).await?;
         let now = self.now();
         let plan = if target.stored.plural == "namespaces" {
             namespace::delete_plan(&old, now)

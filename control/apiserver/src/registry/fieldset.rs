@@ -59,7 +59,7 @@ pub fn fields_of(value: &Value, node: Node<'_>) -> FieldSet {
 
 fn collect(value: &Value, node: Node<'_>, path: &mut FieldPath, set: &mut FieldSet) {
     match (node, value) {
-        (Node::Struct(_) | Node::Map(_), Value::Object(map)) => {
+        (Node::Struct(..) | Node::Map(..), Value::Object(map)) => {
             for (name, child) in map {
                 path.push(Step::Field(name.clone()));
                 collect(child, node.field(name), path, set);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use xebec_api::time;
 
 use super::fieldset::{self, FieldSet, Step};
-use super::merge_schema::{self, Node};
+use super::merge_schema::Node;
 use super::{Target, metadata};
 
 /// One manager's fields.
@@ -84,7 +84,7 @@ pub fn track_update(
     subresource: &str,
     now: Timestamp,
 ) {
-    let node = merge_schema::root(target.stored);
+    let node = target.merge_root();
     let sent = value["metadata"]["managedFields"].as_array();
     if sent.is_some_and(|list| list.len() == 1 && list[0].as_object().is_some_and(serde_json::Map::is_empty))
     {

@@ -16,11 +16,13 @@ pub enum Node<'a> {
     /// As a whole.
     Atomic,
     /// Field by field; the type's description.
-    Struct(&'a Value),
+    Struct(&'a MergeSchema, &'a Value),
     /// Key by key, elements of this type.
-    Map(&'a str),
+    Map(&'a MergeSchema, &'a str),
     /// Element by element, identified by these keys.
     List {
+        /// Where the types of its elements are.
+        schema: &'a MergeSchema,
         /// The list's description: `keys`, `keyDefaults`, `elem`.
         field: &'a Value,
     },
@@ -28,14 +30,79 @@ pub enum Node<'a> {
     Set,
 }
 
-fn types() -> &'static Map<String, Value> {
-    static TYPES: OnceLock<Map<String, Value>> = OnceLock::new();
-    TYPES.get_or_init(|| match serde_json::from_str(DATA) {
-        Ok(Value::Object(mut data)) => match data.remove("types") {
-            Some(Value::Object(types)) => types,
+/// The types of a kind, in the form of `merge-schema.json` (see ../../shared/reference/README.md).
+///
+/// A type is `{"fields": {name: field}}`, `{"structRel": "atomic"}`, `{"scalar": ..}`, or, for an element that is a list
+/// or map itself, a field. A field is `{"k": "list" | "map" | "ref", "rel": .., "keys", "keyDefaults", "set", "elem",
+/// "t"}`. Types a custom resource's schema does not have (ObjectMeta) are looked up among the built-in ones.
+pub struct MergeSchema {
+    types: Map<String, Value>,
+    root: String,
+}
+
+impl MergeSchema {
+    /// A schema over these types, whose objects are of type `root`.
+    #[must_use]
+    pub fn new(types: Map<String, Value>, root: String) -> Self {
+        Self { types, root }
+    }
+
+    /// How an object of this schema merges; a root that is not there is deduced from the object itself.
+    #[must_use]
+    pub fn root(&self) -> Node<'_> {
+        self.named(&self.root).unwrap_or(Node::Map(self, UNTYPED))
+    }
+
+    fn find(&self, name: &str) -> Option<&Value> {
+        self.types.get(name).or_else(|| built_in().types.get(name))
+    }
+
+    fn named(&self, name: &str) -> Option<Node<'_>> {
+        let description = self.find(name)?;
+        if name == UNTYPED {
+            return Some(Node::Map(self, UNTYPED));
+        }
+        if description.get("k").is_some() {
+            return Some(self.of_field(description));
+        }
+        if description["structRel"] == "atomic" || description.get("scalar").is_some() {
+            return Some(Node::Atomic);
+        }
+        Some(Node::Struct(self, description))
+    }
+
+    fn of_field<'a>(&'a self, field: &'a Value) -> Node<'a> {
+        match (field["k"].as_str(), field["rel"].as_str()) {
+            (Some("list"), Some("associative")) if field["set"] == true => Node::Set,
+            (Some("list"), Some("associative")) => Node::List { schema: self, field },
+            (Some("map"), rel) if rel != Some("atomic") => {
+                Node::Map(self, field["elem"].as_str().unwrap_or_default())
+            }
+            (Some("ref"), rel) if rel != Some("atomic") => {
+                match field["t"].as_str().and_then(|name| self.find(name)) {
+                    Some(description) => Node::Struct(self, description),
+                    None => Node::Atomic,
+                }
+            }
+            _ => Node::Atomic,
+        }
+    }
+}
+
+/// The type whose form is what the object has.
+const UNTYPED: &str = "__untyped_deduced_";
+
+fn built_in() -> &'static MergeSchema {
+    static TYPES: OnceLock<MergeSchema> = OnceLock::new();
+    TYPES.get_or_init(|| {
+        let types = match serde_json::from_str(DATA) {
+            Ok(Value::Object(mut data)) => match data.remove("types") {
+                Some(Value::Object(types)) => types,
+                _ => Map::new(),
+            },
             _ => Map::new(),
-        },
-        _ => Map::new(),
+        };
+        MergeSchema::new(types, UNTYPED.to_owned())
     })
 }
 
@@ -59,18 +126,8 @@ pub fn type_name(resource: &Resource) -> String {
 /// The root of a kind.
 #[must_use]
 pub fn root(resource: &Resource) -> Node<'static> {
-    named(&type_name(resource)).unwrap_or(Node::Map("__untyped_deduced_"))
-}
-
-fn named(name: &str) -> Option<Node<'static>> {
-    let description = types().get(name)?;
-    if name == "__untyped_deduced_" {
-        return Some(Node::Map("__untyped_deduced_"));
-    }
-    if description["structRel"] == "atomic" || description.get("scalar").is_some() {
-        return Some(Node::Atomic);
-    }
-    Some(Node::Struct(description))
+    let schema = built_in();
+    schema.named(&type_name(resource)).unwrap_or(Node::Map(schema, UNTYPED))
 }
 
 impl<'a> Node<'a> {
@@ -78,13 +135,14 @@ impl<'a> Node<'a> {
     #[must_use]
     pub fn field(self, name: &str) -> Node<'a> {
         match self {
-            Node::Struct(description) => {
+            Node::Struct(schema, description) => {
                 if let Some(field) = description["fields"].get(name) {
-                    return of_field(field);
+                    return schema.of_field(field);
                 }
-                description["refs"].get(name).and_then(Value::as_str).and_then(named).unwrap_or(Node::Atomic)
+                let named = description["refs"].get(name).and_then(Value::as_str);
+                named.and_then(|name| schema.named(name)).unwrap_or(Node::Atomic)
             }
-            Node::Map(elem) => named(elem).unwrap_or(Node::Atomic),
+            Node::Map(schema, elem) => schema.named(elem).unwrap_or(Node::Atomic),
             _ => Node::Atomic,
         }
     }
@@ -92,14 +150,16 @@ impl<'a> Node<'a> {
     /// Whether `name` is a declared field, not a key of a map.
     #[must_use]
     pub fn declares_fields(self) -> bool {
-        matches!(self, Node::Struct(_))
+        matches!(self, Node::Struct(..))
     }
 
     /// How the elements of this list merge.
     #[must_use]
     pub fn element(self) -> Node<'a> {
         match self {
-            Node::List { field } => field["elem"].as_str().and_then(named).unwrap_or(Node::Atomic),
+            Node::List { schema, field } => {
+                field["elem"].as_str().and_then(|name| schema.named(name)).unwrap_or(Node::Atomic)
+            }
             _ => Node::Atomic,
         }
     }
@@ -108,7 +168,7 @@ impl<'a> Node<'a> {
     #[must_use]
     pub fn key_of(self, item: &Value) -> Option<String> {
         match self {
-            Node::List { field } => {
+            Node::List { field, .. } => {
                 let mut key = std::collections::BTreeMap::new();
                 for name in field["keys"].as_array()?.iter().filter_map(Value::as_str) {
                     let value = item.get(name).or_else(|| field["keyDefaults"].get(name));
@@ -121,20 +181,6 @@ impl<'a> Node<'a> {
             Node::Set => serde_json::to_string(item).ok(),
             _ => None,
         }
-    }
-}
-
-fn of_field(field: &Value) -> Node<'_> {
-    match (field["k"].as_str(), field["rel"].as_str()) {
-        (Some("list"), Some("associative")) if field["set"] == true => Node::Set,
-        (Some("list"), Some("associative")) => Node::List { field },
-        (Some("map"), rel) if rel != Some("atomic") => Node::Map(field["elem"].as_str().unwrap_or_default()),
-        (Some("ref"), rel) if rel != Some("atomic") => match field["t"].as_str().and_then(|t| types().get(t))
-        {
-            Some(description) => Node::Struct(description),
-            None => Node::Atomic,
-        },
-        _ => Node::Atomic,
     }
 }
 
@@ -156,7 +202,7 @@ mod tests {
         );
         assert!(matches!(pod.field("spec").field("tolerations"), Node::Atomic));
         assert!(matches!(pod.field("spec").field("nodeSelector"), Node::Atomic));
-        assert!(matches!(pod.field("metadata").field("labels"), Node::Map(_)));
+        assert!(matches!(pod.field("metadata").field("labels"), Node::Map(..)));
         assert!(matches!(pod.field("metadata").field("finalizers"), Node::Set));
     }
 
@@ -166,7 +212,7 @@ mod tests {
             .iter()
             .filter(|r| r.storage && r.default_on)
             .map(type_name)
-            .filter(|name| named(name).is_none())
+            .filter(|name| built_in().named(name).is_none())
             .collect();
         assert!(
             missing.iter().all(|name| name.contains("apiextensions") || name.contains("aggregator")),

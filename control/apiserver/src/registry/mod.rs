@@ -25,6 +25,7 @@ mod target;
 mod token;
 mod update;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ use xebec_identity::token::TokenSigner;
 use xebec_store::{Entry, Expect, Store, StoreError};
 
 use crate::admission::Admission;
+use crate::resources::Resources;
 use crate::watch::{Caches, Object};
 
 pub use alloc::{AllocError, Allocators};
@@ -45,9 +47,10 @@ pub use change::{Editor, Written};
 pub use convert::{from_storage, to_storage};
 pub use delete::{DeleteOptions, Deleted};
 pub use managed::manager_of;
+pub use merge_schema::{MergeSchema, Node};
 pub use patch::Patch;
 pub use read::{ListOptions, ListPage, VersionMatch, parse_version};
-pub use target::{Target, stored_as};
+pub use target::Target;
 pub use update::{Sub, UpdateOptions};
 
 /// Longest wait for the caches to reach a revision a read or write needs.
@@ -73,13 +76,22 @@ pub struct WriteContext {
     pub applying: bool,
     /// Collected for the response's Warning headers.
     pub warnings: Mutex<Vec<String>>,
+    /// Collected for the request's audit event.
+    pub audit_annotations: Mutex<BTreeMap<String, String>>,
 }
 
 impl WriteContext {
     /// A context for `user`.
     #[must_use]
     pub fn new(user: User, field_manager: String, dry_run: bool) -> Self {
-        Self { user, dry_run, field_manager, applying: false, warnings: Mutex::default() }
+        Self {
+            user,
+            dry_run,
+            field_manager,
+            applying: false,
+            warnings: Mutex::default(),
+            audit_annotations: Mutex::default(),
+        }
     }
 }
 
@@ -87,6 +99,7 @@ impl WriteContext {
 pub struct Registry {
     store: Arc<dyn Store>,
     caches: Arc<Caches>,
+    resources: Arc<Resources>,
     admission: Admission,
     allocators: Allocators,
     signer: Arc<TokenSigner>,
@@ -99,18 +112,31 @@ impl Registry {
     pub fn new(
         store: Arc<dyn Store>,
         caches: Arc<Caches>,
+        resources: Arc<Resources>,
         admission: Admission,
         allocators: Allocators,
         signer: Arc<TokenSigner>,
         clock: Clock,
     ) -> Self {
-        Self { store, caches, admission, allocators, signer, clock }
+        Self { store, caches, resources, admission, allocators, signer, clock }
     }
 
     /// The caches reads come from.
     #[must_use]
     pub fn caches(&self) -> &Arc<Caches> {
         &self.caches
+    }
+
+    /// What is served.
+    #[must_use]
+    pub fn resources(&self) -> &Arc<Resources> {
+        &self.resources
+    }
+
+    /// Admission, for requests that do not come through the registry's writes (CONNECT).
+    #[must_use]
+    pub fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     /// The store behind, for watches that begin before the cache's log.
@@ -160,7 +186,7 @@ impl Registry {
     /// The stored object right now.
     async fn current(&self, target: &Target) -> Result<Option<Arc<Object>>, ApiError> {
         self.settle().await?;
-        Ok(target.cache.get(&target.namespace, &target.name))
+        target.read().await
     }
 
     /// Writes `value` under the target's key; the written object at its new revision, readable by everyone.
@@ -168,7 +194,12 @@ impl Registry {
         if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("resourceVersion");
         }
-        let bytes = serde_json::to_vec(&value).map_err(|error| ApiError::internal(error.to_string()))?;
+        let bytes = if target.custom.is_some() {
+            serde_json::to_vec(&target.encode(value.clone()).await?)
+        } else {
+            serde_json::to_vec(&value)
+        };
+        let bytes = bytes.map_err(|error| ApiError::internal(error.to_string()))?;
         let key = target.cache.key(&target.namespace, &target.name);
         let revision = match self.store.put(&key, Bytes::from(bytes), expect).await {
             Ok(revision) => revision,

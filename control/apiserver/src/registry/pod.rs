@@ -56,7 +56,7 @@ impl Registry {
         if matches!(value["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Pending")) {
             return Ok(());
         }
-        let budgets = Target::find(&self.caches, "policy", "poddisruptionbudgets", &target.namespace, "")?;
+        let budgets = Target::find(&self.resources, "policy", "poddisruptionbudgets", &target.namespace, "")?;
         let selection = crate::watch::Selection::everything(Some(target.namespace.clone()));
         for budget in budgets.cache.list(&selection, None, 0).objects {
             let spec = budget.value();

@@ -54,7 +54,7 @@ impl Registry {
     /// The object, at least as new as `resource_version` asks.
     pub async fn get(&self, target: &Target, resource_version: &str) -> Result<Arc<Object>, ApiError> {
         self.reach(resource_version).await?;
-        target.cache.get(&target.namespace, &target.name).ok_or_else(|| target.not_found())
+        target.read().await?.ok_or_else(|| target.not_found())
     }
 
     /// A page of the chosen objects.
@@ -97,7 +97,7 @@ impl Registry {
         Ok(ListPage {
             continue_token: next.map(|key| encode_continue(revision, &key)),
             remaining: (more && selection.is_whole()).then_some(listed.remaining),
-            objects: listed.objects,
+            objects: target.decode(listed.objects).await?,
             revision,
         })
     }

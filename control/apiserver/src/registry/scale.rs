@@ -1,4 +1,5 @@
-//! The scale subresource: an autoscaling/v1 Scale as a view on `spec.replicas`.
+//! The scale subresource: an autoscaling/v1 Scale as a view on `spec.replicas`, or on the fields a custom resource's
+//! definition names.
 
 use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
@@ -6,12 +7,13 @@ use xebec_api::selector::LabelSelector;
 use xebec_api::status::ApiError;
 
 use super::{Patch, Registry, Sub, Target, UpdateOptions, WriteContext, metadata};
+use crate::resources::Custom;
 
 impl Registry {
     /// GET X/scale.
     pub async fn get_scale(&self, target: &Target) -> Result<Value, ApiError> {
         let object = self.get(target, "").await?;
-        Ok(scale_of(&object.value()))
+        view(target, &object.value())
     }
 
     /// PUT X/scale.
@@ -41,7 +43,7 @@ impl Registry {
         edit: &super::Editor<'_>,
     ) -> Result<Value, ApiError> {
         let editor = |old: &Value| {
-            let present = scale_of(old);
+            let present = view(target, old)?;
             let wanted = edit(&present)?;
             let replicas = &wanted["spec"]["replicas"];
             let count = if replicas.is_null() { Some(0) } else { replicas.as_i64() };
@@ -52,7 +54,10 @@ impl Registry {
                 return Err(ApiError::invalid("autoscaling", "Scale", &target.name, vec![error]));
             };
             let mut new = old.clone();
-            new["spec"]["replicas"] = json!(count);
+            match target.custom.as_deref().and_then(Custom::scale) {
+                Some(paths) => put(&mut new, &paths.spec_replicas, json!(count)),
+                None => new["spec"]["replicas"] = json!(count),
+            }
             if let Some(version) = metadata::wanted_version(&wanted) {
                 new["metadata"]["resourceVersion"] = json!(version);
             }
@@ -62,22 +67,56 @@ impl Registry {
             Ok(new)
         };
         let written = self.update(context, target, Sub::Main, UpdateOptions::default(), &editor).await?;
-        Ok(scale_of(&written.value))
+        view(target, &written.value)
     }
 }
 
-/// The Scale of a workload.
-fn scale_of(object: &Value) -> Value {
+/// The Scale of an object; 500 when a custom resource has no number where its definition says.
+fn view(target: &Target, object: &Value) -> Result<Value, ApiError> {
+    let Some(paths) = target.custom.as_deref().and_then(Custom::scale) else { return Ok(scale_of(object)) };
+    let at = |path: &[String]| path.iter().try_fold(object, |value, field| value.get(field));
+    let Some(replicas) = at(&paths.spec_replicas).and_then(Value::as_i64) else {
+        let path = paths.spec_replicas.join(".");
+        return Err(ApiError::internal(format!("the spec replicas field \".{path}\" does not exist")));
+    };
+    let mut scale = frame(object, replicas, at(&paths.status_replicas).and_then(Value::as_i64).unwrap_or(0));
+    if let Some(selector) = paths.label_selector.as_ref().and_then(|path| at(path)?.as_str())
+        && !selector.is_empty()
+    {
+        scale["status"]["selector"] = json!(selector);
+    }
+    Ok(scale)
+}
+
+fn put(object: &mut Value, path: &[String], value: Value) {
+    let mut at = object;
+    for field in path {
+        if !at.is_object() {
+            *at = json!({});
+        }
+        at = &mut at[field];
+    }
+    *at = value;
+}
+
+fn frame(object: &Value, wanted: i64, present: i64) -> Value {
     let mut scale = json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": {},
-        "spec": {"replicas": object["spec"]["replicas"].as_i64().unwrap_or(0)},
-        "status": {"replicas": object["status"]["replicas"].as_i64().unwrap_or(0)},
+        "spec": {"replicas": wanted},
+        "status": {"replicas": present},
     });
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = object["metadata"].get(field) {
             scale["metadata"][field] = value.clone();
         }
     }
+    scale
+}
+
+/// The Scale of a workload.
+fn scale_of(object: &Value) -> Value {
+    let number = |part: &str| object[part]["replicas"].as_i64().unwrap_or(0);
+    let mut scale = frame(object, number("spec"), number("status"));
     let selector = &object["spec"]["selector"];
     let parsed = if object["kind"] == "ReplicationController" {
         LabelSelector::from_map(selector)

@@ -2,63 +2,59 @@
 
 use std::sync::Arc;
 
-use xebec_api::resource::{self, Resource};
+use serde_json::Value;
+use xebec_api::resource::Resource;
 use xebec_api::status::ApiError;
-use xebec_kinds::Strategy;
 
-use crate::watch::{Cache, Caches};
+use super::merge_schema::{self, Node};
+use crate::resources::{Custom, Kind, Resources, StrategyRef};
+use crate::watch::{Cache, Object};
 
 /// An object or collection as the URL names it, with its storage.
 #[derive(Clone)]
 pub struct Target {
     /// The resource in the version asked for.
     pub served: &'static Resource,
-    /// The resource in the version it is stored in.
+    /// The resource in the version its rules work on (see [`Kind::stored`]).
     pub stored: &'static Resource,
     /// Where it is cached.
     pub cache: Arc<Cache>,
     /// The kind's rules.
-    pub strategy: &'static dyn Strategy,
+    pub strategy: StrategyRef,
+    /// Set for custom resources.
+    pub custom: Option<Arc<dyn Custom>>,
     /// Namespace, empty for none.
     pub namespace: String,
     /// Name, empty for collections.
     pub name: String,
 }
 
-/// The stored form of a served resource: events live in the core group, autoscalers in v2.
-#[must_use]
-pub fn stored_as(served: &'static Resource) -> &'static Resource {
-    let stored = match (served.group, served.plural) {
-        ("events.k8s.io", "events") => resource::lookup("", "v1", "events"),
-        ("autoscaling", "horizontalpodautoscalers") => resource::lookup("autoscaling", "v2", served.plural),
-        _ => None,
-    };
-    stored.unwrap_or(served)
-}
-
 impl Target {
-    /// The target of `served` in the caches; none when the resource is not stored.
+    /// The target of `kind`; none when the resource is not stored.
     #[must_use]
-    pub fn new(caches: &Caches, served: &'static Resource, namespace: &str, name: &str) -> Option<Self> {
-        let stored = stored_as(served);
-        let cache = Arc::clone(caches.of(stored.group, stored.plural)?);
-        let strategy = cache.strategy?;
-        Some(Self { served, stored, cache, strategy, namespace: namespace.to_owned(), name: name.to_owned() })
+    pub fn new(kind: &Kind, namespace: &str, name: &str) -> Option<Self> {
+        Some(Self {
+            served: kind.served,
+            stored: kind.stored,
+            cache: Arc::clone(kind.cache.as_ref()?),
+            strategy: kind.strategy.clone(),
+            custom: kind.custom.clone(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })
     }
 
     /// A target by group and plural, in the version it is stored in.
     pub fn find(
-        caches: &Caches,
+        resources: &Resources,
         group: &str,
         plural: &str,
         namespace: &str,
         name: &str,
     ) -> Result<Self, ApiError> {
-        resource::table()
-            .iter()
-            .find(|r| r.group == group && r.plural == plural && r.storage && r.default_on)
-            .map(stored_as)
-            .and_then(|served| Self::new(caches, served, namespace, name))
+        resources
+            .any_version(group, plural)
+            .and_then(|kind| Self::new(&kind, namespace, name))
             .ok_or_else(ApiError::generic_404)
     }
 
@@ -66,6 +62,39 @@ impl Target {
     #[must_use]
     pub fn named(&self, namespace: &str, name: &str) -> Self {
         Self { namespace: namespace.to_owned(), name: name.to_owned(), ..self.clone() }
+    }
+
+    /// How the fields of its objects merge.
+    #[must_use]
+    pub fn merge_root(&self) -> Node<'_> {
+        match &self.custom {
+            Some(custom) => custom.merge_schema().root(),
+            None => merge_schema::root(self.stored),
+        }
+    }
+
+    /// The cached object, in the version the rules work on.
+    pub async fn read(&self) -> Result<Option<Arc<Object>>, ApiError> {
+        match (self.cache.get(&self.namespace, &self.name), &self.custom) {
+            (Some(object), Some(custom)) => Ok(custom.decode(vec![object]).await?.pop()),
+            (object, _) => Ok(object),
+        }
+    }
+
+    /// Cached objects in the version the rules work on.
+    pub async fn decode(&self, objects: Vec<Arc<Object>>) -> Result<Vec<Arc<Object>>, ApiError> {
+        match &self.custom {
+            Some(custom) => custom.decode(objects).await,
+            None => Ok(objects),
+        }
+    }
+
+    /// An object in the version the store holds.
+    pub async fn encode(&self, value: Value) -> Result<Value, ApiError> {
+        match &self.custom {
+            Some(custom) => custom.encode(value).await,
+            None => Ok(value),
+        }
     }
 
     /// 404 for this object.

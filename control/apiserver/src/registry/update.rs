@@ -121,7 +121,7 @@ impl Registry {
         metadata::keep_for_update(&mut value, &old);
         target.strategy.defaults(&mut value);
         let attributes = Attributes::new(context, target, sub.name(), Operation::Update);
-        self.admission.mutate(&attributes, &mut value, Some(&old))?;
+        self.admission.mutate(&attributes, &mut value, Some(&old)).await?;
         let reserved = match sub {
             Sub::Main => self.reserve(context, target, &mut value, Some(&old)).await?,
             _ => Default::default(),
@@ -140,7 +140,7 @@ impl Registry {
             Sub::Other(_) => Vec::new(),
         });
         let result = if errors.is_empty() {
-            match self.admission.validate(&attributes, Some(&value), Some(&old)) {
+            match self.admission.validate(&attributes, Some(&value), Some(&old)).await {
                 Ok(()) => self.commit(context, target, sub, current, value).await,
                 Err(error) => Err(error.into()),
             }

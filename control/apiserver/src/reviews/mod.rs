@@ -25,7 +25,7 @@ pub async fn handle(call: &Call, served: &'static Resource, request: Request) ->
         return Err(ApiError::method_not_allowed());
     }
     if served.plural == "bindings" {
-        let target = Target::find(call.server.registry.caches(), "", "pods", &call.info.namespace, "")?;
+        let target = Target::find(call.server.registry.resources(), "", "pods", &call.info.namespace, "")?;
         return subresource::bind(call, &target, request).await;
     }
     let accepted = negotiate::accept(&call.headers, false)?;

@@ -12,6 +12,7 @@ use xebec_api::status::ApiError;
 
 use super::negotiate::{self, Media};
 use super::query::FieldValidation;
+use crate::resources::Custom;
 
 /// Largest accepted body, as upstream.
 pub const LIMIT: usize = 3 * 1024 * 1024;
@@ -81,31 +82,43 @@ pub fn set_kind(value: &mut Value, api_version: &str, kind: &str) -> Result<(), 
     Ok(())
 }
 
-/// Checks the object's fields against its schema and drops the unknown ones; what is to be warned about.
+/// Checks the object's fields against the schema of its kind (`custom`: of a custom resource) and drops the unknown ones;
+/// what is to be warned about. The object's apiVersion and kind are already right.
 pub fn check_fields(
     value: &mut Value,
-    api_version: &str,
-    kind: &str,
+    custom: Option<&dyn Custom>,
     mut findings: Vec<Finding>,
     validation: FieldValidation,
 ) -> Result<Vec<String>, ApiError> {
-    xebec_api::meta::drop_nulls(value);
-    findings.extend(schema::check(api_version, kind, value));
+    let text = |field: &str| value[field].as_str().unwrap_or_default().to_owned();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    match custom {
+        // Null means something where the schema says nullable.
+        Some(custom) => findings.extend(custom.check_fields(value)),
+        None => {
+            xebec_api::meta::drop_nulls(value);
+            findings.extend(schema::check(&api_version, &kind, value));
+        }
+    }
+    let (_, version) = resource::split_api_version(&api_version);
+    let refused = |reason: &dyn std::fmt::Display| {
+        Err(ApiError::bad_request(schema::cannot_be_handled(&kind, version, reason)))
+    };
     if let Some(wrong) = findings.iter().find(|finding| finding.is_fatal()) {
-        let (_, version) = resource::split_api_version(api_version);
-        return Err(ApiError::bad_request(schema::cannot_be_handled(kind, version, wrong)));
+        return refused(wrong);
     }
     if findings.is_empty() {
         return Ok(Vec::new());
     }
-    schema::prune_unknown(api_version, kind, value);
+    if custom.is_none() {
+        schema::prune_unknown(&api_version, &kind, value);
+    }
     match validation {
         FieldValidation::Ignore => Ok(Vec::new()),
         FieldValidation::Warn => Ok(findings.iter().map(ToString::to_string).collect()),
         FieldValidation::Strict => {
             let message = schema::strict_error(&findings).unwrap_or_default();
-            let (_, version) = resource::split_api_version(api_version);
-            Err(ApiError::bad_request(schema::cannot_be_handled(kind, version, message)))
+            refused(&message)
         }
     }
 }

@@ -26,6 +26,10 @@ const HEADER_PATIENCE: Duration = Duration::from_secs(30);
 /// HTTP/2 streams one connection may have open.
 const STREAMS: u32 = 1000;
 
+/// The other end of a request's connection.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerAddress(pub SocketAddr);
+
 /// The listener cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
@@ -73,7 +77,7 @@ pub async fn serve(
                 let watcher = graceful.watcher();
                 let (acceptor, router) = (acceptor.clone(), router.clone());
                 tokio::spawn(async move {
-                    if let Err(error) = connection(stream, acceptor, router, watcher).await {
+                    if let Err(error) = connection(stream, peer, acceptor, router, watcher).await {
                         debug!(%peer, %error, "connection ended");
                     }
                 });
@@ -97,6 +101,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 async fn connection(
     stream: TcpStream,
+    peer: SocketAddr,
     acceptor: TlsAcceptor,
     router: Router,
     watcher: hyper_util::server::graceful::Watcher,
@@ -107,6 +112,7 @@ async fn connection(
     let certificate = certificate.map(|der| PeerCertificate(Arc::from(der.as_ref())));
     let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
         let mut request = request.map(Body::new);
+        request.extensions_mut().insert(PeerAddress(peer));
         if let Some(certificate) = &certificate {
             request.extensions_mut().insert(certificate.clone());
         }

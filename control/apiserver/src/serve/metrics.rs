@@ -61,7 +61,7 @@ fn describe(server: &ApiServer) -> String {
     text.push_str("# TYPE apiserver_storage_objects gauge\n");
     let caches = server.registry.caches();
     let mut sizes: Vec<(String, usize)> =
-        caches.all().map(|c| (xebec_api::status::qualified(c.plural, c.group), c.len())).collect();
+        caches.all().iter().map(|c| (xebec_api::status::qualified(c.plural, c.group), c.len())).collect();
     sizes.sort();
     for (resource, count) in sizes {
         let _ = writeln!(text, "apiserver_storage_objects{{resource=\"{resource}\"}} {count}");

@@ -44,7 +44,7 @@ impl Form {
             Shape::Metadata(version) => table::partial(version, &served),
             Shape::Table(version) => {
                 let metadata = table::single_metadata(&served);
-                table::table(version, target.strategy, &[served], metadata, self.include, self.now)
+                table::table(version, &*target.strategy, &[served], metadata, self.include, self.now)
             }
         }
     }
@@ -136,7 +136,7 @@ pub fn shaped_list(form: &Form, target: &Target, metadata: Value, items: Vec<Val
             })
         }
         Shape::Table(version) => {
-            table::table(version, target.strategy, &items, metadata, form.include, form.now)
+            table::table(version, &*target.strategy, &items, metadata, form.include, form.now)
         }
     }
 }

@@ -6,7 +6,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
-use xebec_api::resource::{self, Resource};
+use xebec_api::resource::Resource;
 use xebec_api::schema::Finding;
 use xebec_api::status::ApiError;
 use xebec_identity::User;
@@ -24,6 +24,7 @@ use crate::registry::{
     DeleteOptions, ListOptions, Patch, Sub, Target, VersionMatch, WriteContext, from_storage, manager_of,
     to_storage,
 };
+use crate::resources::Kind;
 
 /// A request about a resource, with everything the verbs need.
 pub struct Call {
@@ -61,12 +62,13 @@ pub async fn handle(State(server): State<Arc<ApiServer>>, mut request: Request) 
 impl Call {
     async fn dispatch(&self, request: Request) -> Result<Response, ApiError> {
         let info = &self.info;
-        let served = resource::lookup(&info.group, &info.version, &info.resource)
-            .filter(|served| served.default_on)
-            .ok_or_else(ApiError::generic_404)?;
+        let resources = self.server.registry.resources();
+        let kind =
+            resources.lookup(&info.group, &info.version, &info.resource).ok_or_else(ApiError::generic_404)?;
+        let served = kind.served;
         self.check_scope(served)?;
         if !info.subresource.is_empty() {
-            return subresource::handle(self, served, request).await;
+            return subresource::handle(self, &kind, request).await;
         }
         if !served.storage {
             return crate::reviews::handle(self, served, request).await;
@@ -74,7 +76,7 @@ impl Call {
         if !served.has_verb(&info.verb) {
             return Err(ApiError::method_not_allowed());
         }
-        let target = self.target(served)?;
+        let target = self.target(&kind)?;
         match info.verb.as_str() {
             "get" => self.get(&target).await,
             "list" => self.list(&target).await,
@@ -114,10 +116,10 @@ impl Call {
     }
 
     /// The target of the request.
-    pub fn target(&self, served: &'static Resource) -> Result<Target, ApiError> {
-        let namespace = if served.namespaced { self.info.namespace.as_str() } else { "" };
+    pub fn target(&self, kind: &Kind) -> Result<Target, ApiError> {
+        let namespace = if kind.served.namespaced { self.info.namespace.as_str() } else { "" };
         let name = if self.info.named_in_path { self.info.name.as_str() } else { "" };
-        Target::new(self.server.registry.caches(), served, namespace, name).ok_or_else(ApiError::generic_404)
+        Target::new(kind, namespace, name).ok_or_else(ApiError::generic_404)
     }
 
     /// The form of the answer; `shapes` as in [`negotiate::accept`].
@@ -183,7 +185,17 @@ impl Call {
         let bytes = body::read(request.into_body()).await?;
         let (mut value, findings) = body::decode(&self.headers, &bytes)?;
         body::set_kind(&mut value, api_version, kind)?;
-        let warnings = body::check_fields(&mut value, api_version, kind, findings, validation)?;
+        let warnings = body::check_fields(&mut value, None, findings, validation)?;
+        Ok((value, warnings))
+    }
+
+    /// Reads and decodes the body as an object of the target's resource in the served version.
+    async fn object_of(&self, request: Request, target: &Target) -> Result<(Value, Vec<String>), ApiError> {
+        let validation = self.query.field_validation()?;
+        let bytes = body::read(request.into_body()).await?;
+        let (mut value, findings) = body::decode(&self.headers, &bytes)?;
+        body::set_kind(&mut value, &target.served.api_version(), target.served.kind)?;
+        let warnings = body::check_fields(&mut value, target.custom.as_deref(), findings, validation)?;
         Ok((value, warnings))
     }
 
@@ -191,7 +203,7 @@ impl Call {
         let form = self.form(true)?;
         let context = self.context()?;
         let served = target.served;
-        let (mut value, warnings) = self.object(request, &served.api_version(), served.kind).await?;
+        let (mut value, warnings) = self.object_of(request, target).await?;
         body::check_identity(&mut value, served, &target.namespace, "")?;
         context.warnings.lock().extend(warnings);
         let stored = to_storage(served, target.stored, value);
@@ -206,7 +218,7 @@ impl Call {
         let form = self.form(true)?;
         let context = self.context()?;
         let served = target.served;
-        let (mut value, warnings) = self.object(request, &served.api_version(), served.kind).await?;
+        let (mut value, warnings) = self.object_of(request, target).await?;
         body::check_identity(&mut value, served, &target.namespace, &target.name)?;
         context.warnings.lock().extend(warnings);
         let stored = to_storage(served, target.stored, value);
@@ -234,8 +246,7 @@ impl Call {
         let served = target.served;
         let check = |value: &mut Value| {
             body::set_kind(value, &served.api_version(), served.kind)?;
-            let warnings =
-                body::check_fields(value, &served.api_version(), served.kind, Vec::new(), validation)?;
+            let warnings = body::check_fields(value, target.custom.as_deref(), Vec::new(), validation)?;
             context.warnings.lock().extend(warnings);
             body::check_identity(value, served, &target.namespace, &target.name)
         };
@@ -263,8 +274,7 @@ impl Call {
         let (mut config, findings): (Value, Vec<Finding>) = body::json_or_yaml(&bytes, false)?;
         let served = target.served;
         body::set_kind(&mut config, &served.api_version(), served.kind)?;
-        let warnings =
-            body::check_fields(&mut config, &served.api_version(), served.kind, findings, validation)?;
+        let warnings = body::check_fields(&mut config, target.custom.as_deref(), findings, validation)?;
         context.warnings.lock().extend(warnings);
         body::check_identity(&mut config, served, &target.namespace, &target.name)?;
         let config = to_storage(served, target.stored, config);

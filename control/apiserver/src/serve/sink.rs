@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Value, json};
 use xebec_api::protobuf;
@@ -44,7 +45,20 @@ impl Sink {
     }
 }
 
+#[async_trait]
 impl EventSink for Sink {
+    async fn convert(&self, objects: Vec<Arc<Object>>) -> Result<Vec<Arc<Object>>, ApiError> {
+        self.target.decode(objects).await
+    }
+
+    fn converts(&self) -> bool {
+        self.target.custom.is_some()
+    }
+
+    fn failed(&self, error: &ApiError) -> Bytes {
+        self.frame("ERROR", &error.to_value())
+    }
+
     fn event(&self, kind: &'static str, object: &Arc<Object>, event: &Event) -> Bytes {
         if self.form.is_raw(&self.target) {
             event.line(kind, object)

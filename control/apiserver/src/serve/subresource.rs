@@ -4,7 +4,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use http::StatusCode;
 use serde_json::{Value, json};
-use xebec_api::resource::{Resource, Subresource};
+use xebec_api::resource::Subresource;
 use xebec_api::status::ApiError;
 
 use super::negotiate::{self, Accepted};
@@ -12,10 +12,11 @@ use super::resource::{Call, read_patch};
 use super::{body, render, respond};
 use crate::gateway;
 use crate::registry::{Patch, Sub, Target, UpdateOptions};
+use crate::resources::Kind;
 
 /// Answers a request for a subresource.
-pub async fn handle(call: &Call, served: &'static Resource, request: Request) -> Result<Response, ApiError> {
-    let info = &call.info;
+pub async fn handle(call: &Call, kind: &Kind, request: Request) -> Result<Response, ApiError> {
+    let (info, served) = (&call.info, kind.served);
     let finalize = served.plural == "namespaces" && info.subresource == "finalize";
     let known = served.subresource(&info.subresource).ok_or_else(ApiError::generic_404)?;
     let method = request.method().clone();
@@ -23,7 +24,7 @@ pub async fn handle(call: &Call, served: &'static Resource, request: Request) ->
     if !known.verbs.contains(&verb) && !finalize {
         return Err(ApiError::method_not_allowed());
     }
-    let target = call.target(served)?;
+    let target = call.target(kind)?;
     match (served.plural, known.name) {
         (_, "status") => status(call, &target, verb, request).await,
         (_, "scale") => scale(call, &target, verb, request).await,
@@ -33,7 +34,7 @@ pub async fn handle(call: &Call, served: &'static Resource, request: Request) ->
         ("pods", "ephemeralcontainers" | "resize") => pod_part(call, &target, known, verb, request).await,
         ("serviceaccounts", "token") => token(call, &target, request).await,
         ("certificatesigningrequests", "approval") => approval(call, &target, verb, request).await,
-        ("pods", "log") => gateway::log(call, &target, request).await,
+        ("pods", "log") => gateway::log(call, &target).await,
         ("pods", "exec" | "attach" | "portforward") => {
             gateway::stream(call, &target, known.name, request).await
         }

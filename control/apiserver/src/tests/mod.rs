@@ -4,6 +4,7 @@
 mod access;
 mod apply;
 mod crud;
+mod custom;
 mod gateway;
 mod harness;
 mod kubectl;

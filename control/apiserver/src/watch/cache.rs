@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use tokio::sync::watch;
-use xebec_kinds::Strategy;
+use tokio_util::sync::CancellationToken;
 
 use super::{Change, Event, Object, Selection};
+use crate::resources::StrategyRef;
 
 /// Events a resource's log keeps for watchers that start in the past or fall behind.
 const LOG_EVENTS: usize = 8192;
@@ -31,10 +32,11 @@ pub struct Cache {
     /// Resource name.
     pub plural: &'static str,
     /// The kind's strategy, if it has one.
-    pub strategy: Option<&'static dyn Strategy>,
+    pub strategy: Option<StrategyRef>,
     prefix: String,
     state: RwLock<State>,
     head: watch::Sender<u64>,
+    closed: CancellationToken,
 }
 
 #[derive(Default)]
@@ -43,20 +45,40 @@ struct State {
     log: VecDeque<Arc<Event>>,
     log_start: u64,
     revision: u64,
+    /// Changes that came before the first fill; none once it is filled.
+    early: Option<Vec<(String, Change, Object)>>,
 }
 
 impl Cache {
     /// An empty cache of `group`/`plural`.
     #[must_use]
     pub fn new(group: &'static str, plural: &'static str) -> Self {
+        Self::with_strategy(group, plural, xebec_kinds::strategy(group, plural).map(StrategyRef::BuiltIn))
+    }
+
+    /// An empty cache whose selectable fields are those of `strategy`.
+    #[must_use]
+    pub fn with_strategy(group: &'static str, plural: &'static str, strategy: Option<StrategyRef>) -> Self {
         Self {
             group,
             plural,
-            strategy: xebec_kinds::strategy(group, plural),
+            strategy,
             prefix: prefix(group, plural),
-            state: RwLock::default(),
+            state: RwLock::new(State { early: Some(Vec::new()), ..State::default() }),
             head: watch::Sender::new(0),
+            closed: CancellationToken::new(),
         }
+    }
+
+    /// Ends every watch on this cache: its resource is gone or has changed its rules. Clients watch again.
+    pub fn close(&self) {
+        self.closed.cancel();
+    }
+
+    /// Cancelled when the cache is no longer the resource's.
+    #[must_use]
+    pub fn closed(&self) -> &CancellationToken {
+        &self.closed
     }
 
     /// The store keys' common prefix, with a trailing slash.
@@ -143,7 +165,7 @@ impl Cache {
         self.len() == 0
     }
 
-    /// Fills an empty cache with a list taken at `revision`.
+    /// Fills an empty cache with a list taken at `revision`; newer changes that came meanwhile follow.
     pub(super) fn fill(&self, objects: impl Iterator<Item = (String, Object)>, revision: u64) {
         let mut state = self.state.write();
         state.objects =
@@ -151,6 +173,12 @@ impl Cache {
         state.log.clear();
         state.log_start = revision;
         state.revision = revision;
+        for (key, change, object) in state.early.take().unwrap_or_default() {
+            if object.revision > state.revision {
+                Self::push(&mut state, self.strip(&key), change, Arc::new(object));
+            }
+        }
+        let revision = state.revision;
         drop(state);
         self.head.send_replace(revision);
     }
@@ -159,6 +187,10 @@ impl Cache {
     pub(super) fn apply(&self, key: &str, change: Change, object: Object) {
         let revision = object.revision;
         let mut state = self.state.write();
+        if let Some(early) = &mut state.early {
+            early.push((key.to_owned(), change, object));
+            return;
+        }
         if revision <= state.revision {
             return;
         }
@@ -183,7 +215,7 @@ impl Cache {
             .map(|(key, object)| (key.clone(), Arc::clone(object)))
             .collect();
         for (key, object) in gone {
-            let last = Object::new(object.parse(), revision, self.strategy);
+            let last = Object::new(object.parse(), revision, self.strategy.as_deref());
             Self::push(&mut state, &key, Change::Delete, Arc::new(last));
         }
         let mut changed: Vec<(String, Object)> = fresh

@@ -4,16 +4,36 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use serde_json::Value;
 use tokio::sync::watch;
 use xebec_identity::ObjectReader;
 
 use super::{Cache, Selection};
 
-/// Every stored resource's cache and how far they are.
-pub struct Caches {
+#[derive(Default)]
+struct Known {
     by_resource: HashMap<&'static str, HashMap<&'static str, Arc<Cache>>>,
     by_prefix: HashMap<String, Arc<Cache>>,
+}
+
+impl Known {
+    fn insert(&mut self, cache: Arc<Cache>) -> Option<Arc<Cache>> {
+        self.by_resource.entry(cache.group).or_default().insert(cache.plural, Arc::clone(&cache));
+        self.by_prefix.insert(cache.prefix().to_owned(), cache)
+    }
+
+    fn remove(&mut self, group: &str, plural: &str) -> Option<Arc<Cache>> {
+        let removed = self.by_resource.get_mut(group)?.remove(plural)?;
+        self.by_prefix.remove(removed.prefix());
+        Some(removed)
+    }
+}
+
+/// Every stored resource's cache and how far they are.
+pub struct Caches {
+    // Changes only with custom resource definitions.
+    known: RwLock<Known>,
     applied: watch::Sender<u64>,
 }
 
@@ -21,32 +41,43 @@ impl Caches {
     /// Empty caches for these stored resources (group, plural).
     #[must_use]
     pub fn new(resources: impl IntoIterator<Item = (&'static str, &'static str)>) -> Self {
-        let mut by_resource: HashMap<&'static str, HashMap<&'static str, Arc<Cache>>> = HashMap::new();
-        let mut by_prefix = HashMap::new();
+        let mut known = Known::default();
         for (group, plural) in resources {
-            let cache = Arc::new(Cache::new(group, plural));
-            by_prefix.insert(cache.prefix().to_owned(), Arc::clone(&cache));
-            by_resource.entry(group).or_default().insert(plural, cache);
+            known.insert(Arc::new(Cache::new(group, plural)));
         }
-        Self { by_resource, by_prefix, applied: watch::Sender::new(0) }
+        Self { known: RwLock::new(known), applied: watch::Sender::new(0) }
+    }
+
+    /// Takes a cache in; the one it replaces. It must be filled before its resource is served.
+    pub(super) fn insert(&self, cache: Arc<Cache>) -> Option<Arc<Cache>> {
+        self.known.write().insert(cache)
+    }
+
+    /// Takes the cache of a resource that is no longer served out, and ends its watches.
+    pub fn remove(&self, group: &str, plural: &str) {
+        let removed = self.known.write().remove(group, plural);
+        if let Some(cache) = removed {
+            cache.close();
+        }
     }
 
     /// The cache of one resource, if it is stored.
     #[must_use]
-    pub fn of(&self, group: &str, plural: &str) -> Option<&Arc<Cache>> {
-        self.by_resource.get(group)?.get(plural)
+    pub fn of(&self, group: &str, plural: &str) -> Option<Arc<Cache>> {
+        self.known.read().by_resource.get(group)?.get(plural).cloned()
     }
 
     /// All caches.
-    pub fn all(&self) -> impl Iterator<Item = &Arc<Cache>> {
-        self.by_resource.values().flat_map(HashMap::values)
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Cache>> {
+        self.known.read().by_prefix.values().cloned().collect()
     }
 
     /// The cache a store key belongs to.
-    pub(super) fn of_key(&self, key: &str) -> Option<&Arc<Cache>> {
+    pub(super) fn of_key(&self, key: &str) -> Option<Arc<Cache>> {
         let mut slashes = key.match_indices('/').map(|(at, _)| at);
         let end = slashes.nth(3)?;
-        self.by_prefix.get(key.get(..=end)?)
+        self.known.read().by_prefix.get(key.get(..=end)?).cloned()
     }
 
     /// Everything up to this store revision is in the caches.

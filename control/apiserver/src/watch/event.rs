@@ -57,11 +57,14 @@ impl Event {
 
     /// The JSON line of this event as `kind`, encoded once and shared.
     pub fn line(&self, kind: &str, object: &Arc<Object>) -> Bytes {
+        let own = Arc::ptr_eq(object, &self.object);
         let slot = match kind {
-            "ADDED" => 0,
-            "MODIFIED" => 1,
-            "DELETED" if Arc::ptr_eq(object, &self.object) => 2,
-            _ => 3,
+            "ADDED" if own => 0,
+            "MODIFIED" if own => 1,
+            "DELETED" if own => 2,
+            "DELETED" if self.left.get().is_some_and(|left| Arc::ptr_eq(object, left)) => 3,
+            // Converted for this watcher's version.
+            _ => return json_line(kind, &object.bytes),
         };
         self.lines[slot].get_or_init(|| json_line(kind, &object.bytes)).clone()
     }

@@ -43,22 +43,37 @@ pub async fn start(
 async fn fill(store: &dyn Store, caches: &Caches, again: bool) -> Result<Revision, FeederError> {
     let mut oldest = Revision::MAX;
     for cache in caches.all() {
-        let failed = |source| FeederError { resource: cache.plural.to_owned(), source };
-        let (entries, revision) = store.list(cache.prefix()).await.map_err(failed)?;
-        let objects = entries.into_iter().filter_map(|entry| {
-            let object = object_of(cache, &entry, entry.mod_revision)?;
-            Some((entry.key, object))
-        });
-        if again {
-            cache.reconcile(objects.collect(), revision);
-        } else {
-            cache.fill(objects, revision);
-        }
+        let revision = fill_one(store, &cache, again).await?;
         oldest = oldest.min(revision);
     }
     let oldest = if oldest == Revision::MAX { 0 } else { oldest };
     caches.advance(oldest);
     Ok(oldest)
+}
+
+/// Adds the cache of a resource that is served from now on, filled; changes reach it like any other from then on. The
+/// cache that was there before is closed.
+pub async fn add(store: &dyn Store, caches: &Caches, cache: Arc<Cache>) -> Result<(), FeederError> {
+    // First known to the feeder, then filled: what changes in between waits in the cache.
+    if let Some(before) = caches.insert(Arc::clone(&cache)) {
+        before.close();
+    }
+    fill_one(store, &cache, false).await.map(drop)
+}
+
+async fn fill_one(store: &dyn Store, cache: &Cache, again: bool) -> Result<Revision, FeederError> {
+    let failed = |source| FeederError { resource: cache.plural.to_owned(), source };
+    let (entries, revision) = store.list(cache.prefix()).await.map_err(failed)?;
+    let objects = entries.into_iter().filter_map(|entry| {
+        let object = object_of(cache, &entry, entry.mod_revision)?;
+        Some((entry.key, object))
+    });
+    if again {
+        cache.reconcile(objects.collect(), revision);
+    } else {
+        cache.fill(objects, revision);
+    }
+    Ok(revision)
 }
 
 async fn follow(store: Arc<dyn Store>, caches: Arc<Caches>, mut from: Revision) {
@@ -95,7 +110,7 @@ async fn run(store: &dyn Store, caches: &Caches, from: &mut Revision) -> Result<
                 EventKind::Put => Change::Put,
                 EventKind::Delete => Change::Delete,
             };
-            if let Some(object) = object_of(cache, &event.entry, event.revision) {
+            if let Some(object) = object_of(&cache, &event.entry, event.revision) {
                 cache.apply(&event.entry.key, change, object);
             }
         }
@@ -108,7 +123,7 @@ async fn run(store: &dyn Store, caches: &Caches, from: &mut Revision) -> Result<
 fn object_of(cache: &Cache, entry: &Entry, revision: Revision) -> Option<Object> {
     match serde_json::from_slice::<Value>(&entry.value) {
         Ok(value) if value.get("metadata").is_some_and(Value::is_object) => {
-            Some(Object::new(value, revision, cache.strategy))
+            Some(Object::new(value, revision, cache.strategy.as_deref()))
         }
         Ok(_) => {
             error!(key = entry.key, "stored object has no metadata, it is not served");

@@ -20,7 +20,7 @@ mod stream;
 pub use cache::{Cache, ReadFrom};
 pub use caches::Caches;
 pub use event::{Change, Event, json_line};
-pub use feeder::{FeederError, start};
+pub use feeder::{FeederError, add, start};
 pub use object::{Object, set_resource_version};
 pub use selection::Selection;
 pub use stream::{EventSink, WatchRequest, WatchStart, stream};

@@ -29,6 +29,9 @@ impl Object {
     /// Builds the shared form of `value` at `revision`; `strategy` names the selectable fields beyond the metadata.
     #[must_use]
     pub fn new(mut value: Value, revision: u64, strategy: Option<&dyn Strategy>) -> Self {
+        if let Some(strategy) = strategy {
+            strategy.decoded(&mut value);
+        }
         set_resource_version(&mut value, revision);
         let namespace = meta::namespace(&value).to_owned();
         let name = meta::name(&value).to_owned();

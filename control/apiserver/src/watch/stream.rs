@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt, stream::unfold};
 use tokio::time::Instant;
 use tracing::debug;
+use xebec_api::status::ApiError;
 use xebec_store::{EventKind, Store};
 
 use super::{Cache, Caches, Change, Event, Object, ReadFrom, Selection};
@@ -17,6 +19,7 @@ const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 const REPLAY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Turns events into the bytes of one response; the representation (JSON, Table, protobuf) is the sink's business.
+#[async_trait]
 pub trait EventSink: Send + Sync + 'static {
     /// An event of the log, `object` being what this watcher is shown.
     fn event(&self, kind: &'static str, object: &Arc<Object>, event: &Event) -> Bytes;
@@ -24,6 +27,12 @@ pub trait EventSink: Send + Sync + 'static {
     fn initial(&self, object: &Arc<Object>) -> Bytes;
     /// A bookmark at `revision`; `end_of_initial` marks the end of the initial events (WatchList).
     fn bookmark(&self, revision: u64, end_of_initial: bool) -> Bytes;
+    /// The objects as this watcher is shown them, in their order; an error ends the watch with that error.
+    async fn convert(&self, objects: Vec<Arc<Object>>) -> Result<Vec<Arc<Object>>, ApiError>;
+    /// Whether [`EventSink::convert`] can have anything to do.
+    fn converts(&self) -> bool;
+    /// The last frame of a watch that cannot go on.
+    fn failed(&self, error: &ApiError) -> Bytes;
     /// The last frame: the requested revision is gone (410 Expired).
     fn expired(&self, requested: u64, oldest: u64) -> Bytes;
 }
@@ -105,7 +114,7 @@ impl Watcher {
             return None;
         }
         if std::mem::take(&mut self.initial) {
-            let frames = self.initial_state();
+            let frames = self.initial_state().await;
             if !frames.is_empty() {
                 return Some(frames);
             }
@@ -113,7 +122,7 @@ impl Watcher {
         loop {
             self.head.mark_unchanged();
             let frames = match self.cache.read(self.cursor) {
-                ReadFrom::Log(events) => self.encode(&events),
+                ReadFrom::Log(events) => self.encode(&events).await,
                 ReadFrom::Behind { log_start } => self.replay(log_start).await,
             };
             if !frames.is_empty() {
@@ -124,6 +133,7 @@ impl Watcher {
             }
             tokio::select! {
                 changed = self.head.changed() => changed.ok()?,
+                () = self.cache.closed().cancelled() => return None,
                 () = tokio::time::sleep_until(self.deadline) => return None,
                 () = tokio::time::sleep_until(self.next_bookmark), if self.request.bookmarks => {
                     self.next_bookmark = Instant::now() + BOOKMARK_EVERY;
@@ -146,12 +156,16 @@ impl Watcher {
         Some(self.sink.bookmark(applied, false))
     }
 
-    fn initial_state(&mut self) -> Bytes {
+    async fn initial_state(&mut self) -> Bytes {
         let applied = self.caches.applied();
         let listed = self.cache.list(&self.request.selection, None, 0);
         self.cursor = applied.max(listed.revision);
+        let objects = match self.sink.convert(listed.objects).await {
+            Ok(objects) => objects,
+            Err(error) => return self.fail(&error),
+        };
         let mut frames = BytesMut::new();
-        for object in &listed.objects {
+        for object in &objects {
             frames.extend_from_slice(&self.sink.initial(object));
         }
         if self.request.start == (WatchStart::Initial { marked: true }) {
@@ -160,15 +174,32 @@ impl Watcher {
         frames.freeze()
     }
 
-    fn encode(&mut self, events: &[Arc<Event>]) -> Bytes {
+    fn fail(&mut self, error: &ApiError) -> Bytes {
+        self.ended = true;
+        self.sink.failed(error)
+    }
+
+    async fn encode(&mut self, events: &[Arc<Event>]) -> Bytes {
+        let selection = &self.request.selection;
+        let seen = |event: &Arc<Event>| {
+            let (kind, object) = event.seen_by(|object| selection.matches(object))?;
+            Some((kind, object, Arc::clone(event)))
+        };
+        let mut shown: Vec<_> = events.iter().filter_map(seen).collect();
+        if let Some(last) = events.last() {
+            self.cursor = last.revision;
+        }
+        if self.sink.converts() {
+            let objects = shown.iter().map(|(_, object, _)| Arc::clone(object)).collect();
+            match self.sink.convert(objects).await {
+                Ok(objects) => shown.iter_mut().zip(objects).for_each(|(shown, object)| shown.1 = object),
+                Err(error) => return self.fail(&error),
+            }
+        }
         let mut single = None;
         let mut many = BytesMut::new();
-        for event in events {
-            self.cursor = event.revision;
-            let Some((kind, object)) = event.seen_by(|object| self.request.selection.matches(object)) else {
-                continue;
-            };
-            let frame = self.sink.event(kind, &object, event);
+        for (kind, object, event) in &shown {
+            let frame = self.sink.event(kind, object, event);
             match single.take() {
                 None if many.is_empty() => single = Some(frame),
                 None => many.extend_from_slice(&frame),
@@ -185,7 +216,7 @@ impl Watcher {
     async fn replay(&mut self, log_start: u64) -> Bytes {
         match tokio::time::timeout(REPLAY_PATIENCE, self.history(log_start)).await {
             Ok(Some(events)) => {
-                let frames = self.encode(&events);
+                let frames = self.encode(&events).await;
                 self.cursor = self.cursor.max(log_start);
                 frames
             }
@@ -212,7 +243,7 @@ impl Watcher {
                 };
                 let parse = |bytes: &[u8], revision| {
                     let value = serde_json::from_slice(bytes).ok()?;
-                    Some(Arc::new(Object::new(value, revision, self.cache.strategy)))
+                    Some(Arc::new(Object::new(value, revision, self.cache.strategy.as_deref())))
                 };
                 let object = parse(&event.entry.value, event.revision)?;
                 let previous = match change {

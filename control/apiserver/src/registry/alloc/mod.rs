@@ -253,7 +253,7 @@ impl Registry {
     pub async fn rebuild_allocations(&self) -> Result<(), ApiError> {
         self.settle().await?;
         let everything = Selection::everything(None);
-        let services = Target::find(&self.caches, "", "services", "", "")?;
+        let services = Target::find(&self.resources, "", "services", "", "")?;
         let context =
             WriteContext::new(xebec_identity::User::system_master("system:apiserver"), String::new(), false);
         let mut held = std::collections::HashSet::new();
@@ -285,7 +285,7 @@ impl Registry {
             }
         }
         self.settle().await?;
-        let records = Target::find(&self.caches, "networking.k8s.io", "ipaddresses", "", "")?;
+        let records = Target::find(&self.resources, "networking.k8s.io", "ipaddresses", "", "")?;
         for object in records.cache.list(&everything, None, 0).objects {
             let ours = object
                 .labels
