@@ -117,7 +117,9 @@ impl Connection {
             self.shared.queue(Frame::SynStream { stream: id, fin: false, headers }).await?;
             stream
         };
+        // An answer counts even if the connection ended right behind it: what was sent on the stream is still there.
         let outcome = tokio::select! {
+            biased;
             outcome = tokio::time::timeout(REPLY_PATIENCE, answered) => outcome,
             () = self.shared.closed.cancelled() => return Err(SpdyError::Closed),
         };

@@ -127,7 +127,8 @@ mod tests {
         for good in ["10.0.0.1", "192.0.2.2", "fd00::2", "8.8.8.8"] {
             assert!(proxyable(good).is_ok(), "{good}");
         }
-        for bad in ["127.0.0.1", "::1", "169.254.169.254", "fe80::1", "224.0.0.1", "0.0.0.0", "", "::ffff:127.0.0.1"]
+        for bad in
+            ["127.0.0.1", "::1", "169.254.169.254", "fe80::1", "224.0.0.1", "0.0.0.0", "", "::ffff:127.0.0.1"]
         {
             assert_eq!(proxyable(bad).unwrap_err().message, "address not allowed", "{bad}");
         }

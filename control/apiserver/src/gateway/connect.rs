@@ -90,9 +90,8 @@ mod tests {
 
     #[test]
     fn options_are_objects() {
-        let of = |plural, subresource, query: &str, rest| {
-            options(plural, subresource, &Query::parse(query), rest)
-        };
+        let of =
+            |plural, subresource, query: &str, rest| options(plural, subresource, &Query::parse(query), rest);
         assert_eq!(
             of("pods", "exec", "container=c&command=sh&command=-c&stdin=true&stdout=false", None),
             json!({"kind": "PodExecOptions", "apiVersion": "v1", "stdin": true, "stdout": true, "stderr": true,

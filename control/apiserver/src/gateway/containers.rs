@@ -88,10 +88,7 @@ mod tests {
             "a container name must be specified for pod p, choose one of: [a b] or one of the init containers: [i] \
              or one of the ephemeral containers: [e]"
         );
-        assert_eq!(
-            container(&pod, Some("x")).unwrap_err().message,
-            "container x is not valid for pod p"
-        );
+        assert_eq!(container(&pod, Some("x")).unwrap_err().message, "container x is not valid for pod p");
         // One main container is meant, whatever stands beside it.
         pod["spec"]["containers"] = json!([{"name": "a"}]);
         assert_eq!(container(&pod, Some("")).unwrap(), "a");

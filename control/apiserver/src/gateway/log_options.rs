@@ -114,8 +114,9 @@ pub fn refusal(code: u16, pod: &str, text: &str) -> ApiError {
             );
         }
         code => {
-            let message =
-                format!("the server responded with the status code {code} but did not return more information");
+            let message = format!(
+                "the server responded with the status code {code} but did not return more information"
+            );
             return generic(code, Reason::Unknown, pod, &message);
         }
     };
@@ -124,8 +125,7 @@ pub fn refusal(code: u16, pod: &str, text: &str) -> ApiError {
 
 fn generic(code: u16, reason: Reason, pod: &str, message: &str) -> ApiError {
     let mut error = ApiError::new(code, reason, format!("{message} ( pods/log {pod})"));
-    error.details =
-        Some(Details { name: pod.to_owned(), kind: "pods/log".to_owned(), ..Details::default() });
+    error.details = Some(Details { name: pod.to_owned(), kind: "pods/log".to_owned(), ..Details::default() });
     error
 }
 
@@ -139,8 +139,10 @@ mod tests {
 
     #[test]
     fn options_are_passed_on_as_kubelets_read_them() {
-        let options = ask("follow=true&previous=false&tailLines=0&limitBytes=5&sinceTime=2026-01-02T03:04:05.6%2B01:00\
-             &timestamps&container=c&insecureSkipTLSVerifyBackend=true&pretty=1")
+        let options = ask(
+            "follow=true&previous=false&tailLines=0&limitBytes=5&sinceTime=2026-01-02T03:04:05.6%2B01:00\
+             &timestamps&container=c&insecureSkipTLSVerifyBackend=true&pretty=1",
+        )
         .unwrap();
         let query = "follow=true&timestamps=true&tailLines=0&limitBytes=5&sinceTime=2026-01-02T02%3A04%3A05Z";
         let expected =

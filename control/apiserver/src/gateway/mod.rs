@@ -195,7 +195,8 @@ fn moved(to: &str) -> Response {
 
 fn kubelet(call: &Call, node: &str) -> Result<Backend, ApiError> {
     let object = call.server.registry.caches().get("", "nodes", "", node);
-    containers::kubelet(&object.ok_or_else(|| ApiError::not_found("", "nodes", node))?)
+    let object = object.ok_or_else(|| ApiError::not_found("", "nodes", node))?;
+    containers::kubelet(&object)
 }
 
 /// A node's kubelet, or another port of the node.

@@ -146,25 +146,41 @@ mod tests {
     }
 
     fn world() -> World {
-        let endpoint = |address: &str, ready: bool, pod: &str| json!({"addresses": [address],
-            "conditions": {"ready": ready}, "targetRef": {"kind": "Pod", "name": pod}});
-        let slice = |family: &str, endpoints: Value| json!({"metadata": {"name": family,
+        let endpoint = |address: &str, ready: bool, pod: &str| {
+            json!({"addresses": [address],
+            "conditions": {"ready": ready}, "targetRef": {"kind": "Pod", "name": pod}})
+        };
+        let slice = |family: &str, endpoints: Value| {
+            json!({"metadata": {"name": family,
             "labels": {SERVICE_NAME: "web"}}, "addressType": family,
-            "ports": [{"name": "http", "port": 8080}, {"name": "", "port": 9}], "endpoints": endpoints});
+            "ports": [{"name": "http", "port": 8080}, {"name": "", "port": 9}], "endpoints": endpoints})
+        };
         World(HashMap::from([
-            ("services", vec![json!({"metadata": {"name": "web"}, "spec": {"ipFamilies": ["IPv4", "IPv6"],
-                "ports": [{"name": "http", "port": 80}, {"name": "gone", "port": 81}]}})]),
-            ("pods", vec![json!({"metadata": {"name": "p"}, "status": {"podIP": "10.0.0.1",
-                "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]}})]),
-            ("endpointslices", vec![
-                slice("IPv6", json!([endpoint("fd00::1", true, "p")])),
-                slice("IPv4", json!([
-                    endpoint("10.0.0.1", true, "p"),
-                    endpoint("10.0.0.2", false, "p"),
-                    endpoint("10.0.0.3", true, "p"),
-                    endpoint("10.0.0.1", true, "unknown"),
-                ])),
-            ]),
+            (
+                "services",
+                vec![json!({"metadata": {"name": "web"}, "spec": {"ipFamilies": ["IPv4", "IPv6"],
+                "ports": [{"name": "http", "port": 80}, {"name": "gone", "port": 81}]}})],
+            ),
+            (
+                "pods",
+                vec![json!({"metadata": {"name": "p"}, "status": {"podIP": "10.0.0.1",
+                "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]}})],
+            ),
+            (
+                "endpointslices",
+                vec![
+                    slice("IPv6", json!([endpoint("fd00::1", true, "p")])),
+                    slice(
+                        "IPv4",
+                        json!([
+                            endpoint("10.0.0.1", true, "p"),
+                            endpoint("10.0.0.2", false, "p"),
+                            endpoint("10.0.0.3", true, "p"),
+                            endpoint("10.0.0.1", true, "unknown"),
+                        ]),
+                    ),
+                ],
+            ),
         ]))
     }
 

@@ -35,9 +35,8 @@ pub const STREAM_PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protoc
 
 /// The protocols of the streams that the client offers to tunnel.
 pub fn offered(headers: &HeaderMap) -> Vec<String> {
-    let inside = |name: String| {
-        name.strip_prefix(PREFIX).filter(|inside| inside.ends_with(SUFFIX)).map(str::to_owned)
-    };
+    let inside =
+        |name: String| name.strip_prefix(PREFIX).filter(|inside| inside.ends_with(SUFFIX)).map(str::to_owned);
     protocols(headers).into_iter().filter_map(inside).collect()
 }
 
@@ -56,9 +55,7 @@ pub fn agreed(answer: &Response) -> bool {
 pub async fn open(errand: &Errand<'_>, dialer: &Dialer, mut request: Request) -> Result<Response, ApiError> {
     let handshake = Handshake::begin(&mut request)?;
     let mut asked = headers::onward(request.headers(), errand.client, true);
-    for name in
-        [header::SEC_WEBSOCKET_PROTOCOL, header::SEC_WEBSOCKET_KEY, header::SEC_WEBSOCKET_VERSION]
-    {
+    for name in [header::SEC_WEBSOCKET_PROTOCOL, header::SEC_WEBSOCKET_KEY, header::SEC_WEBSOCKET_VERSION] {
         asked.remove(name);
     }
     asked.remove(header::SEC_WEBSOCKET_EXTENSIONS);

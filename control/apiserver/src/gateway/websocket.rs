@@ -116,10 +116,10 @@ mod tests {
         let (response, _) = Handshake::begin(&mut asked).unwrap().accept(Some("v5.channel.k8s.io")).unwrap();
         // The example of RFC 6455 section 1.3.
         assert_eq!(response.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-        assert_eq!((response.status().as_u16(), &response.headers()["sec-websocket-protocol"]), (
-            101,
-            &HeaderValue::from_static("v5.channel.k8s.io")
-        ));
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["sec-websocket-protocol"]),
+            (101, &HeaderValue::from_static("v5.channel.k8s.io"))
+        );
         assert!(Handshake::begin(&mut request(&good[..2])).is_err());
         assert!(Handshake::begin(&mut request(&good[..3])).is_err());
     }

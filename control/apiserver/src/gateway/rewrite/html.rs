@@ -262,7 +262,9 @@ mod tests {
 
     #[test]
     fn what_is_no_html_passes() {
-        for page in ["", "<", "a < b", "<a", "<a href=\"/x", "<!--", "<script>", "<!", "<<<>>>", "</", "<a =/x =>"] {
+        for page in
+            ["", "<", "a < b", "<a", "<a href=\"/x", "<!--", "<script>", "<!", "<<<>>>", "</", "<a =/x =>"]
+        {
             assert_eq!(whole(page, 1), page);
         }
         let long = format!("<a href=\"{}", "/x".repeat(100_000));

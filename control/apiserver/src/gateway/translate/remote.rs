@@ -144,7 +144,8 @@ mod tests {
             text.message,
             "Internal error occurred: unable to upgrade connection: container not found (\"x\")"
         );
-        let status = refusal_of(r#"{"kind": "Status", "code": 429, "reason": "TooManyRequests", "message": "later"}"#);
+        let status =
+            refusal_of(r#"{"kind": "Status", "code": 429, "reason": "TooManyRequests", "message": "later"}"#);
         let status = status.await;
         assert_eq!((status.code, status.message.as_str()), (429, "later"));
     }

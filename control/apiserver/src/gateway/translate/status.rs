@@ -66,9 +66,8 @@ fn judge(message: &[u8]) -> Result<(), ApiError> {
 
 /// An exit code other than zero: no code of HTTP, which [`of`] leaves out.
 fn exited(code: u8) -> ApiError {
-    let message = format!(
-        "command terminated with non-zero exit code: command terminated with exit code {code}"
-    );
+    let message =
+        format!("command terminated with non-zero exit code: command terminated with exit code {code}");
     let cause = Cause { reason: EXIT_CODE.to_owned(), message: code.to_string(), field: String::new() };
     let mut error = ApiError::new(0, Reason::Unknown, message);
     error.details = Some(Details { causes: vec![cause], ..Details::default() });
@@ -119,7 +118,9 @@ mod tests {
     fn other_ends_are_internal_errors() {
         let message = |text: &str| told(text)["message"].as_str().unwrap().to_owned();
         assert_eq!(
-            message(r#"{"status": "Failure", "reason": "InternalError", "message": "OCI runtime exec failed"}"#),
+            message(
+                r#"{"status": "Failure", "reason": "InternalError", "message": "OCI runtime exec failed"}"#
+            ),
             "Internal error occurred: OCI runtime exec failed"
         );
         assert!(message("{}").ends_with("error stream protocol error: unknown error"));
@@ -132,7 +133,8 @@ mod tests {
         };
         assert!(code("256").ends_with("invalid exit code value \"256\""));
         assert!(
-            message(r#"{"status": "Failure", "reason": "NonZeroExitCode"}"#).ends_with("no ExitCode cause given")
+            message(r#"{"status": "Failure", "reason": "NonZeroExitCode"}"#)
+                .ends_with("no ExitCode cause given")
         );
     }
 }
