@@ -15,6 +15,7 @@ use xebec_identity::{Authenticator, AuthenticatorOptions, Authorizer};
 use xebec_store::Store;
 
 use crate::admission::Admission;
+use crate::aggregate::{self, Aggregator};
 use crate::config::Config;
 use crate::gateway::{Dialer, GatewayError};
 use crate::registry::{AllocError, Allocators, Registry};
@@ -61,7 +62,8 @@ pub struct ApiServer {
     pub(crate) registry: Arc<Registry>,
     pub(crate) authenticator: Authenticator,
     pub(crate) authorizer: Arc<Authorizer>,
-    pub(crate) dialer: Dialer,
+    pub(crate) dialer: Arc<Dialer>,
+    pub(crate) aggregator: Arc<Aggregator>,
     pub(crate) in_flight: InFlight,
     pub(crate) metrics: Metrics,
     ready: AtomicBool,
@@ -86,11 +88,11 @@ impl ApiServer {
         let options = AuthenticatorOptions { anonymous: config.anonymous_auth, api_audiences: issuers };
         let authenticator = Authenticator::new(reader, verifier, options);
         let file = |name: &str| config.pki_dir.join(name);
-        let dialer = Dialer::new(
+        let dialer = Arc::new(Dialer::new(
             &file("ca.crt"),
             &file("apiserver-kubelet-client.crt"),
             &file("apiserver-kubelet-client.key"),
-        )?;
+        )?);
         let allocators =
             Allocators::new(&config.service_cluster_ip_range, config.service_node_port_range.clone())?;
         let admission = Admission::new(Arc::clone(&caches), Arc::clone(&authorizer));
@@ -101,6 +103,9 @@ impl ApiServer {
             Arc::new(Registry::new(store, caches, resources, admission, allocators, signer, clock));
         registry.rebuild_allocations().await.map_err(BuildError::Allocation)?;
         bootstrap::run(&registry, &config).await?;
+        let front_proxy = (file("front-proxy-client.crt"), file("front-proxy-client.key"));
+        let aggregator = Arc::new(Aggregator::new(Arc::clone(&registry), Arc::clone(&dialer), front_proxy));
+        aggregate::start(&aggregator, stop.clone()).await;
         maintenance::start(Arc::clone(&registry), config.event_ttl, config.compaction_interval, stop.clone());
         info!(revision = registry.caches().applied(), "API server ready");
         Ok(Arc::new(Self {
@@ -109,6 +114,7 @@ impl ApiServer {
             authenticator,
             authorizer,
             dialer,
+            aggregator,
             in_flight: InFlight::default(),
             metrics: Metrics::default(),
             ready: AtomicBool::new(true),

@@ -203,7 +203,8 @@ fn relinked(mut parts: http::response::Parts, body: Body, place: Place) -> Respo
     }
 }
 
-async fn join(near: hyper::upgrade::OnUpgrade, far: hyper::upgrade::OnUpgrade) {
+/// Joins two upgraded connections until both ended.
+pub async fn join(near: hyper::upgrade::OnUpgrade, far: hyper::upgrade::OnUpgrade) {
     let (near, far) = match tokio::try_join!(near, far) {
         Ok(both) => both,
         Err(error) => {

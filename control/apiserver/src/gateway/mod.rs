@@ -34,6 +34,7 @@ pub use backend::{Backend, Dialer, GatewayError};
 use crate::registry::Target;
 use crate::serve::listener::PeerAddress;
 use crate::serve::resource::Call;
+pub(crate) use address::bracketed;
 use address::{clean, push, split, with_query};
 use backend::Security;
 use connect::Streams;

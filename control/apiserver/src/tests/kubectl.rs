@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use super::harness::Cluster;
 
@@ -64,12 +64,12 @@ impl Kubectl {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// A running port-forward and the line that says where it listens.
-    pub(super) fn forward(&self, pod: &str, ports: &str) -> (Child, String) {
+    /// A running port-forward, what it prints, and the line that says where it listens.
+    pub(super) fn forward(&self, pod: &str, ports: &str) -> (Child, BufReader<ChildStdout>, String) {
         let mut child = self.spawn(&format!("port-forward {pod} {ports}"));
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        (child, line)
+        let (mut line, mut output) = (String::new(), BufReader::new(child.stdout.take().unwrap()));
+        output.read_line(&mut line).unwrap();
+        (child, output, line)
     }
 
     /// What it complains about when it fails.

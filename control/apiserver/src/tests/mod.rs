@@ -2,6 +2,7 @@
 //! plain requests.
 
 mod access;
+mod aggregate;
 mod apply;
 mod crud;
 mod custom;

@@ -153,7 +153,8 @@ async fn process(connection: Connection, line: &str, query: &Query) {
             stdout.send(size).await.unwrap();
         }
         "hang" => return connection.closed().await,
-        "die" => return,
+        // The answers to the streams are on their way first.
+        "die" => return tokio::time::sleep(std::time::Duration::from_millis(100)).await,
         _ => {
             stdout.send(Bytes::from(format!("{line}\n"))).await.unwrap();
             if let Some((mut stderr, _)) = stderr {

@@ -1,6 +1,6 @@
 //! Through the server to kubelets, pods and services.
 
-mod client;
+pub mod client;
 mod kubelet;
 mod proxies;
 mod streams;

@@ -195,7 +195,9 @@ async fn kubectl_runs_commands_and_forwards_ports() {
         kubectl
     });
     let kubectl = kubectl.await.unwrap();
-    let (mut child, line) = tokio::task::spawn_blocking(move || kubectl.forward("p", ":80")).await.unwrap();
+    // It ends when nobody takes what it prints.
+    let (mut child, _output, line) =
+        tokio::task::spawn_blocking(move || kubectl.forward("p", ":80")).await.unwrap();
     let port = line.split("127.0.0.1:").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
     for _ in 0..3 {
         let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).await.unwrap();
