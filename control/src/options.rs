@@ -53,6 +53,15 @@ struct Given {
     /// Address that nodes and pods reach this server at.
     #[arg(long)]
     advertise_address: Option<IpAddr>,
+    /// Share the server by FlowSchemas and PriorityLevelConfigurations [default: true].
+    #[arg(long)]
+    enable_priority_and_fairness: Option<bool>,
+    /// Reads worked on at once; its sum with the next one is what priority levels share [default: 400].
+    #[arg(long)]
+    max_requests_inflight: Option<usize>,
+    /// Writes worked on at once [default: 200].
+    #[arg(long)]
+    max_mutating_requests_inflight: Option<usize>,
     /// Addresses of Services [default: 10.96.0.0/12].
     #[arg(long)]
     service_cluster_ip_range: Option<String>,
@@ -79,6 +88,9 @@ pub(crate) struct Server {
     pub(crate) bind_address: IpAddr,
     pub(crate) secure_port: u16,
     pub(crate) advertise_address: IpAddr,
+    pub(crate) priority_and_fairness: bool,
+    pub(crate) max_requests_inflight: usize,
+    pub(crate) max_mutating_requests_inflight: usize,
     pub(crate) service_cluster_ip_range: String,
     pub(crate) cluster_cidr: String,
     pub(crate) cluster_dns: IpAddr,
@@ -113,6 +125,9 @@ impl ServerOptions {
             bind_address: pick!(bind_address, [0, 0, 0, 0]),
             secure_port: pick!(secure_port, 6443_u16),
             advertise_address: pick!(advertise_address).ok_or_else(|| Failure::Option(missing.to_owned()))?,
+            priority_and_fairness: pick!(enable_priority_and_fairness, true),
+            max_requests_inflight: pick!(max_requests_inflight, 400_usize),
+            max_mutating_requests_inflight: pick!(max_mutating_requests_inflight, 200_usize),
             service_cluster_ip_range: pick!(service_cluster_ip_range, "10.96.0.0/12"),
             cluster_cidr: pick!(cluster_cidr, "10.244.0.0/16"),
             cluster_dns: pick!(cluster_dns, [10, 96, 0, 10]),

@@ -25,6 +25,9 @@ pub(crate) async fn server(options: Server, all: bool, stop: CancellationToken) 
     config.bind = (options.bind_address, options.secure_port).into();
     config.advertise_port = options.secure_port;
     config.service_cluster_ip_range = vec![options.service_cluster_ip_range.clone()];
+    config.priority_and_fairness = options.priority_and_fairness;
+    config.max_requests_in_flight = options.max_requests_inflight;
+    config.max_mutating_requests_in_flight = options.max_mutating_requests_inflight;
     config.service_account_issuer = format!("https://kubernetes.default.svc.{}", options.cluster_domain);
     // Before anything else is started: a port in use is the most common mistake.
     let listener =

@@ -24,6 +24,9 @@ pub struct Config {
     pub service_account_issuer: String,
     /// Whether requests without credentials become `system:anonymous` (`--anonymous-auth`).
     pub anonymous_auth: bool,
+    /// Whether requests share the server by FlowSchemas and PriorityLevelConfigurations, whose seats are the sum of the
+    /// two limits below (`--enable-priority-and-fairness`).
+    pub priority_and_fairness: bool,
     /// Reads worked on at once (`--max-requests-inflight`).
     pub max_requests_in_flight: usize,
     /// Writes worked on at once (`--max-mutating-requests-inflight`).
@@ -49,6 +52,7 @@ impl Config {
             pki_dir,
             service_account_issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),
             anonymous_auth: true,
+            priority_and_fairness: true,
             max_requests_in_flight: 400,
             max_mutating_requests_in_flight: 200,
             event_ttl: Duration::from_secs(3600),

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 use xebec_api::status::ApiError;
+use xebec_flow::FlowControl;
 use xebec_identity::pki::tls::{TlsError, server_config};
 use xebec_identity::token::{TokenError, TokenSigner, TokenVerifier};
 use xebec_identity::{Authenticator, AuthenticatorOptions, Authorizer};
@@ -20,6 +21,7 @@ use crate::config::Config;
 use crate::gateway::{Dialer, GatewayError};
 use crate::registry::{AllocError, Allocators, Registry};
 use crate::resources::{self, Resources, stored_as};
+use crate::serve::fairness;
 use crate::serve::limits::InFlight;
 use crate::serve::metrics::Metrics;
 use crate::watch::{Caches, FeederError};
@@ -65,6 +67,7 @@ pub struct ApiServer {
     pub(crate) dialer: Arc<Dialer>,
     pub(crate) aggregator: Arc<Aggregator>,
     pub(crate) in_flight: InFlight,
+    pub(crate) flow: Option<Arc<FlowControl>>,
     pub(crate) metrics: Metrics,
     ready: AtomicBool,
     draining: CancellationToken,
@@ -106,6 +109,11 @@ impl ApiServer {
         let front_proxy = (file("front-proxy-client.crt"), file("front-proxy-client.key"));
         let aggregator = Arc::new(Aggregator::new(Arc::clone(&registry), Arc::clone(&dialer), front_proxy));
         aggregate::start(&aggregator, stop.clone()).await;
+        let total = config.max_requests_in_flight + config.max_mutating_requests_in_flight;
+        let flow = config.priority_and_fairness.then(|| Arc::new(FlowControl::new(total)));
+        if let Some(flow) = &flow {
+            fairness::start(Arc::clone(flow), Arc::clone(&registry), stop.clone());
+        }
         maintenance::start(Arc::clone(&registry), config.event_ttl, config.compaction_interval, stop.clone());
         info!(revision = registry.caches().applied(), "API server ready");
         Ok(Arc::new(Self {
@@ -116,6 +124,7 @@ impl ApiServer {
             dialer,
             aggregator,
             in_flight: InFlight::default(),
+            flow,
             metrics: Metrics::default(),
             ready: AtomicBool::new(true),
             draining: CancellationToken::new(),

@@ -12,7 +12,10 @@ use crate::shell;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("xebec-identity", &["xebec-api"]),
     ("xebec-kinds", &["xebec-api"]),
-    ("xebec-apiserver", &["xebec-api", "xebec-store", "xebec-identity", "xebec-kinds", "xebec-spdy"]),
+    (
+        "xebec-apiserver",
+        &["xebec-api", "xebec-store", "xebec-identity", "xebec-kinds", "xebec-flow", "xebec-spdy"],
+    ),
     ("xebec-controllers", &["xebec-api"]),
     ("xebec-scheduler", &["xebec-api"]),
     (

@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 use crate::gateway::resolve::port_name;
 
+/// The reason of a server that was asked and did not answer.
+pub const FAILED: &str = "FailedDiscoveryCheck";
+
 /// What the objects say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -111,7 +114,7 @@ impl Condition {
             (Verdict::Local, _) => of(true, "Local", "Local APIServices are always available"),
             (Verdict::Unavailable { reason, message }, _) => of(false, reason, &message),
             (Verdict::Ask, Ok(())) => of(true, "Passed", "all checks passed"),
-            (Verdict::Ask, Err(message)) => of(false, "FailedDiscoveryCheck", &message),
+            (Verdict::Ask, Err(message)) => of(false, FAILED, &message),
         }
     }
 

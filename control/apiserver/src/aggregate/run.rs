@@ -16,7 +16,7 @@ use xebec_api::meta;
 use xebec_api::status::{ApiError, Reason};
 use xebec_identity::{ObjectReader, User};
 
-use super::available::{Condition, ServiceRef, Verdict, is_available, judge};
+use super::available::{Condition, FAILED, ServiceRef, Verdict, is_available, judge};
 use super::priority::{Ranked, automatic};
 use super::register::{self, Action};
 use super::remote::{Remote, Spec};
@@ -171,11 +171,13 @@ async fn keep_condition(
         if let Err(error) = &written {
             debug!(%error, apiservice = name, "the condition cannot be written");
         }
-        let settled = condition.available && written.is_ok();
-        pause = if settled { RETRY } else { (pause * 2).min(RESYNC) };
+        // Only a server that does not answer is worth asking again without a change to go by.
+        let again = condition.reason == FAILED || written.is_err();
         tokio::select! {
-            () = tokio::time::sleep(if settled { RESYNC } else { pause }) => {}
-            () = poke.notified() => {}
+            () = tokio::time::sleep(if again { pause } else { RESYNC }) => {
+                pause = if again { (pause * 2).min(RESYNC) } else { RETRY };
+            }
+            () = poke.notified() => pause = RETRY,
         }
     }
 }

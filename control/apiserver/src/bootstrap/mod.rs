@@ -32,6 +32,8 @@ enum Existing {
     Keep,
     /// Everything but its metadata becomes what is wanted.
     Overwrite,
+    /// Its spec becomes what is wanted, unless an operator has taken it over.
+    OverwriteIfAutomatic,
     /// Missing rules and subjects are added (unless an operator said no).
     Extend,
 }
@@ -48,6 +50,9 @@ pub async fn run(registry: &Registry, config: &Config) -> Result<(), BootstrapEr
     }
     for class in objects::priority_classes() {
         ensure(registry, &context, class, Existing::Keep).await?;
+    }
+    for object in objects::flow_control() {
+        ensure(registry, &context, object, Existing::OverwriteIfAutomatic).await?;
     }
     let ranges: Vec<String> = registry.allocators().ranges().iter().map(ToString::to_string).collect();
     ensure(registry, &context, objects::service_cidr(&ranges), Existing::Keep).await?;
@@ -90,6 +95,7 @@ async fn ensure(
         Ok(match existing {
             Existing::Keep => old.clone(),
             Existing::Overwrite => objects::overwritten(old, &wanted),
+            Existing::OverwriteIfAutomatic => objects::updated_if_automatic(old, &wanted),
             Existing::Extend => rbac::extended(old, &wanted),
         })
     };

@@ -97,6 +97,22 @@ pub fn authentication(client_ca: &str, front_proxy_ca: &str) -> Value {
     })
 }
 
+/// FlowSchemas and PriorityLevelConfigurations: the mandatory and the suggested ones, levels first.
+pub fn flow_control() -> Vec<Value> {
+    use xebec_flow::objects::{mandatory_levels, mandatory_schemas, suggested_levels, suggested_schemas};
+    [mandatory_levels(), suggested_levels(), mandatory_schemas(), suggested_schemas()].concat()
+}
+
+/// The present flow control object with the wanted spec, unless an operator has taken it over by its annotation.
+pub fn updated_if_automatic(old: &Value, wanted: &Value) -> Value {
+    let mut new = old.clone();
+    let mandatory = matches!(old["metadata"]["name"].as_str(), Some("exempt" | "catch-all"));
+    if mandatory || old["metadata"]["annotations"][xebec_flow::objects::AUTO_UPDATE] == "true" {
+        new["spec"] = wanted["spec"].clone();
+    }
+    new
+}
+
 /// The present object with everything but its metadata as wanted.
 pub fn overwritten(old: &Value, wanted: &Value) -> Value {
     let mut new = wanted.clone();
@@ -111,6 +127,16 @@ pub fn overwritten(old: &Value, wanted: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_operator_may_take_a_suggested_object_over() {
+        let wanted = &xebec_flow::objects::suggested_levels()[0];
+        let mut old = wanted.clone();
+        old["spec"]["limited"]["nominalConcurrencyShares"] = json!(7);
+        assert_eq!(updated_if_automatic(&old, wanted)["spec"], wanted["spec"]);
+        old["metadata"]["annotations"][xebec_flow::objects::AUTO_UPDATE] = json!("false");
+        assert_eq!(updated_if_automatic(&old, wanted), old);
+    }
 
     #[test]
     fn overwriting_keeps_the_metadata() {

@@ -31,7 +31,7 @@ impl Drop for Held<'_> {
     }
 }
 
-/// 429 with Retry-After when too many requests of a kind are in flight.
+/// Counts requests; without priority and fairness, 429 with Retry-After when too many of a kind are in flight.
 pub async fn in_flight(
     State(server): State<Arc<ApiServer>>,
     request: Request,
@@ -46,7 +46,7 @@ pub async fn in_flight(
     };
     let before = counter.fetch_add(1, Ordering::Relaxed);
     let held = Held(counter);
-    if before >= limit {
+    if before >= limit && server.flow.is_none() {
         return Err(ApiError::too_many_requests("Too many requests, please try again later.", 1).into());
     }
     let response = next.run(request).await;
@@ -54,7 +54,9 @@ pub async fn in_flight(
     Ok(response)
 }
 
-fn is_long_running(request: &Request) -> bool {
+/// Whether the request goes on for as long as its client wants.
+#[must_use]
+pub fn is_long_running(request: &Request) -> bool {
     const STREAMS: [&str; 5] = ["/log", "/exec", "/attach", "/portforward", "/proxy"];
     let path = request.uri().path();
     request.uri().query().is_some_and(|query| query.contains("watch="))

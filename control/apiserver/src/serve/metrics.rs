@@ -71,5 +71,8 @@ fn describe(server: &ApiServer) -> String {
         "# TYPE apiserver_cache_revision gauge\napiserver_cache_revision {}",
         caches.applied()
     );
+    if let Some(flow) = &server.flow {
+        text.push_str(&flow.metrics());
+    }
     text
 }

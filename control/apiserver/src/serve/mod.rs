@@ -1,12 +1,13 @@
 //! The front door: from a connection to a response.
 //!
 //! Enters: TLS connections ([`listener`]) or requests of the in-memory client. Leaves: responses. The order is the
-//! order of the files: `listener` -> `trace` (request id, span, panics) -> `limits` -> `auth` (who, and may they) ->
-//! `route`/`query`/`negotiate` (what is asked, in which form) -> `resource`/`subresource`/`reviews`/`gateway` (the
+//! order of the files: `listener` -> `trace` (request id, span, panics) -> `limits` -> `auth` (who) -> `fairness` (now or
+//! later) -> `auth` (may they) -> `route`/`query`/`negotiate` (what is asked, in which form) -> `resource`/`subresource`/`reviews`/`gateway` (the
 //! verb) -> `render` (the answer). [`respond`] is the only file that turns errors into Status objects.
 
 pub mod auth;
 pub mod body;
+pub mod fairness;
 pub mod health;
 pub mod limits;
 pub mod listener;
@@ -48,9 +49,11 @@ pub fn router(server: Arc<ApiServer>) -> Router {
         .route("/openapi/v3/{*path}", get(crate::discovery::openapi_document))
         .route("/.well-known/openid-configuration", get(health::openid_configuration))
         .route("/openid/v1/jwks", get(health::jwks))
+        .route("/debug/api_priority_and_fairness/{dump}", get(fairness::dump))
         .route("/", get(crate::discovery::paths))
         .fallback(resource::handle)
         .layer(from_fn_with_state(Arc::clone(&server), auth::authorize))
+        .layer(from_fn_with_state(Arc::clone(&server), fairness::enter))
         .layer(from_fn_with_state(Arc::clone(&server), auth::authenticate))
         .layer(from_fn_with_state(Arc::clone(&server), limits::in_flight))
         .layer(from_fn_with_state(Arc::clone(&server), trace::request))

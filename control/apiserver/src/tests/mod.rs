@@ -6,6 +6,7 @@ mod aggregate;
 mod apply;
 mod crud;
 mod custom;
+mod fairness;
 mod gateway;
 mod harness;
 mod kubectl;

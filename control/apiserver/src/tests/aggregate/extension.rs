@@ -93,12 +93,16 @@ impl Extension {
         let root = format!("/apis/{GROUP}/v1");
         match path.strip_prefix(&root) {
             None => self.documents(&path, &header(header::ACCEPT), &header(header::IF_NONE_MATCH)),
-            Some("") => json(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "far.example/v1",
+            Some("") => {
+                json(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "far.example/v1",
                 "resources": [{"name": "stars", "singularName": "star", "namespaced": true, "kind": "Star",
-                    "verbs": ["get", "list"]}]})),
-            Some("/redirect") => {
-                Response::builder().status(302).header("location", "https://10.0.0.1/").body(Body::empty()).unwrap()
+                    "verbs": ["get", "list"]}]}))
             }
+            Some("/redirect") => Response::builder()
+                .status(302)
+                .header("location", "https://10.0.0.1/")
+                .body(Body::empty())
+                .unwrap(),
             Some("/upgrade") => {
                 let upgrade = hyper::upgrade::on(&mut request);
                 tokio::spawn(async move {
@@ -134,22 +138,32 @@ impl Extension {
             build.header("content-type", content_type).body(Body::from(value.to_string())).unwrap()
         };
         match path {
-            "/apis" if accept.contains("as=APIGroupDiscoveryList") && !self.old.load(Ordering::SeqCst) => tagged(
-                "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
-                json!({"kind": "APIGroupDiscoveryList", "items": [{"metadata": {"name": GROUP},
+            "/apis" if accept.contains("as=APIGroupDiscoveryList") && !self.old.load(Ordering::SeqCst) => {
+                tagged(
+                    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+                    json!({"kind": "APIGroupDiscoveryList", "items": [{"metadata": {"name": GROUP},
                     "versions": [{"version": "v1", "freshness": "Current", "resources": [{
                         "resource": "stars", "singularResource": "star", "scope": "Namespaced",
                         "responseKind": {"group": GROUP, "version": "v1", "kind": "Star"},
                         "verbs": ["get", "list"], "shortNames": ["sta"]}]}]}]}),
-            ),
-            "/openapi/v3" => tagged("application/json", json!({"paths": {
+                )
+            }
+            "/openapi/v3" => tagged(
+                "application/json",
+                json!({"paths": {
                 "apis/far.example/v1": {"serverRelativeURL": "/openapi/v3/apis/far.example/v1?hash=9"},
-                "apis/apps/v1": {"serverRelativeURL": "/openapi/v3/apis/apps/v1?hash=evil"}}})),
-            "/openapi/v3/apis/far.example/v1" => tagged("application/json", json!({"openapi": "3.0.0", "far": true})),
-            "/openapi/v2" => tagged("application/json", json!({"swagger": "2.0",
+                "apis/apps/v1": {"serverRelativeURL": "/openapi/v3/apis/apps/v1?hash=evil"}}}),
+            ),
+            "/openapi/v3/apis/far.example/v1" => {
+                tagged("application/json", json!({"openapi": "3.0.0", "far": true}))
+            }
+            "/openapi/v2" => tagged(
+                "application/json",
+                json!({"swagger": "2.0",
                 "paths": {"/apis/far.example/v1/stars": {"get": {"responses": {"200": {"description": "OK",
                     "schema": {"$ref": "#/definitions/example.far.Star"}}}}}},
-                "definitions": {"example.far.Star": {"type": "object"}}})),
+                "definitions": {"example.far.Star": {"type": "object"}}}),
+            ),
             _ => Response::builder().status(404).body(Body::empty()).unwrap(),
         }
     }

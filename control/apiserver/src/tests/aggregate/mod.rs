@@ -65,7 +65,8 @@ async fn available(cluster: &Cluster) {
     create(cluster, SLICES, &slice(true)).await;
     create(cluster, SERVICES, &api_service(cluster)).await;
     condition(cluster, "Passed").await;
-    eventually("a route", async || (cluster.get("/apis/far.example/v1").await.code == 200).then_some(())).await;
+    eventually("a route", async || (cluster.get("/apis/far.example/v1").await.code == 200).then_some(()))
+        .await;
 }
 
 /// The group's entry in aggregated discovery, and the names of all groups.
@@ -154,8 +155,8 @@ async fn requests_carry_who_asks() {
             "x-forwarded-for=127.0.0.1",
             "x-forwarded-uri=/apis/far.example/v1/namespaces/default/stars",
             "x-remote-extra-scope=some",
-            "x-remote-group=system:masters",
             "x-remote-group=system:authenticated",
+            "x-remote-group=system:masters",
             "x-remote-user=ann"
         ])
     );
@@ -205,7 +206,10 @@ async fn discovery_and_openapi_are_one() {
     assert!(!index["paths"]["apis/apps/v1"].to_string().contains("evil"), "nobody describes another's group");
     let url = index["paths"]["apis/far.example/v1"]["serverRelativeURL"].as_str().unwrap();
     let document = cluster.get(url).await;
-    assert_eq!((document.json()["far"].clone(), &document.headers["etag"]), (json!(true), &"\"7\"".parse().unwrap()));
+    assert_eq!(
+        (document.json()["far"].clone(), &document.headers["etag"]),
+        (json!(true), &"\"7\"".parse().unwrap())
+    );
     assert_eq!(cluster.send("GET", url, &[("if-none-match", "\"7\"")], "").await.code, 304);
     let swagger = eventually("a merged document", async || {
         let swagger = cluster.get("/openapi/v2").await.json();
@@ -216,14 +220,18 @@ async fn discovery_and_openapi_are_one() {
     assert!(swagger["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments"].is_object());
     let own = cluster.get(&format!("{SERVICES}/v1.apps")).await.json();
     assert_eq!(own["metadata"]["labels"]["kube-aggregator.kubernetes.io/automanaged"], "onstart");
-    assert_eq!((&own["spec"]["groupPriorityMinimum"], &own["spec"]["versionPriority"]), (&json!(17800), &json!(15)));
+    assert_eq!(
+        (&own["spec"]["groupPriorityMinimum"], &own["spec"]["versionPriority"]),
+        (&json!(17800), &json!(15))
+    );
     let local = eventually("a condition", async || {
         let own = cluster.get(&format!("{SERVICES}/v1.apps")).await.json();
         own["status"]["conditions"][0]["reason"].as_str().map(str::to_owned)
     });
     assert_eq!(local.await, "Local");
     if let Some(kubectl) = Kubectl::find(&cluster) {
-        let shown = tokio::task::spawn_blocking(move || kubectl.run("api-resources --api-group=far.example", ""));
+        let shown =
+            tokio::task::spawn_blocking(move || kubectl.run("api-resources --api-group=far.example", ""));
         let shown = shown.await.unwrap();
         assert!(shown.contains("stars") && shown.contains("far.example/v1"), "{shown}");
     } else {
