@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +19,10 @@ use crate::window::Windows;
 
 /// How long the peer may take to answer a new stream, as upstream.
 const REPLY_PATIENCE: Duration = Duration::from_secs(30);
+/// How long the peer may take to read what is queued before a goodbye.
+const FLUSH: Duration = Duration::from_secs(10);
+/// How long the peer may take to close after a goodbye.
+const LINGER: Duration = Duration::from_secs(1);
 /// Frames that wait to be written; each holds up to [`crate::codec::DATA_LIMIT`] bytes.
 const WRITE_QUEUE: usize = 16;
 /// Answers (pings, windows, resets) that wait to be written; more are dropped, the peer cannot make this end grow.
@@ -57,6 +61,10 @@ pub(crate) struct Shared {
     /// Windows or streams changed; waiting writers look again.
     pub(crate) changed: Notify,
     pub(crate) closed: CancellationToken,
+    /// Nothing more is written: the goodbye was, or the peer takes nothing.
+    written: CancellationToken,
+    /// The peer has shown that it keeps windows; others are not bothered with updates.
+    pub(crate) keeps_windows: AtomicBool,
     /// Bytes read by their consumers that the peer's session window was not told of yet.
     pub(crate) session_credit: AtomicU32,
     /// The next stream's number; held while a SYN_STREAM is queued, so that numbers are sent in order.
@@ -88,7 +96,7 @@ impl Connection {
         let (frames, frames_out) = mpsc::channel(WRITE_QUEUE);
         let (answers, answers_out) = mpsc::channel(ANSWER_QUEUE);
         let (accepted, incoming) = mpsc::channel(BACKLOG);
-        let closed = CancellationToken::new();
+        let (closed, written) = (CancellationToken::new(), CancellationToken::new());
         let first = if role == Role::Client { 1 } else { 2 };
         let shared = Arc::new(Shared {
             role,
@@ -97,12 +105,21 @@ impl Connection {
             state: Mutex::default(),
             changed: Notify::new(),
             closed: closed.clone(),
+            written: written.clone(),
+            keeps_windows: AtomicBool::new(false),
             session_credit: AtomicU32::new(0),
             next: tokio::sync::Mutex::new(first),
         });
         let (read, write) = tokio::io::split(io);
         tokio::spawn(crate::io::read(read, Arc::clone(&shared), accepted));
-        tokio::spawn(crate::io::write(write, Encoder::new()?, frames_out, answers_out, closed.clone()));
+        tokio::spawn(crate::io::write(
+            write,
+            Encoder::new()?,
+            frames_out,
+            answers_out,
+            closed.clone(),
+            written,
+        ));
         Ok(Self { shared, incoming: tokio::sync::Mutex::new(incoming), _guard: closed.drop_guard() })
     }
 
@@ -145,11 +162,15 @@ impl Connection {
         let _ = self.shared.answers.try_send(Frame::Ping(id));
     }
 
-    /// Sends what is queued, says goodbye and closes.
+    /// Sends what is queued, says goodbye and closes once the peer did, or after a second.
+    ///
+    /// A socket closed with unread bytes in it is reset, which takes what was sent last with it.
     pub async fn close(self) {
         let last = self.shared.state.lock().newest;
         if self.shared.queue(Frame::GoAway { last, status: 0 }).await.is_ok() {
-            self.shared.closed.cancelled().await;
+            // A peer that reads nothing, or stays open, is left behind.
+            let _ = tokio::time::timeout(FLUSH, self.shared.written.cancelled()).await;
+            let _ = tokio::time::timeout(LINGER, self.shared.closed.cancelled()).await;
         }
     }
 
@@ -222,11 +243,15 @@ impl Shared {
                 let _ = self.answers.try_send(Frame::Ping(id));
             }
             Frame::Settings(entries) => {
-                self.state.lock().windows.settings(&entries);
+                let mut state = self.state.lock();
+                state.windows.settings(&entries);
+                self.keeps_windows.store(state.windows.kept(), Ordering::Relaxed);
+                drop(state);
                 self.changed.notify_waiters();
             }
             Frame::WindowUpdate { stream, delta } => {
                 self.state.lock().windows.update(stream, delta);
+                self.keeps_windows.store(true, Ordering::Relaxed);
                 self.changed.notify_waiters();
             }
             Frame::Ping(_) | Frame::Headers { .. } => {}
@@ -277,6 +302,7 @@ impl Shared {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let due = self.session_credit.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         if i64::from(due) >= crate::window::INITIAL / 2
+            && self.keeps_windows.load(Ordering::Relaxed)
             && self.answers.try_send(Frame::WindowUpdate { stream: 0, delta: due }).is_ok()
         {
             self.session_credit.fetch_sub(due, Ordering::Relaxed);

@@ -57,8 +57,9 @@ pub(crate) async fn write<T: AsyncWrite>(
     mut frames: mpsc::Receiver<Frame>,
     mut answers: mpsc::Receiver<Frame>,
     closed: CancellationToken,
+    written: CancellationToken,
 ) {
-    let written = async {
+    let writing = async {
         let mut out = BytesMut::with_capacity(GATHER);
         loop {
             let frame = tokio::select! {
@@ -81,13 +82,14 @@ pub(crate) async fn write<T: AsyncWrite>(
         }
     };
     let outcome: std::io::Result<()> = tokio::select! {
-        outcome = written => outcome,
+        outcome = writing => outcome,
         () = closed.cancelled() => Ok(()),
     };
     if let Err(error) = outcome {
-        debug!(%error, "a SPDY connection broke");
+        // What the peer sent before it closed is still to be read: only the reader ends a connection.
+        debug!(%error, "a SPDY connection takes nothing more");
     }
-    closed.cancel();
+    written.cancel();
 }
 
 /// Encodes a frame; true for a goodbye, after which nothing is sent.

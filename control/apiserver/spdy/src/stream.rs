@@ -1,6 +1,7 @@
 //! One stream: what it is for, and its two halves.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -131,6 +132,7 @@ impl Receiver {
         self.shared.credit(piece.len());
         let due = u32::try_from(self.credit).unwrap_or(u32::MAX);
         if i64::from(due) >= window::INITIAL / 2
+            && self.shared.keeps_windows.load(Ordering::Relaxed)
             && self.shared.answers.try_send(Frame::WindowUpdate { stream: self.id, delta: due }).is_ok()
         {
             self.credit = 0;

@@ -80,6 +80,23 @@ async fn a_reset_ends_both_halves_after_what_was_sent() {
 }
 
 #[tokio::test]
+async fn what_was_sent_before_a_close_is_still_read() {
+    let (client, server) = pair();
+    let (opened, accepted) = tokio::join!(client.open(kind("x")), server.accept());
+    let (mut sender, mut receiver) = opened.unwrap().split();
+    let (mut far, _unread) = accepted.unwrap().split();
+    let serving = tokio::spawn(async move {
+        far.send(Bytes::from(vec![7; 300_000])).await.unwrap();
+        far.finish().await.unwrap();
+        server.close().await;
+    });
+    // This end finds out by writing that the peer is gone, and reads on nevertheless.
+    tokio::spawn(async move { while sender.send(Bytes::from(vec![1; 1000])).await.is_ok() {} });
+    assert_eq!(all(&mut receiver).await.len(), 300_000);
+    serving.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_lost_connection_is_told_from_an_end() {
     let (client, server) = pair();
     let (opened, accepted) = tokio::join!(client.open(kind("x")), server.accept());
@@ -142,4 +159,60 @@ async fn pings_come_back_and_clients_take_no_streams() {
     }
     let refused = Frame::RstStream { stream: 2, status: RstStatus::RefusedStream };
     assert_eq!(got, [Frame::Ping(7), Frame::Ping(8), refused]);
+}
+
+#[tokio::test]
+async fn windows_bind_once_the_peer_keeps_them() {
+    let (near, far) = duplex(256 * 1024);
+    let client = Connection::new(near, Role::Client).unwrap();
+    let (mut read, mut write) = tokio::io::split(far);
+    let mut encoder = codec::Encoder::new().unwrap();
+    let mut say = async |frames: &[Frame]| {
+        let mut out = bytes::BytesMut::new();
+        frames.iter().for_each(|frame| encoder.encode(frame, &mut out).unwrap());
+        write.write_all(&out).await.unwrap();
+    };
+    let (mut decoder, mut bytes) = (codec::Decoder::default(), bytes::BytesMut::new());
+    let mut hear = async || loop {
+        if let Some(frame) = decoder.decode(&mut bytes).unwrap() {
+            return frame;
+        }
+        assert!(read.read_buf(&mut bytes).await.unwrap() > 0);
+    };
+    let opening = tokio::spawn(async move { (client.open(kind("x")).await.unwrap().split(), client) });
+    assert!(matches!(hear().await, Frame::SynStream { stream: 1, .. }));
+    say(&[
+        Frame::Settings(vec![(7, 1000)]),
+        Frame::SynReply { stream: 1, fin: false, headers: Headers::new() },
+    ])
+    .await;
+    let ((mut sender, mut receiver), _client) = opening.await.unwrap();
+    let sending = tokio::spawn(async move { sender.send(Bytes::from(vec![1; 1500])).await });
+    let length = |frame: Frame| match frame {
+        Frame::Data { stream: 1, data, .. } => data.len(),
+        other => panic!("{other:?}"),
+    };
+    let mut total = 0;
+    while total < 1000 {
+        total += length(hear().await);
+    }
+    assert_eq!(total, 1000);
+    assert!(!sending.is_finished());
+    say(&[Frame::WindowUpdate { stream: 1, delta: 500 }]).await;
+    while total < 1500 {
+        total += length(hear().await);
+    }
+    assert_eq!(total, 1500);
+    sending.await.unwrap().unwrap();
+    // What is consumed is told, half a window at a time.
+    let data = Bytes::from(vec![2; 40_000]);
+    say(&[Frame::Data { stream: 1, fin: false, data }]).await;
+    let mut got = 0;
+    while got < 40_000 {
+        got += receiver.next().await.unwrap().len();
+    }
+    for stream in [0, 1] {
+        let Frame::WindowUpdate { stream: told, delta } = hear().await else { panic!("no update") };
+        assert!(told == stream && (32 * 1024..=40_000).contains(&delta), "{told}: {delta}");
+    }
 }

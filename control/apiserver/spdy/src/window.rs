@@ -3,7 +3,8 @@
 //! Every peer of Kubernetes (moby/spdystream) ignores windows: it sends no WINDOW_UPDATE and waits for none, so
 //! waiting for one would stop every transfer after 64 KiB. Windows therefore count from the first byte, but bind only
 //! once the peer has shown that it keeps them (WINDOW_UPDATE or SETTINGS_INITIAL_WINDOW_SIZE). Until then TCP alone
-//! slows this end down.
+//! slows this end down, and the peer gets no updates either: unread when it closes, they would make TCP reset the
+//! connection and lose the end of a process' output.
 
 use std::collections::HashMap;
 
@@ -28,6 +29,11 @@ impl Default for Windows {
 }
 
 impl Windows {
+    /// Whether the peer has shown that it keeps windows.
+    pub(crate) fn kept(&self) -> bool {
+        self.kept
+    }
+
     pub(crate) fn opened(&mut self, stream: u32) {
         self.streams.insert(stream, self.initial);
     }

@@ -38,8 +38,18 @@ struct Watched {
     spec: Option<Spec>,
     remote: Option<Arc<Remote>>,
     error: String,
+    /// Wakes the task that asks.
     poke: Arc<Notify>,
+    /// Wakes the task that fetches.
+    poke_contents: Arc<Notify>,
     _guard: DropGuard,
+}
+
+impl Watched {
+    fn poke(&self) {
+        self.poke.notify_one();
+        self.poke_contents.notify_one();
+    }
 }
 
 /// Registers this server's groups, knows every APIService when it returns, and follows them until `stop`.
@@ -80,7 +90,7 @@ async fn follow(
             changed = endpoints.changed() => { if changed.is_err() { return } true }
         };
         if network {
-            watched.values().filter(|one| one.spec.is_some()).for_each(|one| one.poke.notify_one());
+            watched.values().filter(|one| one.spec.is_some()).for_each(Watched::poke);
             continue;
         }
         register(&aggregator.registry, &mut settled).await;
@@ -100,7 +110,7 @@ fn refresh(aggregator: &Arc<Aggregator>, watched: &mut HashMap<String, Watched>)
         if watched.get(&name).is_none_or(|known| known.spec != spec) {
             watched.insert(name.clone(), watch(aggregator, name.clone(), spec));
         } else if let Some(known) = watched.get(&name) {
-            known.poke.notify_one();
+            known.poke();
         }
         let text = |key: &str| object["spec"][key].as_str().unwrap_or_default().to_owned();
         let number = |key: &str| object["spec"][key].as_i64().unwrap_or_default();
@@ -125,7 +135,7 @@ fn refresh(aggregator: &Arc<Aggregator>, watched: &mut HashMap<String, Watched>)
 
 fn watch(aggregator: &Arc<Aggregator>, name: String, spec: Option<Spec>) -> Watched {
     let stop = CancellationToken::new();
-    let poke = Arc::new(Notify::new());
+    let (poke, poke_contents) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (mut remote, mut error) = (None, String::new());
     if let Some(spec) = &spec {
         let identity = (aggregator.identity.0.as_path(), aggregator.identity.1.as_path());
@@ -139,13 +149,13 @@ fn watch(aggregator: &Arc<Aggregator>, name: String, spec: Option<Spec>) -> Watc
         }
     }
     if let Some(remote) = remote.clone() {
-        tokio::spawn(until(stop.clone(), keep_contents(remote, Arc::clone(&poke))));
+        tokio::spawn(until(stop.clone(), keep_contents(remote, Arc::clone(&poke_contents))));
     }
     let registry = Arc::clone(&aggregator.registry);
     let judged =
         keep_condition(registry, name, spec.clone(), remote.clone(), error.clone(), Arc::clone(&poke));
     tokio::spawn(until(stop.clone(), judged));
-    Watched { spec, remote, error, poke, _guard: stop.drop_guard() }
+    Watched { spec, remote, error, poke, poke_contents, _guard: stop.drop_guard() }
 }
 
 async fn until(stop: CancellationToken, work: impl Future<Output = ()>) {
@@ -231,7 +241,7 @@ async fn keep_contents(remote: Arc<Remote>, poke: Arc<Notify>) {
                 pause = (pause * 2).min(REFRESH);
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
-                    () = poke.notified() => poke.notify_one(),
+                    () = poke.notified() => {}
                 }
             }
         }

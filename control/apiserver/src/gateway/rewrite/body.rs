@@ -16,10 +16,13 @@ use super::html::Page;
 /// How much is unpacked at once: at most a thousand times as much comes out.
 const STEP: usize = 2048;
 
+type Gzip = (GzDecoder<Vec<u8>>, GzEncoder<Vec<u8>>);
+type Deflate = (DeflateDecoder<Vec<u8>>, DeflateEncoder<Vec<u8>>);
+
 enum Coding {
     Plain,
-    Gzip(Box<(GzDecoder<Vec<u8>>, GzEncoder<Vec<u8>>)>),
-    Deflate(Box<(DeflateDecoder<Vec<u8>>, DeflateEncoder<Vec<u8>>)>),
+    Gzip(Box<Gzip>),
+    Deflate(Box<Deflate>),
 }
 
 struct Pipe {

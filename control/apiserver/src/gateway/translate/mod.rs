@@ -180,7 +180,8 @@ async fn run(
         () = forward => Err(Gone),
         () = ping => Err(Gone),
     };
-    connection.close().await;
+    // The client hears the end first.
+    tokio::spawn(connection.close());
     outcome
 }
 

@@ -65,8 +65,21 @@ async fn logs_reach_the_kubelet_and_refusals_the_client() {
         let refused = cluster.get(&format!("{PODS}/p/log?{query}")).await;
         assert_eq!((refused.code, refused.message().as_str()), (code, message), "{query}");
     }
-    let gone = json!({"status": {"daemonEndpoints": {"kubeletEndpoint": {"Port": 1}}}});
+    // By a name its certificate does not say, the kubelet is trusted only by who asks not to look.
     let merge = "application/merge-patch+json";
+    let named = json!({"status": {"addresses": [{"type": "Hostname", "address": "localhost"}]}});
+    assert_eq!(cluster.patch("/api/v1/nodes/n1/status", merge, &named).await.code, 200);
+    let refused = cluster.get(&format!("{PODS}/p/log?container=c")).await;
+    assert!(
+        refused.code == 500 && refused.message().contains("failed to verify certificate"),
+        "{}",
+        refused.text
+    );
+    let skipped = cluster.get(&format!("{PODS}/p/log?container=c&insecureSkipTLSVerifyBackend=true")).await;
+    assert_eq!((skipped.code, skipped.text.as_str()), (200, "GET /containerLogs/default/p/c"));
+    let back = json!({"status": {"addresses": [{"type": "InternalIP", "address": "127.0.0.1"}]}});
+    assert_eq!(cluster.patch("/api/v1/nodes/n1/status", merge, &back).await.code, 200);
+    let gone = json!({"status": {"daemonEndpoints": {"kubeletEndpoint": {"Port": 1}}}});
     assert_eq!(cluster.patch("/api/v1/nodes/n1/status", merge, &gone).await.code, 200);
     let unreachable = cluster.get(&format!("{PODS}/p/log?container=c")).await;
     assert_eq!(

@@ -123,7 +123,7 @@ async fn port_forward_is_tunnelled_through_a_websocket() {
     let protocol = "SPDY/3.1+portforward.k8s.io";
     let opened = websocket(&cluster, &path, protocol).await.unwrap();
     assert_eq!(opened.response.headers()["sec-websocket-protocol"], protocol);
-    let spdy = xebec_spdy::Connection::new(Carried::new(opened), xebec_spdy::Role::Client).unwrap();
+    let spdy = xebec_spdy::Connection::new(carried(opened), xebec_spdy::Role::Client).unwrap();
     for (id, port) in [("0", "80"), ("1", "1")] {
         let headers = |kind: &str| {
             [("streamtype", kind), ("port", port), ("requestid", id)]
@@ -149,32 +149,28 @@ async fn port_forward_is_tunnelled_through_a_websocket() {
 }
 
 /// A WebSocket as the byte stream it carries.
-struct Carried;
-
-impl Carried {
-    fn new(socket: WebSocket) -> tokio::io::DuplexStream {
-        use futures::{SinkExt, StreamExt};
-        use tokio_tungstenite::tungstenite::Message;
-        let (near, far) = tokio::io::duplex(64 * 1024);
-        let (mut read, mut write) = tokio::io::split(far);
-        let (mut sink, mut source) = socket.stream.split();
-        tokio::spawn(async move {
-            while let Some(Ok(message)) = source.next().await {
-                if let Message::Binary(bytes) = message {
-                    write.write_all(&bytes).await.unwrap();
-                }
+fn carried(socket: WebSocket) -> tokio::io::DuplexStream {
+    use futures::{SinkExt, StreamExt};
+    use tokio_tungstenite::tungstenite::Message;
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let (mut read, mut write) = tokio::io::split(far);
+    let (mut sink, mut source) = socket.stream.split();
+    tokio::spawn(async move {
+        while let Some(Ok(message)) = source.next().await {
+            if let Message::Binary(bytes) = message {
+                write.write_all(&bytes).await.unwrap();
             }
-        });
-        tokio::spawn(async move {
-            let mut buffer = [0; 10_000];
-            while let Ok(count @ 1..) = read.read(&mut buffer).await {
-                if sink.send(Message::Binary(buffer[..count].to_vec().into())).await.is_err() {
-                    return;
-                }
+        }
+    });
+    tokio::spawn(async move {
+        let mut buffer = [0; 10_000];
+        while let Ok(count @ 1..) = read.read(&mut buffer).await {
+            if sink.send(Message::Binary(buffer[..count].to_vec().into())).await.is_err() {
+                return;
             }
-        });
-        near
-    }
+        }
+    });
+    near
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
