@@ -6,6 +6,7 @@
 
 mod certs;
 mod client;
+mod etcd;
 mod options;
 mod parts;
 mod service_dns;
@@ -72,9 +73,8 @@ enum Command {
     /// Certificates and kubeconfigs.
     #[command(subcommand)]
     Certs(certs::Command),
-    /// Look at or copy the embedded store's file.
-    #[command(subcommand)]
-    Store(store::Command),
+    /// Look into the store, compact, defragment, back up and restore it; the server may run.
+    Store(store::StoreArgs),
 }
 
 fn main() -> ExitCode {
@@ -119,6 +119,6 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Controllers(options) => parts::controllers_alone(&options, stop).await,
         Command::Scheduler(options) => parts::scheduler_alone(&options, stop).await,
         Command::Certs(command) => certs::run(&command),
-        Command::Store(command) => store::run(&command).await,
+        Command::Store(args) => store::run(&args).await,
     }
 }

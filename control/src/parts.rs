@@ -8,10 +8,10 @@ use tokio_util::sync::CancellationToken;
 use xebec_apiserver::{ApiServer, Config};
 use xebec_identity::User;
 use xebec_identity::pki::Pki;
-use xebec_store::{Embedded, Etcd, EtcdOptions, EtcdTls, Store};
+use xebec_store::{Embedded, Etcd, Store};
 
 use crate::options::{ControllerOptions, SchedulerOptions, Server};
-use crate::{Failure, certs, client, service_dns, store};
+use crate::{Failure, certs, client, etcd, service_dns, store};
 
 /// The API server, and with `all` the controllers and the scheduler on its in-memory client.
 pub(crate) async fn server(options: Server, all: bool, stop: CancellationToken) -> Result<(), Failure> {
@@ -32,7 +32,7 @@ pub(crate) async fn server(options: Server, all: bool, stop: CancellationToken) 
     // Before anything else is started: a port in use is the most common mistake.
     let listener =
         xebec_apiserver::bind(config.bind).await.map_err(|error| Failure::part("API server")(&error))?;
-    let store = open_store(&options).await?;
+    let store = open_store(&options, &stop).await?;
     let api = ApiServer::build(config, store).await.map_err(|error| Failure::part("API server")(&error))?;
     let url =
         format!("https://{}", std::net::SocketAddr::new(options.advertise_address, options.secure_port));
@@ -64,31 +64,16 @@ pub(crate) async fn server(options: Server, all: bool, stop: CancellationToken) 
     outcome
 }
 
-async fn open_store(options: &Server) -> Result<Arc<dyn Store>, Failure> {
+async fn open_store(options: &Server, stop: &CancellationToken) -> Result<Arc<dyn Store>, Failure> {
     let failed = |error: &dyn std::error::Error| Failure::part("store")(error);
     if options.etcd_servers.is_empty() {
         let path = options.data_dir.join(store::FILE);
         let opened = Embedded::open(&path, xebec_store::embedded::Options::default());
-        return Ok(opened.map_err(|error| failed(&error))?);
+        let store = opened.map_err(|error| failed(&error))?;
+        store::socket::serve(&options.data_dir, Arc::clone(&store), stop.clone());
+        return Ok(store);
     }
-    let secure = options.etcd_cafile.is_some() || options.etcd_client.is_some();
-    let read = |path: &std::path::PathBuf| {
-        std::fs::read_to_string(path)
-            .map_err(|error| Failure::Option(format!("etcd TLS file {}: {error}", path.display())))
-    };
-    let mut etcd = EtcdOptions::default();
-    if secure {
-        let ca = options.etcd_cafile.as_ref().ok_or_else(|| {
-            Failure::Option(
-                "--etcd-cafile: missing; with a client certificate the server's CA is needed too".to_owned(),
-            )
-        })?;
-        let client = match &options.etcd_client {
-            None => None,
-            Some((cert, key)) => Some((read(cert)?, read(key)?)),
-        };
-        etcd.tls = Some(EtcdTls { ca: read(ca)?, client, server_name: None });
-    }
+    let etcd = etcd::options(options.etcd_cafile.as_deref(), options.etcd_client.as_ref())?;
     Ok(Etcd::connect(&options.etcd_servers, etcd).await.map_err(|error| failed(&error))?)
 }
 

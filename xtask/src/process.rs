@@ -81,6 +81,11 @@ impl Process {
     }
 }
 
+/// Asks a process of ours to end.
+pub(crate) fn terminate(pid: i32) {
+    signal_pid(pid, libc::SIGTERM);
+}
+
 /// The last lines of a component's log, for an error message.
 pub(crate) fn log_tail(component: &str) -> String {
     let text = fs::read_to_string(Layout::log(component)).unwrap_or_default();

@@ -31,6 +31,16 @@ pub struct Config {
     pub max_requests_in_flight: usize,
     /// Writes worked on at once (`--max-mutating-requests-inflight`).
     pub max_mutating_requests_in_flight: usize,
+    /// Admission plug-ins to run besides the default ones (`--enable-admission-plugins`).
+    pub enable_admission_plugins: Vec<String>,
+    /// Default admission plug-ins not to run (`--disable-admission-plugins`).
+    pub disable_admission_plugins: Vec<String>,
+    /// An AdmissionConfiguration, YAML or JSON (`--admission-control-config-file`).
+    pub admission_control_config_file: Option<PathBuf>,
+    /// How long pods stay on a node that is not ready, in seconds (`--default-not-ready-toleration-seconds`).
+    pub default_not_ready_toleration_seconds: i64,
+    /// How long pods stay on a node that cannot be reached (`--default-unreachable-toleration-seconds`).
+    pub default_unreachable_toleration_seconds: i64,
     /// How long events are kept (`--event-ttl`).
     pub event_ttl: Duration,
     /// How long history is kept for watches that start in the past (`--etcd-compaction-interval`).
@@ -55,6 +65,11 @@ impl Config {
             priority_and_fairness: true,
             max_requests_in_flight: 400,
             max_mutating_requests_in_flight: 200,
+            enable_admission_plugins: Vec::new(),
+            disable_admission_plugins: Vec::new(),
+            admission_control_config_file: None,
+            default_not_ready_toleration_seconds: 300,
+            default_unreachable_toleration_seconds: 300,
             event_ttl: Duration::from_secs(3600),
             compaction_interval: Duration::from_secs(300),
             shutdown_grace: Duration::from_secs(10),

@@ -15,7 +15,7 @@ use xebec_identity::token::{TokenError, TokenSigner, TokenVerifier};
 use xebec_identity::{Authenticator, AuthenticatorOptions, Authorizer};
 use xebec_store::Store;
 
-use crate::admission::Admission;
+use crate::admission::{self, Admission};
 use crate::aggregate::{self, Aggregator};
 use crate::config::Config;
 use crate::gateway::{Dialer, GatewayError};
@@ -48,6 +48,9 @@ pub enum BuildError {
     /// The stored Services cannot be read.
     #[error("service addresses: {0}")]
     Allocation(ApiError),
+    /// The admission plug-ins or their configuration are wrong.
+    #[error(transparent)]
+    Admission(#[from] admission::ConfigurationError),
 }
 
 /// The server cannot serve.
@@ -98,7 +101,14 @@ impl ApiServer {
         )?);
         let allocators =
             Allocators::new(&config.service_cluster_ip_range, config.service_node_port_range.clone())?;
-        let admission = Admission::new(Arc::clone(&caches), Arc::clone(&authorizer));
+        let (plugins, settings) = admission::configuration(&config)?;
+        let admission = Admission::new(
+            Arc::clone(&caches),
+            Arc::clone(&store),
+            Arc::clone(&authorizer),
+            plugins,
+            settings,
+        );
         let clock = Arc::new(Timestamp::now);
         let resources = Arc::new(Resources::new(&caches));
         let signer = Arc::new(signer);

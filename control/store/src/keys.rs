@@ -11,9 +11,19 @@ pub(crate) fn scope_end(scope: &str) -> Option<String> {
     scope.strip_suffix('/').map(|head| format!("{head}0"))
 }
 
+/// The resource a key belongs to, `group/plural` as the key names them; what is no object's key is `other`.
+pub fn resource(key: &str) -> &str {
+    let Some(rest) = key.strip_prefix("/registry/") else { return "other" };
+    let mut slashes = rest.match_indices('/').map(|(at, _)| at);
+    match (slashes.next(), slashes.next()) {
+        (Some(_), Some(end)) => &rest[..end],
+        _ => "other",
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{scope, scope_end};
+    use super::{resource, scope, scope_end};
     use proptest::prelude::*;
 
     #[test]
@@ -22,6 +32,14 @@ mod tests {
         assert_eq!(scope("/a/b/"), "/a/b/");
         assert_eq!(scope(""), "");
         assert_eq!(scope_end(""), None);
+    }
+
+    #[test]
+    fn a_key_tells_its_resource() {
+        assert_eq!(resource("/registry/core/pods/default/web-0"), "core/pods");
+        assert_eq!(resource("/registry/apps/deployments/a/b"), "apps/deployments");
+        assert_eq!(resource("/registry/xebec/progress"), "other");
+        assert_eq!(resource("/elsewhere/a/b"), "other");
     }
 
     proptest! {

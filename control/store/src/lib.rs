@@ -17,11 +17,13 @@ mod watch;
 pub mod contract;
 pub mod embedded;
 pub mod etcd;
+pub mod snapshot;
 
 pub use embedded::Embedded;
 pub use error::StoreError;
 pub use etcd::{Etcd, EtcdOptions, EtcdTls};
-pub use model::{Entry, EventKind, Expect, MAX_VALUE_BYTES, Revision, WatchEvent};
+pub use keys::resource;
+pub use model::{Entry, EventKind, Expect, ListAt, MAX_VALUE_BYTES, Page, Revision, WatchEvent};
 pub use watch::Watch;
 
 use async_trait::async_trait;
@@ -44,6 +46,13 @@ pub trait Store: Send + Sync + 'static {
     /// Returns the snapshot's head revision with them: a [`Store::watch`] after that revision continues the list
     /// without a gap or a duplicate.
     async fn list(&self, prefix: &str) -> Result<(Vec<Entry>, Revision), StoreError>;
+
+    /// Reads one page of the keys below `prefix`, in key order, as they were at a revision.
+    ///
+    /// Pages of one revision fit together whatever is written between them. [`StoreError::Compacted`] if the revision is
+    /// below the compacted one (list afresh), [`StoreError::FutureRevision`] if it is above the head. Costs what the page
+    /// holds and the keys that follow (they are counted), not what has changed since.
+    async fn list_at(&self, prefix: &str, page: ListAt) -> Result<Page, StoreError>;
 
     /// Writes one key if it is as expected, and returns the write's revision once it is durable.
     ///

@@ -43,6 +43,28 @@ impl Expect {
     }
 }
 
+/// Which part of a prefix to read, as of when; the pages of one list differ in `after` only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListAt {
+    /// The revision whose state is read; none: the head.
+    pub revision: Option<Revision>,
+    /// Only keys after this one: the last key of the page before.
+    pub after: Option<String>,
+    /// The most entries to return; 0 for all.
+    pub limit: usize,
+}
+
+/// A part of a prefix, as of one revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The entries, in key order.
+    pub entries: Vec<Entry>,
+    /// The revision they are of.
+    pub revision: Revision,
+    /// How many entries of the prefix follow the last one, at that revision.
+    pub remaining: u64,
+}
+
 /// What happened to a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use xebec_store::embedded::{Embedded, Options, Retention};
-use xebec_store::{Expect, Store, StoreError};
+use xebec_store::{Expect, ListAt, Store, StoreError};
 
 fn open(directory: &Path, options: Options) -> Arc<Embedded> {
     Embedded::open(directory.join("store.redb"), options).unwrap()
@@ -173,25 +173,46 @@ async fn a_watch_overtaken_by_compaction_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backup_is_a_store_of_that_moment() {
+async fn a_snapshot_becomes_a_store_of_that_moment() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path(), Options::default());
     fill(&store, 0..1000, 500).await;
-    let target = directory.path().join("backup.redb");
-    let (revision, ()) = futures::join!(store.backup(&target), fill(&store, 1000..1500, 500));
-    let revision = revision.unwrap();
-    assert!(
-        matches!(store.backup(&target).await, Err(StoreError::Configuration(_))),
-        "it is never overwritten"
-    );
+    let (file, target) = (directory.path().join("backup"), directory.path().join("restored/store.redb"));
+    let sink = std::fs::File::create(&file).unwrap();
+    let (header, ()) = futures::join!(store.snapshot(sink), fill(&store, 1000..1500, 500));
+    let header = header.unwrap();
+    assert_eq!(header.entries, header.revision - 1, "every write was a creation");
 
+    assert_eq!(Embedded::restore(&file, &target, 1_000_000).unwrap(), header.revision + 1_000_000);
+    let error = Embedded::restore(&file, &target, 0).unwrap_err();
+    assert!(error.to_string().ends_with("exists already; it is never overwritten"), "{error}");
     let copy = Embedded::open(&target, Options::default()).unwrap();
     let (entries, head) = copy.list("/fill").await.unwrap();
-    assert_eq!(head, revision);
-    assert_eq!(entries.len() as u64, revision - 1, "every write was a creation");
-    let replay: Vec<_> = copy.watch("/", 1).await.unwrap().take(entries.len()).collect().await;
-    assert!(replay.iter().all(Result::is_ok));
-    assert!(!directory.path().join("backup.redb.partial").exists());
+    assert_eq!((entries.len() as u64, head), (header.entries, header.revision + 1_000_000));
+    let request = ListAt { revision: Some(header.revision), ..ListAt::default() };
+    assert_eq!(
+        entries,
+        store.list_at("/fill", request).await.unwrap().entries,
+        "keys, values and revisions stay"
+    );
+    let bytes: u64 = entries.iter().map(|entry| 16 + entry.key.len() as u64 + entry.value.len() as u64).sum();
+    assert_eq!(copy.status().await.unwrap().live_bytes, bytes, "the counters are exact");
+    // Whoever saw a revision after the snapshot is told to list again, at once and after the next write.
+    for after in [header.revision, header.revision + 400] {
+        assert!(
+            matches!(copy.watch("/", after).await, Err(StoreError::Compacted { oldest }) if oldest == head)
+        );
+    }
+    assert_eq!(copy.put("/new", Bytes::new(), Expect::Absent).await.unwrap(), head + 1);
+
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let elsewhere = directory.path().join("damaged/store.redb");
+    let error = Embedded::restore(&file, &elsewhere, 0).unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
+    assert!(!elsewhere.exists(), "nothing is made of a damaged snapshot");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -194,3 +194,27 @@ async fn over_mutual_tls() {
         assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_operator_asks() {
+    let Some(server) = Server::start() else { return };
+    let store = server.connect().await;
+    assert_eq!(store.compacted().await.unwrap(), 0, "it never compacted");
+    for round in 0..50 {
+        store.put("/registry/core/things/k", Bytes::from(vec![round; 20_000]), Expect::Any).await.unwrap();
+    }
+    let head = store.head().await.unwrap();
+    store.compact(head).await.unwrap();
+    assert_eq!(store.compacted().await.unwrap(), head);
+    let before = store.member().await.unwrap();
+    assert!(before.version.starts_with("3.") && before.errors.is_empty(), "{before:?}");
+    store.defragment().await.unwrap();
+    let after = store.member().await.unwrap();
+    assert!(after.file_bytes < before.file_bytes, "{before:?} -> {after:?}");
+
+    let path = server.directory.path().join("snapshot");
+    let mut file = std::fs::File::create(&path).unwrap();
+    let bytes = store.snapshot(&mut file).await.unwrap();
+    assert_eq!(bytes, std::fs::metadata(&path).unwrap().len());
+    assert_eq!(store.get("/registry/core/things/k").await.unwrap().0.unwrap().mod_revision, head);
+}

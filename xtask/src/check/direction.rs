@@ -12,11 +12,25 @@ use crate::shell;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("xebec-identity", &["xebec-api"]),
     ("xebec-kinds", &["xebec-api"]),
+    ("xebec-cel", &["xebec-api"]),
+    ("xebec-crd", &["xebec-api", "xebec-kinds", "xebec-cel"]),
+    ("xebec-quota", &["xebec-api"]),
+    ("xebec-admission", &["xebec-api", "xebec-quota", "xebec-identity"]),
     (
         "xebec-apiserver",
-        &["xebec-api", "xebec-store", "xebec-identity", "xebec-kinds", "xebec-flow", "xebec-spdy"],
+        &[
+            "xebec-api",
+            "xebec-store",
+            "xebec-identity",
+            "xebec-kinds",
+            "xebec-flow",
+            "xebec-crd",
+            "xebec-quota",
+            "xebec-admission",
+            "xebec-spdy",
+        ],
     ),
-    ("xebec-controllers", &["xebec-api"]),
+    ("xebec-controllers", &["xebec-api", "xebec-quota"]),
     ("xebec-scheduler", &["xebec-api"]),
     (
         "xebec-control",

@@ -34,6 +34,11 @@ impl Sub {
             Self::Other(name) => name,
         }
     }
+
+    /// Whether admission looks at the change itself: a binding is admitted as the Binding that was posted.
+    fn is_admitted_here(self) -> bool {
+        self != Self::Other("binding")
+    }
 }
 
 /// Options of an update.
@@ -121,7 +126,9 @@ impl Registry {
         metadata::keep_for_update(&mut value, &old);
         target.strategy.defaults(&mut value);
         let attributes = Attributes::new(context, target, sub.name(), Operation::Update);
-        self.admission.mutate(&attributes, &mut value, Some(&old)).await?;
+        if sub.is_admitted_here() {
+            self.admission.mutate(&attributes, &mut value, Some(&old)).await?;
+        }
         let reserved = match sub {
             Sub::Main => self.reserve(context, target, &mut value, Some(&old)).await?,
             _ => Default::default(),
@@ -140,10 +147,7 @@ impl Registry {
             Sub::Other(_) => Vec::new(),
         });
         let result = if errors.is_empty() {
-            match self.admission.validate(&attributes, Some(&value), Some(&old)).await {
-                Ok(()) => self.commit(context, target, sub, current, value).await,
-                Err(error) => Err(error.into()),
-            }
+            self.admitted(&attributes, sub, current, value).await
         } else {
             Err(ApiError::invalid(target.served.group, target.served.kind, &target.name, errors).into())
         };
@@ -152,6 +156,28 @@ impl Registry {
             _ => self.release(reserved).await,
         }
         result
+    }
+
+    /// The last of admission, then the write; what it had taken of quotas goes back when it fails.
+    async fn admitted(
+        &self,
+        attributes: &Attributes<'_>,
+        sub: Sub,
+        current: &Object,
+        value: Value,
+    ) -> Result<Written, PutError> {
+        let (context, target) = (attributes.context, attributes.target);
+        if !sub.is_admitted_here() {
+            return self.commit(context, target, sub, current, value).await;
+        }
+        let old = current.value();
+        self.admission.validate(attributes, Some(&value), Some(&old)).await?;
+        let taken = self.admission.reserve(attributes, &value, Some(&old), self.now()).await?;
+        let written = self.commit(context, target, sub, current, value).await;
+        if written.is_err() {
+            self.admission.release(taken).await;
+        }
+        written
     }
 
     async fn commit(

@@ -2,10 +2,12 @@
 //! plain requests.
 
 mod access;
+mod admission;
 mod aggregate;
 mod apply;
 mod crud;
 mod custom;
+mod events;
 mod fairness;
 mod gateway;
 mod harness;

@@ -5,11 +5,13 @@
 //! keys of its own, so that the stores may share one file or cluster; checks run one after another, since some compact.
 
 mod history;
+mod oddities;
+mod pages;
 mod reads;
 mod watches;
 mod writes;
 
-use crate::{Entry, Expect, Revision, Store, StoreError, Watch, WatchEvent};
+use crate::{Entry, Expect, ListAt, Page, Revision, Store, StoreError, Watch, WatchEvent};
 use bytes::Bytes;
 use futures::StreamExt;
 use std::sync::Arc;
@@ -41,11 +43,18 @@ where
     reads::prefixes_are_paths(&Space::new(make().await)).await;
     reads::lists_are_snapshots(&Space::new(make().await)).await;
     reads::large_lists_are_whole(&Space::new(make().await)).await;
+    pages::every_revision_can_be_read(&Space::new(make().await)).await;
+    pages::fit_together_while_others_write(&Space::new(make().await)).await;
+    pages::outside_of_history(&Space::new(make().await)).await;
+    oddities::keys(&Space::new(make().await)).await;
+    oddities::values(&Space::new(make().await)).await;
     watches::from_a_revision(&Space::new(make().await)).await;
     watches::previous_values(&Space::new(make().await)).await;
     watches::are_scoped(&Space::new(make().await)).await;
     watches::list_then_watch_misses_nothing(&Space::new(make().await)).await;
     watches::a_slow_watcher_loses_nothing(&Space::new(make().await)).await;
+    watches::progress_is_never_ahead_of_the_events(&Space::new(make().await)).await;
+    watches::many_small_watches_of_one_key_each(&Space::new(make().await)).await;
     history::the_future_is_refused(&Space::new(make().await)).await;
     history::compaction(&Space::new(make().await)).await;
 }
@@ -83,6 +92,10 @@ impl Space {
 
     async fn list(&self, path: &str) -> (Vec<Entry>, Revision) {
         self.store.list(&self.key(path)).await.expect("a list succeeds")
+    }
+
+    async fn page(&self, path: &str, page: ListAt) -> Page {
+        self.store.list_at(&self.key(path), page).await.expect("a page is read")
     }
 
     async fn head(&self) -> Revision {

@@ -135,3 +135,55 @@ pub(super) async fn a_slow_watcher_loses_nothing(space: &Space) {
     }
     silent(&mut watch).await;
 }
+
+/// What a watch says it has delivered, it has delivered; and it says so soon after the event.
+pub(super) async fn progress_is_never_ahead_of_the_events(space: &Space) {
+    let start = space.head().await;
+    let mut watch = space.watch("w", start).await;
+    let progress = watch.progress();
+    assert_eq!(*progress.borrow(), start, "a watch begins where it was told to");
+    let write = async {
+        let mut last = 0;
+        for round in 0..50 {
+            space.set("elsewhere/k", "v").await;
+            last = space.set(&format!("w/{round}"), "v").await;
+        }
+        last
+    };
+    let read = async {
+        for _ in 0..50 {
+            let before = *progress.borrow();
+            let event = next(&mut watch).await;
+            assert!(before < event.revision, "{before} was reported before the event of {}", event.revision);
+        }
+    };
+    let (last, ()) = join(write, read).await;
+    // The stream must be polled for it to move; nothing else comes.
+    silent(&mut watch).await;
+    assert!(*progress.borrow() >= last, "every event was read, so the progress is at {last} at least");
+}
+
+/// Watches are independent: each hears its own key's changes, whatever the others do.
+pub(super) async fn many_small_watches_of_one_key_each(space: &Space) {
+    let start = space.head().await;
+    let mut watches = Vec::new();
+    for index in 0..40 {
+        watches.push(space.watch(&format!("w/{index}"), start).await);
+    }
+    // Half of them are dropped before anything happens.
+    watches.truncate(20);
+    for round in 0..3 {
+        join_all((0..40).map(|index| async move {
+            space.set(&format!("w/{index}/k"), &format!("{round}")).await;
+        }))
+        .await;
+    }
+    for (index, watch) in watches.iter_mut().enumerate() {
+        for round in 0..3 {
+            let event = next(watch).await;
+            let seen = (event.entry.key, event.entry.value);
+            assert_eq!(seen, (space.key(&format!("w/{index}/k")), Bytes::from(round.to_string())));
+        }
+    }
+    silent(&mut watches[0]).await;
+}

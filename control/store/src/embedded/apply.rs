@@ -4,7 +4,7 @@
 //! counters to store; nothing is durable until the caller commits. Called by the writer and by the file rewrite.
 
 use super::fault::Fault;
-use super::format::{self, Counters, LOG, META, OBJECTS};
+use super::format::{self, Counters, HISTORY, LOG, META, OBJECTS};
 use crate::{Entry, EventKind, Expect, Revision, StoreError, WatchEvent};
 use bytes::Bytes;
 use redb::{ReadableTable, Table, WriteTransaction};
@@ -47,6 +47,7 @@ pub(super) struct Trim {
 pub(super) struct Tables<'t> {
     objects: Table<'t, &'static str, &'static [u8]>,
     log: Table<'t, u64, &'static [u8]>,
+    history: Table<'t, (&'static str, u64), ()>,
     meta: Table<'t, &'static str, u64>,
     /// As they will be after the commit.
     pub counters: Counters,
@@ -58,6 +59,7 @@ impl<'t> Tables<'t> {
         Ok(Self {
             objects: transaction.open_table(OBJECTS)?,
             log: transaction.open_table(LOG)?,
+            history: transaction.open_table(HISTORY)?,
             meta: transaction.open_table(META)?,
             counters,
         })
@@ -82,13 +84,14 @@ impl<'t> Tables<'t> {
         };
         let entry = Entry { key: write.key.clone(), value, create_revision, mod_revision: revision };
         let event = Arc::new(WatchEvent { kind, entry, previous, revision });
-        self.record(&event)?;
+        self.record(&event, current.as_ref().map_or(0, |entry| entry.mod_revision))?;
         let deleted = if kind == EventKind::Delete { current } else { None };
         Ok(Ok((Written { revision, deleted }, event)))
     }
 
-    /// Makes `event` part of the state: the object, the log and the counters.
-    pub fn record(&mut self, event: &WatchEvent) -> Result<(), Fault> {
+    /// Makes `event`, which replaces the put of `previous_modified` (0: none), part of the state: the object, the log
+    /// and the counters.
+    pub fn record(&mut self, event: &WatchEvent, previous_modified: Revision) -> Result<(), Fault> {
         let key = event.entry.key.as_str();
         if let Some(previous) = &event.previous {
             self.counters.object_bytes =
@@ -103,8 +106,9 @@ impl<'t> Tables<'t> {
                 self.objects.remove(key)?;
             }
         }
-        let change = format::encode_change(event);
+        let change = format::encode_change(event, previous_modified);
         self.log.insert(event.revision, change.as_slice())?;
+        self.history.insert((key, event.revision), ())?;
         self.counters.log_bytes += change.len() as u64;
         self.counters.head = event.revision;
         Ok(())
@@ -113,13 +117,15 @@ impl<'t> Tables<'t> {
     /// Removes what the log no longer needs, oldest first, and says how many changes went.
     pub fn trim(&mut self, trim: Trim) -> Result<usize, Fault> {
         for removed in 0..trim.steps {
-            let oldest =
-                self.log.first()?.map(|(revision, record)| (revision.value(), record.value().len() as u64));
-            let Some((revision, bytes)) = oldest else { return Ok(removed) };
+            let Some((oldest, record)) = self.log.first()? else { return Ok(removed) };
+            let revision = oldest.value();
             let expired = revision <= trim.up_to.max(self.counters.compacted);
             if !expired && self.counters.log_bytes <= trim.max_log_bytes {
                 return Ok(removed);
             }
+            let bytes = record.value().len() as u64;
+            self.history.remove((format::change_key(revision, record.value())?, revision))?;
+            drop((oldest, record));
             self.log.remove(revision)?;
             self.counters.log_bytes = self.counters.log_bytes.saturating_sub(bytes);
             self.counters.compacted = self.counters.compacted.max(revision);

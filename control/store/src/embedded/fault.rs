@@ -50,6 +50,11 @@ impl Fault {
         Self::File { action: format!("{action} {}", path.display()), source }
     }
 
+    /// There is no room for a write.
+    pub fn full(path: &Path) -> StoreError {
+        StoreError::Unavailable(format!("no space left on the disk of {}", path.display()))
+    }
+
     /// The fault in the store's terms, for the database file at `path`.
     pub fn into_store(self, path: &Path) -> StoreError {
         let name = path.display();
@@ -63,8 +68,15 @@ impl Fault {
                 redb::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
                     StoreError::Corrupt(format!("{name} is not a store, or is damaged: {error}"))
                 }
-                redb::Error::Io(error) if error.kind() == io::ErrorKind::StorageFull => {
-                    StoreError::Unavailable(format!("no space left on the disk of {name}"))
+                redb::Error::Io(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::StorageFull
+                            | io::ErrorKind::QuotaExceeded
+                            | io::ErrorKind::FileTooLarge
+                    ) =>
+                {
+                    Self::full(path)
                 }
                 redb::Error::Io(error) => StoreError::Unavailable(format!("{name}: {error}")),
                 redb::Error::PreviousIo => {

@@ -102,6 +102,11 @@ impl Feed {
         }
     }
 
+    /// The revision of the last published change.
+    pub fn head(&self) -> Revision {
+        *self.wake.borrow()
+    }
+
     /// A receiver that changes with every publication.
     pub fn wake(&self) -> watch::Receiver<Revision> {
         self.wake.subscribe()

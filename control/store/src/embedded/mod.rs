@@ -5,28 +5,36 @@
 //! past; `apply`, `format` and `retention` are the decisions. redb locks the file against a second process.
 
 mod apply;
+#[cfg(test)]
+mod crashes;
+mod disk;
 mod fault;
 mod feed;
 mod file;
 mod format;
+mod past;
 mod retention;
 mod rewrite;
 mod shared;
+#[cfg(test)]
+mod simulated;
+mod upkeep;
 mod watcher;
 mod writer;
 
 pub use retention::Retention;
 pub use rewrite::RewritePolicy;
+pub use upkeep::{Status, Usage};
 
 use crate::keys::scope;
-use crate::{Entry, Expect, MAX_VALUE_BYTES, Revision, Store, StoreError, Watch};
+use crate::{Entry, Expect, ListAt, MAX_VALUE_BYTES, Page, Revision, Store, StoreError, Watch};
 use apply::{Action, Write, Written};
 use async_trait::async_trait;
 use bytes::Bytes;
+use disk::{Disk, System};
 use fault::Fault;
 use feed::Feed;
 use parking_lot::Mutex;
-use redb::ReadableDatabase;
 use shared::{Shared, blocking};
 use std::path::Path;
 use std::sync::Arc;
@@ -66,21 +74,6 @@ impl Default for Options {
     }
 }
 
-/// What [`Embedded::status`] reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Status {
-    /// The head revision.
-    pub revision: Revision,
-    /// Changes up to this revision are compacted.
-    pub compacted_revision: Revision,
-    /// Bytes of live entries, keys included.
-    pub live_bytes: u64,
-    /// Bytes of the change log.
-    pub log_bytes: u64,
-    /// Bytes of the file.
-    pub file_bytes: u64,
-}
-
 /// The embedded store. Dropping it waits for the commit that is running, and closes the file.
 #[derive(Debug)]
 pub struct Embedded {
@@ -88,7 +81,6 @@ pub struct Embedded {
     commands: Sender<Command>,
     room: Arc<Semaphore>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    cache_bytes: usize,
 }
 
 impl Embedded {
@@ -98,19 +90,22 @@ impl Embedded {
     /// process has it, [`StoreError::Corrupt`] if it is damaged or not a store, [`StoreError::Configuration`] if the
     /// path is unusable.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Arc<Self>, StoreError> {
-        let path = path.as_ref().to_owned();
+        Self::open_on(Arc::new(System), path.as_ref(), options)
+    }
+
+    fn open_on(disk: Arc<dyn Disk>, path: &Path, options: Options) -> Result<Arc<Self>, StoreError> {
+        let path = path.to_owned();
         let prepare = || {
-            let (database, counters) = file::open(&path, options.cache_bytes)?;
+            let (database, counters) = file::open(&*disk, &path, options.cache_bytes)?;
             // Only now, since the file's lock says that no other process is rewriting.
-            file::remove_if_present(&rewrite::draft(&path))?;
+            file::remove_if_present(&*disk, &rewrite::draft(&path))?;
             Ok((database, counters))
         };
         let (database, counters) = prepare().map_err(|fault: Fault| fault.into_store(&path))?;
         tracing::info!(path = %path.display(), revision = counters.head, "store opened");
         let feed = Feed::new(counters.head, options.recent_events, options.recent_bytes);
-        let shared = Arc::new(Shared::new(path, feed, database));
+        let shared = Arc::new(Shared::new(path, disk, feed, database));
         let (commands, queue) = channel();
-        let cache_bytes = options.cache_bytes;
         let writer = Writer::new(shared.clone(), options, counters, queue, commands.clone());
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
@@ -120,52 +115,7 @@ impl Embedded {
             })
             .map_err(|error| StoreError::Configuration(format!("cannot start the writer thread: {error}")))?;
         let room = Arc::new(Semaphore::new(QUEUE_KIB));
-        Ok(Arc::new(Self { shared, commands, room, thread: Mutex::new(Some(thread)), cache_bytes }))
-    }
-
-    /// Revision, sizes and compaction of the store as it is now.
-    pub async fn status(&self) -> Result<Status, StoreError> {
-        let shared = self.shared.clone();
-        blocking(move || {
-            let counters = shared.counters()?;
-            let metadata = std::fs::metadata(&shared.path).map_err(|error| {
-                Fault::file("cannot look at", &shared.path, error).into_store(&shared.path)
-            })?;
-            Ok(Status {
-                revision: counters.head,
-                compacted_revision: counters.compacted,
-                live_bytes: counters.object_bytes,
-                log_bytes: counters.log_bytes,
-                file_bytes: metadata.len(),
-            })
-        })
-        .await
-    }
-
-    /// Writes a consistent copy of the store to `target`, while it goes on serving; returns the copy's revision.
-    ///
-    /// The copy is itself a store file. `target` must not exist; it appears only once it is whole and durable.
-    pub async fn backup(&self, target: impl AsRef<Path>) -> Result<Revision, StoreError> {
-        let (shared, target, cache_bytes) =
-            (self.shared.clone(), target.as_ref().to_owned(), self.cache_bytes);
-        blocking(move || {
-            if target.exists() {
-                return Err(StoreError::Configuration(format!("{} exists already", target.display())));
-            }
-            let partial = file::beside(&target, ".partial");
-            let database = shared.database()?;
-            let copy = || {
-                let (copy, counters) = file::copy(&database.begin_read()?, &partial, cache_bytes)?;
-                drop(copy);
-                file::replace(&partial, &target)?;
-                Ok(counters.head)
-            };
-            copy().map_err(|fault: Fault| {
-                let _ = std::fs::remove_file(&partial);
-                fault.into_store(&target)
-            })
-        })
-        .await
+        Ok(Arc::new(Self { shared, commands, room, thread: Mutex::new(Some(thread)) }))
     }
 
     /// Rewrites the file so that it holds live data only; reads go on, writes pause for the last step.
@@ -229,6 +179,11 @@ impl Store for Embedded {
         blocking(move || shared.list(&scope)).await
     }
 
+    async fn list_at(&self, prefix: &str, page: ListAt) -> Result<Page, StoreError> {
+        let (shared, scope) = (self.shared.clone(), scope(prefix));
+        blocking(move || shared.list_at(&scope, &page)).await
+    }
+
     async fn put(&self, key: &str, value: Bytes, expect: Expect) -> Result<Revision, StoreError> {
         if value.len() > MAX_VALUE_BYTES {
             return Err(StoreError::TooLarge { key: key.to_owned(), size: value.len() });
@@ -252,11 +207,14 @@ impl Store for Embedded {
         if after < counters.compacted {
             return Err(StoreError::Compacted { oldest: counters.compacted });
         }
-        Ok(watcher::start(self.shared.clone(), scope(prefix), after))
+        // The first revision is that of the empty store: no change has it.
+        Ok(watcher::start(self.shared.clone(), scope(prefix), after.max(1)))
     }
 
     async fn head(&self) -> Result<Revision, StoreError> {
-        Ok(self.shared.counters()?.head)
+        // Every write asks for it first: changes are published before they are acknowledged, so the feed knows.
+        self.shared.database()?;
+        Ok(self.shared.feed.head())
     }
 
     async fn compact(&self, up_to: Revision) -> Result<(), StoreError> {

@@ -40,6 +40,9 @@ pub(super) fn worthwhile(policy: &RewritePolicy, file_bytes: u64, live_bytes: u6
 const INTERVAL: Duration = Duration::from_secs(30);
 const REST: Duration = Duration::from_secs(600);
 
+/// Room on the disk for the copy's own pages, beside what is copied.
+const COPY_ROOM: u64 = 8 << 20;
+
 /// Whether a rewrite runs, who waits for it, and when the next may start.
 #[derive(Debug)]
 pub(super) struct Rewriting {
@@ -77,13 +80,19 @@ impl Writer {
             return;
         }
         self.rewriting.running = true;
+        let needed = self.counters.object_bytes + self.counters.log_bytes + COPY_ROOM;
+        if self.shared.disk.free(&self.shared.path).is_some_and(|free| free < needed) {
+            let text = format!("the copy needs {needed} bytes, the disk has less");
+            self.finish_rewrite(Err(StoreError::Unavailable(text).into()));
+            return;
+        }
         let (path, cache_bytes) = (self.shared.path.clone(), self.options.cache_bytes);
         let (shared, commands) = (self.shared.clone(), self.commands_to_self.clone());
         let copy = move || {
             let result = panic::catch_unwind(AssertUnwindSafe(|| {
                 let database = shared.database()?;
                 let snapshot = database.begin_read()?;
-                file::copy(&snapshot, &draft(&path), cache_bytes)
+                file::copy(&*shared.disk, &snapshot, &draft(&path), cache_bytes)
             }));
             let damaged = |_| Err(StoreError::Corrupt(format!("{} is damaged", path.display())).into());
             // The writer may have closed meanwhile; the draft is then removed at the next start.
@@ -102,13 +111,13 @@ impl Writer {
         let outcome = swapped.map_err(|fault| fault.into_store(&self.shared.path));
         match &outcome {
             Ok(()) => {
-                let bytes = std::fs::metadata(&self.shared.path).map_or(0, |metadata| metadata.len());
+                let bytes = self.shared.disk.length(&self.shared.path).unwrap_or_default();
                 tracing::info!(file_bytes = bytes, "store rewritten");
             }
             Err(error) => {
                 tracing::warn!(%error, "rewriting the store's file failed; it stays as it is");
                 self.rewriting.next = Instant::now() + REST;
-                if let Err(error) = file::remove_if_present(&draft(&self.shared.path)) {
+                if let Err(error) = file::remove_if_present(&*self.shared.disk, &draft(&self.shared.path)) {
                     tracing::warn!(%error, "the draft of the rewrite stays on disk");
                 }
             }
@@ -126,13 +135,16 @@ impl Writer {
         let counters = self.replay(&copy, copied)?;
         let path = self.shared.path.clone();
         let draft = draft(&path);
-        std::fs::rename(&draft, &path)
+        self.shared
+            .disk
+            .rename(&draft, &path)
             .map_err(|error| Fault::file("cannot move the rewrite to", &path, error))?;
         // From here the path names the copy, so it must be what is written to, whatever the sync says.
         self.shared.replace_database(copy);
         self.counters = counters;
         self.trim_pending = true;
-        file::sync_directory(&file::parent(&path)).map_err(|fault| self.fail(fault).into())
+        file::sync_directory(&*self.shared.disk, &file::parent(&path))
+            .map_err(|fault| self.fail(fault).into())
     }
 
     /// Brings the copy to the head, durably.
@@ -144,7 +156,9 @@ impl Writer {
         let mut tables = Tables::open(&transaction, copied)?;
         for row in log.range(copied.head + 1..)? {
             let (revision, record) = row?;
-            tables.record(&format::decode_change(revision.value(), record.value())?)?;
+            let (revision, record) = (revision.value(), record.value());
+            let event = format::decode_change(revision, record)?;
+            tables.record(&event, format::previous_modified(revision, record)?)?;
         }
         tables.counters.compacted = self.counters.compacted;
         if tables.counters.head != self.counters.head {

@@ -3,12 +3,14 @@
 //! A read takes redb's latest committed snapshot; it waits neither for the writer nor for an fsync. Blocking calls:
 //! the async side runs them on the blocking pool, except single-key reads, which are a few cached pages.
 
+use super::disk::Disk;
 use super::fault::Fault;
 use super::feed::Feed;
 use super::file;
 use super::format::{self, Counters, LOG, OBJECTS};
+use super::past;
 use crate::keys::scope_end;
-use crate::{Entry, Revision, StoreError, WatchEvent};
+use crate::{Entry, ListAt, Page, Revision, StoreError, WatchEvent};
 use parking_lot::RwLock;
 use redb::{Database, ReadTransaction, ReadableDatabase};
 use std::path::PathBuf;
@@ -26,6 +28,8 @@ const CATCH_UP_BYTES: usize = 4 << 20;
 pub(super) struct Shared {
     /// The database file.
     pub path: PathBuf,
+    /// Where the file is.
+    pub disk: Arc<dyn Disk>,
     /// Recent changes for watchers.
     pub feed: Feed,
     database: RwLock<Option<Arc<Database>>>,
@@ -34,8 +38,9 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Shares an open database.
-    pub fn new(path: PathBuf, feed: Feed, database: Database) -> Self {
-        Self { path, feed, database: RwLock::new(Some(Arc::new(database))), closed: AtomicBool::new(false) }
+    pub fn new(path: PathBuf, disk: Arc<dyn Disk>, feed: Feed, database: Database) -> Self {
+        let database = RwLock::new(Some(Arc::new(database)));
+        Self { path, disk, feed, database, closed: AtomicBool::new(false) }
     }
 
     /// The open database.
@@ -81,7 +86,7 @@ impl Shared {
     }
 
     /// Runs `read` on the latest committed snapshot.
-    fn read<T>(
+    pub fn read<T>(
         &self,
         read: impl FnOnce(&ReadTransaction, Counters) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
@@ -127,6 +132,11 @@ impl Shared {
             }
             Ok((entries, counters.head))
         })
+    }
+
+    /// One page of `scope` as of a revision.
+    pub fn list_at(&self, scope: &str, page: &ListAt) -> Result<Page, StoreError> {
+        self.read(|snapshot, counters| past::page(snapshot, counters, scope, page))
     }
 
     /// The next changes after `cursor` in `scope`, from the log, and the revision they reach to.

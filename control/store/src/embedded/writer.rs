@@ -4,7 +4,7 @@
 //! (log trimming rides on the batches; a rewrite runs beside them, see `rewrite.rs`). Nothing is acknowledged before
 //! it is durable, refusals included, since a refusal may be due to a write of the same batch.
 
-use super::apply::{Tables, Trim, Write, Written};
+use super::apply::{Action, Tables, Trim, Write, Written};
 use super::fault::Fault;
 use super::file;
 use super::format::Counters;
@@ -25,10 +25,16 @@ const BATCH_WRITES: usize = 1024;
 const BATCH_BYTES: usize = 16 << 20;
 /// How often the log is trimmed when nothing is written, and how long a failed file rests before a reopening.
 const TICK: Duration = Duration::from_secs(1);
+/// The pause between two steps of trimming while nothing is written.
+const TRIM_PAUSE: Duration = Duration::from_millis(5);
 /// The most log records one idle step removes.
 const IDLE_TRIM: usize = 1000;
 /// How long a reopening waits for running reads.
 const READER_PATIENCE: Duration = Duration::from_secs(5);
+/// Puts are refused when the disk has less room than this and eight times what they bring: a commit copies tree pages too.
+const PUT_ROOM: u64 = 16 << 20;
+/// Deletes and trimming, which make room, go on down to this.
+const DELETE_ROOM: u64 = 4 << 20;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -62,7 +68,14 @@ pub(super) struct Writer {
     timeline: Timeline,
     opened: Instant,
     ticked: Instant,
-    broken: Option<(Instant, StoreError)>,
+    broken: Option<Broken>,
+}
+
+/// A failure of the file that writes still wait for.
+struct Broken {
+    since: Instant,
+    error: StoreError,
+    reopened: bool,
 }
 
 type Committed = (Counters, Vec<Result<Written, StoreError>>, Vec<Arc<WatchEvent>>, bool);
@@ -96,9 +109,13 @@ impl Writer {
     pub fn run(mut self) {
         loop {
             let mut batch = Vec::new();
-            let control = match self.commands.recv_timeout(TICK) {
+            let patience = if self.trim_pending { TRIM_PAUSE } else { TICK };
+            let control = match self.commands.recv_timeout(patience) {
                 Ok(first) => self.gather(first, &mut batch),
-                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.trim_on();
+                    None
+                }
                 Err(RecvTimeoutError::Disconnected) => break,
             };
             if !batch.is_empty() {
@@ -143,7 +160,33 @@ impl Writer {
         }
     }
 
+    /// Refuses the writes for which the disk has no room.
+    ///
+    /// Before the engine tries: a write that fails inside redb closes the file until it is reopened and verified, and
+    /// reads with it.
+    fn refuse_without_room(&self, batch: Vec<Request>) -> Vec<Request> {
+        let Some(free) = self.shared.disk.free(&self.shared.path) else { return batch };
+        let bytes: usize = batch.iter().map(|request| request.write.bytes()).sum();
+        if free >= PUT_ROOM + 8 * bytes as u64 {
+            return batch;
+        }
+        let (kept, refused): (Vec<_>, Vec<_>) = batch
+            .into_iter()
+            .partition(|request| free >= DELETE_ROOM && matches!(request.write.action, Action::Delete));
+        if !refused.is_empty() {
+            tracing::error!(path = %self.shared.path.display(), free_bytes = free, "the disk is full; writes are refused");
+        }
+        for request in refused {
+            let _ = request.reply.send(Err(Fault::full(&self.shared.path)));
+        }
+        kept
+    }
+
     fn commit_batch(&mut self, batch: Vec<Request>) {
+        let batch = self.refuse_without_room(batch);
+        if batch.is_empty() {
+            return;
+        }
         let (writes, replies): (Vec<Write>, Vec<_>) =
             batch.into_iter().map(|request| (request.write, (request.reply, request.room))).unzip();
         let steps = 64 + 2 * writes.len();
@@ -190,6 +233,14 @@ impl Writer {
         self.consider_rewrite();
     }
 
+    /// Goes on with a trimming that was too large for one step; a failure is remembered and reported to the next write.
+    fn trim_on(&mut self) {
+        if self.trim_pending && self.commit(self.counters, &[], IDLE_TRIM).is_err() {
+            // The next tick tries again.
+            self.trim_pending = false;
+        }
+    }
+
     fn trim(&mut self, steps: usize) -> Trim {
         let Some(retention) = &self.options.retention else {
             return Trim { up_to: 0, max_log_bytes: u64::MAX, steps };
@@ -210,7 +261,10 @@ impl Writer {
         self.mend()?;
         let database = self.shared.database()?;
         let trim = self.trim(steps);
-        match commit(&database, self.counters, counters, writes, trim) {
+        let outcome = commit(&database, self.counters, counters, writes, trim);
+        // A failure reopens the file, which must then be nobody's.
+        drop(database);
+        match outcome {
             Ok((counters, outcomes, events, more_to_trim)) => {
                 self.counters = counters;
                 self.trim_pending = more_to_trim;
@@ -220,27 +274,47 @@ impl Writer {
         }
     }
 
-    /// Notes that the file failed; until it is reopened every write is refused.
+    /// Notes that the file failed: writes are refused for a moment, and it is reopened at once, for the reads.
     pub(super) fn fail(&mut self, fault: Fault) -> StoreError {
         let error = fault.into_store(&self.shared.path);
         tracing::error!(path = %self.shared.path.display(), %error, "a commit failed; writes are refused");
-        self.broken = Some((Instant::now(), error.clone()));
+        self.broken = Some(Broken { since: Instant::now(), error: error.clone(), reopened: false });
+        self.try_reopen();
         error
     }
 
-    /// Reopens a file that failed. What was acknowledged is in it; what was not may be.
-    fn mend(&mut self) -> Result<(), StoreError> {
-        let Some((since, error)) = &self.broken else { return Ok(()) };
-        if since.elapsed() < TICK {
-            return Err(error.clone());
-        }
-        match self.reopen() {
+    fn try_reopen(&mut self) {
+        let outcome = self.reopen();
+        let Some(broken) = &mut self.broken else { return };
+        match outcome {
             Ok(()) => {
+                broken.reopened = true;
                 tracing::info!(path = %self.shared.path.display(), head = self.counters.head, "store reopened");
-                self.broken = None;
-                Ok(())
             }
-            Err(fault) => Err(self.fail(fault)),
+            Err(fault) => {
+                let error = fault.into_store(&self.shared.path);
+                tracing::error!(path = %self.shared.path.display(), %error, "the store could not be reopened");
+                *broken = Broken { since: Instant::now(), error, reopened: false };
+            }
+        }
+    }
+
+    /// Lets writes go on after a failure once the moment is over. What was acknowledged is there; what was not may be.
+    fn mend(&mut self) -> Result<(), StoreError> {
+        let Some(broken) = &self.broken else { return Ok(()) };
+        if broken.since.elapsed() < TICK {
+            return Err(broken.error.clone());
+        }
+        if !broken.reopened {
+            self.try_reopen();
+        }
+        match self.broken.take() {
+            Some(broken) if !broken.reopened => {
+                let error = broken.error.clone();
+                self.broken = Some(broken);
+                Err(error)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -249,7 +323,7 @@ impl Writer {
         if !self.shared.close_database(READER_PATIENCE) {
             tracing::warn!(path = %path.display(), "reads still hold the failed file");
         }
-        let (database, counters) = file::open(&path, self.options.cache_bytes)?;
+        let (database, counters) = file::open(&*self.shared.disk, &path, self.options.cache_bytes)?;
         if counters.head < self.counters.head {
             let text = format!(
                 "acknowledged revision {} is lost, the file ends at {}",
@@ -271,7 +345,7 @@ impl Writer {
             return;
         }
         let live = self.counters.object_bytes + self.counters.log_bytes;
-        let file = std::fs::metadata(&self.shared.path).map_or(0, |metadata| metadata.len());
+        let file = self.shared.disk.length(&self.shared.path).unwrap_or_default();
         if rewrite::worthwhile(&self.options.rewrite, file, live) {
             tracing::info!(
                 file_bytes = file,

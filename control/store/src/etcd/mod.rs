@@ -5,16 +5,19 @@
 //! one cluster. Every request has a time limit; a connection that is lost comes back by itself.
 
 mod convert;
+mod upkeep;
 mod watcher;
 
+pub use upkeep::Member;
+
 use crate::keys::{scope, scope_end};
-use crate::{Entry, Expect, MAX_VALUE_BYTES, Revision, Store, StoreError, Watch};
+use crate::{Entry, Expect, ListAt, MAX_VALUE_BYTES, Page, Revision, Store, StoreError, Watch};
 use async_trait::async_trait;
 use bytes::Bytes;
 use convert::Refusal;
 use etcd_client::{
     Certificate, Client, Compare, CompareOp, ConnectOptions, DeleteOptions, Error, GetOptions, GetResponse,
-    Identity, KvClient, TlsOptions, Txn, TxnOp, TxnOpResponse, TxnResponse, WatchClient,
+    Identity, KvClient, MaintenanceClient, TlsOptions, Txn, TxnOp, TxnOpResponse, TxnResponse, WatchClient,
 };
 use std::fmt;
 use std::sync::Arc;
@@ -23,7 +26,7 @@ use std::time::Duration;
 /// Keys per page of a list; at 1.5 MiB each a page is at most 750 MiB, in practice a few.
 const PAGE: i64 = 500;
 /// How often a list starts over because compaction overtook its pages.
-const LIST_ATTEMPTS: usize = 3;
+const LIST_RESTARTS: usize = 2;
 
 /// The credentials of a TLS connection, in PEM.
 #[derive(Clone)]
@@ -68,6 +71,7 @@ impl Default for EtcdOptions {
 pub struct Etcd {
     kv: KvClient,
     watch: WatchClient,
+    maintenance: MaintenanceClient,
     timeout: Duration,
 }
 
@@ -98,6 +102,7 @@ impl Etcd {
         let store = Arc::new(Self {
             kv: client.kv_client().max_decoding_message_size(usize::MAX),
             watch: client.watch_client().max_decoding_message_size(usize::MAX),
+            maintenance: client.maintenance_client(),
             timeout: options.request_timeout,
         });
         store.head().await?;
@@ -141,29 +146,39 @@ impl Etcd {
         Err(StoreError::Conflict { key: key.to_owned(), current: found(&response)? })
     }
 
-    /// All pages of `scope`, at the revision of the first.
-    async fn pages(&self, scope: &str) -> Result<(Vec<Entry>, Revision), Refusal> {
+    /// Keys of `scope`, read in chunks at one revision: the wanted one or that of the first chunk.
+    async fn chunks(&self, scope: &str, request: &ListAt) -> Result<Page, Refusal> {
         let end = scope_end(scope).unwrap_or_else(|| "\0".to_owned());
-        let mut start = if scope.is_empty() { "\0".to_owned() } else { scope.to_owned() };
-        let mut entries = Vec::new();
-        let mut at = None;
+        let first = if scope.is_empty() { "\0" } else { scope };
+        let mut start = match request.after.as_deref() {
+            Some(after) if after >= scope => format!("{after}\0"),
+            _ => first.to_owned(),
+        };
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut at = request.revision;
         loop {
-            let mut options = GetOptions::new().with_range(end.as_str()).with_limit(PAGE);
+            let left = if request.limit == 0 { usize::MAX } else { request.limit - entries.len() };
+            let chunk = i64::try_from(left).unwrap_or(PAGE).min(PAGE);
+            let mut options = GetOptions::new().with_range(end.as_str()).with_limit(chunk);
             if let Some(revision) = at {
                 options = options.with_revision(convert::number(revision));
             }
-            let mut page = self.range(&start, Some(options)).await?;
+            let mut answer = self.range(&start, Some(options)).await?;
             let unreadable = |error: StoreError| Refusal::Unavailable(error.to_string());
             let revision = match at {
                 Some(revision) => revision,
-                None => convert::head(page.header()).map_err(unreadable)?,
+                None => convert::head(answer.header()).map_err(unreadable)?,
             };
-            for pair in page.take_kvs() {
+            let (found, before) = (convert::revision(answer.count()), entries.len());
+            for pair in answer.take_kvs() {
                 entries.push(convert::entry(pair).map_err(unreadable)?);
             }
-            let last = entries.last().filter(|_| page.more());
-            let Some(last) = last else { return Ok((entries, revision)) };
-            start = format!("{}\0", last.key);
+            let remaining = found.saturating_sub((entries.len() - before) as u64);
+            let full = request.limit > 0 && entries.len() >= request.limit;
+            match entries.last() {
+                Some(last) if answer.more() && !full => start = format!("{}\0", last.key),
+                _ => return Ok(Page { entries, revision, remaining }),
+            }
             at = Some(revision);
         }
     }
@@ -213,17 +228,32 @@ impl Store for Etcd {
     }
 
     async fn list(&self, prefix: &str) -> Result<(Vec<Entry>, Revision), StoreError> {
+        let page = self.list_at(prefix, ListAt::default()).await?;
+        Ok((page.entries, page.revision))
+    }
+
+    async fn list_at(&self, prefix: &str, page: ListAt) -> Result<Page, StoreError> {
         let scope = scope(prefix);
-        for _ in 1..LIST_ATTEMPTS {
-            match self.pages(&scope).await {
+        // Where the caller named no revision, one that is compacted meanwhile is replaced by a newer one.
+        let mut restarts = if page.revision.is_some() { 0 } else { LIST_RESTARTS };
+        loop {
+            match self.chunks(&scope, &page).await {
+                Ok(page) => return Ok(page),
+                Err(Refusal::Compacted) if restarts > 0 => {
+                    tracing::debug!(prefix, "compaction overtook a list; it starts over");
+                    restarts -= 1;
+                }
                 Err(Refusal::Compacted) => {
-                    tracing::debug!(prefix, "compaction overtook a list; it starts over")
+                    let oldest = watcher::compacted_revision(self.watch.clone()).await?;
+                    return Err(StoreError::Compacted { oldest });
+                }
+                Err(Refusal::Future) => {
+                    let (requested, head) = (page.revision.unwrap_or_default(), self.head().await?);
+                    return Err(StoreError::FutureRevision { requested, head });
                 }
                 Err(refusal) => return Err(refusal.into_store()),
-                Ok(listed) => return Ok(listed),
             }
         }
-        self.pages(&scope).await.map_err(Refusal::into_store)
     }
 
     async fn put(&self, key: &str, value: Bytes, expect: Expect) -> Result<Revision, StoreError> {

@@ -4,8 +4,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use x509_parser::prelude::{FromDer, X509CertificationRequest};
 use xebec_api::field::{FieldError, Path};
+use xebec_api::names;
 
+use super::pem;
+use super::request_status::{self, May};
 use crate::shared::access::{at, drop_nulls, has, int, list, set, text, texts};
 use crate::table::{AGE, NAME, age, column, human_duration, name};
 use crate::{Column, Context, Facts, NameRule, Strategy, generic};
@@ -13,7 +17,7 @@ use crate::{Column, Context, Facts, NameRule, Strategy, generic};
 static FACTS: Facts =
     Facts::cluster("certificates.k8s.io", "CertificateSigningRequest", "certificatesigningrequests")
         .with_status()
-        .with_name(NameRule::Subdomain);
+        .with_name(NameRule::PathSegment);
 const COLUMNS: &[Column] = &[
     NAME,
     AGE,
@@ -47,10 +51,109 @@ const USAGES: &[&str] = &[
     "signing",
     "timestamping",
 ];
+const LEGACY_SIGNER: &str = "kubernetes.io/legacy-unknown";
+const SIGNER_MAX_BYTES: usize = 571;
+const MIN_SECONDS: i64 = 600;
 
 /// The strategy of CertificateSigningRequests. The requestor's identity beyond the name (uid, groups, extra) is
 /// the API server's to set.
 pub struct CertificateSigningRequest;
+
+/// What is wrong with the request itself: it must be PKCS#10 in PEM, signed by its own key.
+fn request_problem(request: &str) -> Option<&'static str> {
+    let blocks = pem::blocks(&STANDARD.decode(request).unwrap_or_default());
+    let Some(block) = blocks.first().filter(|block| block.label == "CERTIFICATE REQUEST") else {
+        return Some("PEM block type must be CERTIFICATE REQUEST");
+    };
+    let Ok((rest, parsed)) = X509CertificationRequest::from_der(&block.bytes) else {
+        return Some("x509: malformed certificate request");
+    };
+    if !rest.is_empty() {
+        return Some("x509: trailing data");
+    }
+    parsed.verify_signature().err().map(|_| "x509: signature verification failed")
+}
+
+fn validate_signer(signer: &str, path: &Path) -> Vec<FieldError> {
+    let segments: Vec<&str> = signer.split('/').collect();
+    let (domain, rest) = match segments.as_slice() {
+        [""] => return vec![FieldError::required(path, "")],
+        [domain, rest] => (*domain, *rest),
+        _ => {
+            let detail = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
+            return vec![FieldError::invalid(path, signer, detail)];
+        }
+    };
+    let mut errors = Vec::new();
+    if domain.len() > 253 {
+        errors.push(FieldError::too_long(path, 253));
+    }
+    errors.extend(validate_labels(domain, names::is_dns1123_label, path));
+    if !domain.contains('.') {
+        let detail = "should be a domain with at least two segments separated by dots";
+        errors.push(FieldError::invalid(path, domain, detail));
+    }
+    errors.extend(validate_labels(rest, names::is_dns1123_subdomain, path));
+    if signer.len() > SIGNER_MAX_BYTES {
+        errors.push(FieldError::too_long(path, SIGNER_MAX_BYTES));
+    }
+    errors
+}
+
+/// The errors of the first bad label of a segment.
+fn validate_labels(segment: &str, rule: fn(&str) -> Vec<String>, path: &Path) -> Vec<FieldError> {
+    let bad = segment.split('.').map(|label| (label, rule(label))).find(|(_, problems)| !problems.is_empty());
+    let (label, problems) = bad.unwrap_or_default();
+    let quoted = xebec_api::gotext::quote(label);
+    let detail = |problem: String| format!("validating label {quoted}: {problem}");
+    problems.into_iter().map(|problem| FieldError::invalid(path, segment, detail(problem))).collect()
+}
+
+/// Every error of a request; `old` is the stored one of an update, whose own breaches are tolerated.
+fn validate_all(obj: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = generic::validate(&FACTS, obj);
+    let (spec, path) = (at(obj, &["spec"]), Path::new("spec"));
+    let request = text(spec, &["request"]);
+    let problem = request_problem(request);
+    errors.extend(problem.map(|problem| FieldError::invalid(&path.child("request"), request, problem)));
+    let (usages, usages_path) = (texts(spec, &["usages"]), path.child("usages"));
+    let before = old.map(|old| texts(old, &["spec", "usages"])).unwrap_or_default();
+    if usages.is_empty() {
+        errors.push(FieldError::required(&usages_path, ""));
+    }
+    let unknown = |usages: &[&str]| usages.iter().any(|usage| !USAGES.contains(usage));
+    for (index, usage) in usages.iter().enumerate().filter(|_| !unknown(&before)) {
+        if !USAGES.contains(usage) {
+            errors.push(FieldError::not_supported(&usages_path.index(index), usage, USAGES));
+        }
+    }
+    let repeated = |usages: &[&str], index: usize| usages[..index].contains(&usages[index]);
+    let tolerated = (0..before.len()).any(|index| repeated(&before, index));
+    for index in (0..usages.len()).filter(|index| !tolerated && repeated(&usages, *index)) {
+        errors.push(FieldError::duplicate(&usages_path.index(index), usages[index]));
+    }
+    let (signer, signer_path) = (text(spec, &["signerName"]), path.child("signerName"));
+    let legacy = old.is_some_and(|old| text(old, &["spec", "signerName"]) == LEGACY_SIGNER);
+    if signer == LEGACY_SIGNER && !legacy {
+        let detail = "the legacy signerName is not allowed via this API version";
+        errors.push(FieldError::invalid(&signer_path, signer, detail));
+    } else {
+        errors.extend(validate_signer(signer, &signer_path));
+    }
+    if let Some(seconds) = int(spec, &["expirationSeconds"]).filter(|seconds| *seconds < MIN_SECONDS) {
+        let detail = "may not specify a duration less than 600 seconds (10 minutes)";
+        errors.push(FieldError::invalid(&path.child("expirationSeconds"), seconds, detail));
+    }
+    errors.extend(request_status::validate(obj, old));
+    errors
+}
+
+fn validate_change(obj: &Value, old: &Value, may: May) -> Vec<FieldError> {
+    let mut errors = validate_all(obj, Some(old));
+    errors.extend(request_status::validate_change(obj, old, may));
+    errors.extend(generic::validate_update(&FACTS, obj, old));
+    errors
+}
 
 impl Strategy for CertificateSigningRequest {
     fn facts(&self) -> &Facts {
@@ -72,48 +175,31 @@ impl Strategy for CertificateSigningRequest {
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
-        let mut errors = generic::validate(&FACTS, obj);
-        let (spec, path) = (at(obj, &["spec"]), Path::new("spec"));
-        let request = text(spec, &["request"]);
-        let decoded = STANDARD.decode(request).unwrap_or_default();
-        if !decoded.starts_with(b"-----BEGIN CERTIFICATE REQUEST-----")
-            && !decoded.starts_with(b"-----BEGIN NEW")
-        {
-            let detail = "PEM block type must be CERTIFICATE REQUEST";
-            errors.push(FieldError::invalid(&path.child("request"), request, detail));
-        }
-        let usages = texts(spec, &["usages"]);
-        if usages.is_empty() {
-            errors.push(FieldError::required(&path.child("usages"), ""));
-        }
-        for (index, usage) in usages.iter().enumerate() {
-            if !USAGES.contains(usage) {
-                errors.push(FieldError::not_supported(&path.child("usages").index(index), usage, USAGES));
-            }
-            if usages[..index].contains(usage) {
-                errors.push(FieldError::duplicate(&path.child("usages").index(index), usage));
-            }
-        }
-        let signer = text(spec, &["signerName"]);
-        let signer_path = path.child("signerName");
-        match signer.split_once('/') {
-            _ if signer.is_empty() => errors.push(FieldError::required(&signer_path, "")),
-            Some((domain, name)) if domain.contains('.') && !name.is_empty() => {}
-            _ => {
-                let detail =
-                    "must be a fully qualified domain and path of the form 'example.com/signer-name'";
-                errors.push(FieldError::invalid(&signer_path, signer, detail));
-            }
-        }
-        if let Some(seconds) = int(spec, &["expirationSeconds"]).filter(|seconds| *seconds < 600) {
-            let detail = "may not specify a duration less than 600 seconds (10 minutes)";
-            errors.push(FieldError::invalid(&path.child("expirationSeconds"), seconds, detail));
-        }
-        errors
+        validate_all(obj, None)
     }
 
     fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
-        generic::validate_update(&FACTS, obj, old)
+        validate_change(obj, old, May::Nothing)
+    }
+
+    fn prepare_for_status_update(&self, ctx: &Context<'_>, obj: &mut Value, old: &Value) {
+        generic::prepare_for_status_update(&FACTS, obj, old);
+        request_status::keep_approval(obj, old);
+        request_status::date_conditions(ctx, obj, old);
+    }
+
+    fn validate_status_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
+        validate_change(obj, old, May::Issue)
+    }
+
+    fn prepare_for_subresource_update(&self, sub: &str, ctx: &Context<'_>, obj: &mut Value, old: &Value) {
+        if sub == "approval" {
+            request_status::approve(ctx, obj, old);
+        }
+    }
+
+    fn validate_subresource_update(&self, sub: &str, obj: &Value, old: &Value) -> Vec<FieldError> {
+        if sub == "approval" { validate_change(obj, old, May::Approve) } else { Vec::new() }
     }
 
     fn selectable_field_names(&self) -> &[&str] {
@@ -139,12 +225,10 @@ impl Strategy for CertificateSigningRequest {
 
 fn condition(obj: &Value) -> String {
     let is = |kind: &str| list(obj, &["status", "conditions"]).iter().any(|c| text(c, &["type"]) == kind);
-    let mut words = vec![if is("Denied") {
-        "Denied"
-    } else if is("Approved") {
-        "Approved"
-    } else {
-        "Pending"
+    let mut words = vec![match (is("Denied"), is("Approved")) {
+        (true, _) => "Denied",
+        (false, true) => "Approved",
+        (false, false) => "Pending",
     }];
     if is("Failed") {
         words.push("Failed");
@@ -158,20 +242,211 @@ fn condition(obj: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{create, now};
+    use crate::testing::{Table, messages, now, patched};
+
+    const REQUEST: &[u8] = include_bytes!("testdata/request.pem");
+    const CERTIFICATE: &[u8] = include_bytes!("testdata/certificate.pem");
+
+    fn base() -> Value {
+        json!({"metadata": {"name": "node:N_1"}, "spec": {
+            "request": STANDARD.encode(REQUEST),
+            "signerName": "kubernetes.io/kubelet-serving",
+            "usages": ["server auth"]
+        }})
+    }
 
     #[test]
-    fn a_request_is_checked_and_shown() {
-        let request = STANDARD.encode("-----BEGIN CERTIFICATE REQUEST-----\n");
-        let spec = json!({"request": request, "signerName": "kubernetes.io/kubelet-serving", "usages": ["server auth"]});
-        let (mut csr, errors) = create(&CertificateSigningRequest, json!({"spec": spec}));
-        assert_eq!(errors, Vec::<String>::new());
-        csr["status"] = json!({"conditions": [{"type": "Approved"}], "certificate": "x"});
-        assert_eq!(
-            CertificateSigningRequest.row(&csr, now())[3..],
-            [json!("me"), json!("<none>"), json!("Approved,Issued")]
+    fn table_and_selectors() {
+        let table = Table::of(&CertificateSigningRequest, base());
+        table.defaults(&[(
+            json!({"spec.username": "someone", "status": {"conditions": [{"type": "Approved"}]}}),
+            json!({"spec.username": "me", "status": {}}),
+        )]);
+        table.columns(&["Name", "Age", "SignerName", "Requestor", "RequestedDuration", "Condition"]);
+        let row = |duration: &str, condition: &str| {
+            json!(["node:N_1", "60m", "kubernetes.io/kubelet-serving", "me", duration, condition])
+        };
+        table.rows(&[
+            (json!({}), row("<none>", "Pending")),
+            (json!({"spec.expirationSeconds": 3600, "status": {"conditions": [{"type": "Approved"}], "certificate": "x"}}), row("60m", "Approved,Issued")),
+            (json!({"status.conditions": [{"type": "Denied"}, {"type": "Failed"}]}), row("<none>", "Denied,Failed")),
+        ]);
+        table.selectable(&[("spec.signerName", "kubernetes.io/kubelet-serving")]);
+    }
+
+    #[test]
+    fn requests_are_checked() {
+        let table = Table::of(&CertificateSigningRequest, base());
+        let mut forged = pem::blocks(REQUEST).remove(0).bytes;
+        let last = forged.len() - 1;
+        forged[last] ^= 1;
+        let wrap = |label: &str, der: &[u8]| {
+            STANDARD
+                .encode(format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der)))
+        };
+        let forged = wrap("CERTIFICATE REQUEST", &forged);
+        let (certificate, junk) = (STANDARD.encode(CERTIFICATE), wrap("CERTIFICATE REQUEST", b"junk"));
+        let request = |text: &str| json!({"spec.request": text});
+        let wrong = |text: &str, problem: &str| format!("spec.request: Invalid value: \"{text}\": {problem}");
+        table.invalid(&[
+            ("nothing", request(""), &[&wrong("", "PEM block type must be CERTIFICATE REQUEST")]),
+            ("a certificate", request(&certificate), &[&wrong(&certificate, "PEM block type must be CERTIFICATE REQUEST")]),
+            ("junk", request(&junk), &[&wrong(&junk, "x509: malformed certificate request")]),
+            ("another's signature", request(&forged), &[&wrong(&forged, "x509: signature verification failed")]),
+            ("no usages", json!({"spec.usages": []}), &["spec.usages: Required value"]),
+            ("a usage twice", json!({"spec.usages": ["any", "any"]}), &["spec.usages[1]: Duplicate value: \"any\""]),
+            (
+                "a short time",
+                json!({"spec.expirationSeconds": 599}),
+                &["spec.expirationSeconds: Invalid value: 599: may not specify a duration less than 600 seconds (10 minutes)"],
+            ),
+        ]);
+        let errors = crate::testing::create(
+            &CertificateSigningRequest,
+            patched(&base(), &json!({"spec.usages": ["fun"]})),
+        )
+        .1;
+        assert!(
+            errors[0].starts_with("spec.usages[0]: Unsupported value: \"fun\": supported values: \"any\", ")
         );
-        let errors = create(&CertificateSigningRequest, json!({"spec": {"request": request}})).1;
-        assert_eq!(errors, ["spec.usages: Required value", "spec.signerName: Required value"]);
+    }
+
+    #[test]
+    fn signers_are_checked() {
+        let table = Table::of(&CertificateSigningRequest, base());
+        let signer = |text: &str| json!({"spec.signerName": text});
+        table.invalid(&[
+            ("none", signer(""), &["spec.signerName: Required value"]),
+            (
+                "no path",
+                signer("a.b"),
+                &["spec.signerName: Invalid value: \"a.b\": must be a fully qualified domain and path of the form 'example.com/signer-name'"],
+            ),
+            (
+                "no domain",
+                signer("a/b"),
+                &["spec.signerName: Invalid value: \"a\": should be a domain with at least two segments separated by dots"],
+            ),
+            (
+                "the legacy one",
+                signer("kubernetes.io/legacy-unknown"),
+                &["spec.signerName: Invalid value: \"kubernetes.io/legacy-unknown\": the legacy signerName is not allowed via this API version"],
+            ),
+            (
+                "a bad label",
+                signer("A.b/c"),
+                &["spec.signerName: Invalid value: \"A.b\": validating label \"A\": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"],
+            ),
+        ]);
+    }
+
+    #[test]
+    fn a_write_of_the_object_changes_neither_spec_nor_status() {
+        let table = Table::of(&CertificateSigningRequest, base());
+        table.updates(&[(
+            "all ignored",
+            json!({"spec.usages": [], "status.conditions": [{}], "metadata.labels": {"a": "b"}}),
+            &[],
+        )]);
+    }
+
+    #[test]
+    fn the_status_issues_and_fails() {
+        let table = Table::of(&CertificateSigningRequest, base());
+        let issued = json!({"status.certificate": STANDARD.encode(CERTIFICATE)});
+        let certificate = |text: &str| json!({"status.certificate": STANDARD.encode(text)});
+        table.status(&[
+            ("issued", issued.clone(), &[]),
+            ("failed", json!({"status.conditions": [{"type": "Failed", "status": "True"}]}), &[]),
+            (
+                "approved here",
+                json!({"status.conditions": [{"type": "Approved", "status": "True"}]}),
+                &["status.conditions: Forbidden: updates may not add a condition of type \"Approved\""],
+            ),
+            (
+                "conditions",
+                json!({"status.conditions": [{"status": "True"}, {"type": "Failed", "status": "False"}, {"type": "X"}, {"type": "X", "status": "Maybe"}]}),
+                &[
+                    "status.conditions[0].type: Required value",
+                    "status.conditions[1].status: Unsupported value: \"False\": supported values: \"True\"",
+                    "status.conditions[2].status: Required value",
+                    "status.conditions[3].status: Unsupported value: \"Maybe\": supported values: \"False\", \"True\", \"Unknown\"",
+                    "status.conditions[3].type: Duplicate value: \"X\"",
+                ],
+            ),
+            (
+                "no certificate",
+                certificate("x"),
+                &["status.certificate: Invalid value: \"<certificate data>\": must contain at least one CERTIFICATE PEM block"],
+            ),
+            (
+                "a request",
+                json!({"status.certificate": STANDARD.encode(REQUEST)}),
+                &["status.certificate: Invalid value: \"<certificate data>\": only CERTIFICATE PEM blocks are allowed, found \"CERTIFICATE REQUEST\""],
+            ),
+            (
+                "headers",
+                certificate("-----BEGIN CERTIFICATE-----\nA: b\n\nYWJj\n-----END CERTIFICATE-----\n"),
+                &["status.certificate: Invalid value: \"<certificate data>\": no PEM block headers are permitted"],
+            ),
+        ]);
+        table.status_of(
+            &issued,
+            &[(
+                "issued again",
+                json!({"status.certificate": STANDARD.encode([CERTIFICATE, CERTIFICATE].concat())}),
+                &["status.certificate: Forbidden: updates may not modify existing certificate content"],
+            )],
+        );
+        let failed = json!({"status.conditions": [{"type": "Failed", "status": "True"}]});
+        table.status_of(
+            &failed,
+            &[(
+                "not failed after all",
+                json!({"status.conditions": []}),
+                &["status.conditions: Forbidden: updates may not remove a condition of type \"Failed\""],
+            )],
+        );
+    }
+
+    #[test]
+    fn approval_changes_conditions_alone() {
+        let table = Table::of(&CertificateSigningRequest, base());
+        let approve = |old: &Value, patch: Value| {
+            let mut new = patched(old, &patch);
+            let ctx = Context::new("admin", "", now());
+            CertificateSigningRequest.prepare_for_subresource_update("approval", &ctx, &mut new, old);
+            let errors = CertificateSigningRequest.validate_subresource_update("approval", &new, old);
+            (new, messages(&errors))
+        };
+        let approval = json!({"status.conditions": [{"type": "Approved", "status": "True"}], "status.certificate": "x", "spec.usages": []});
+        let (approved, errors) = approve(table.stored(), approval);
+        assert_eq!(errors, Vec::<String>::new());
+        assert_eq!(approved["spec"], table.stored()["spec"]);
+        assert_eq!(
+            approved["status"],
+            json!({"conditions": [{
+                "type": "Approved", "status": "True",
+                "lastUpdateTime": "2026-01-01T01:00:00Z", "lastTransitionTime": "2026-01-01T01:00:00Z"
+            }]})
+        );
+        let (_, errors) =
+            approve(&approved, json!({"status.conditions[1]": {"type": "Denied", "status": "True"}}));
+        assert_eq!(
+            errors,
+            [
+                "status.conditions[1].type: Invalid value: \"Denied\": Approved and Denied conditions are mutually exclusive"
+            ]
+        );
+        let (_, errors) = approve(&approved, json!({"status.conditions": []}));
+        assert_eq!(
+            errors,
+            ["status.conditions: Forbidden: updates may not remove a condition of type \"Approved\""]
+        );
+        // A status write with a changed Approved condition gets the stored one back.
+        let mut new = patched(&approved, &json!({"status.conditions[0].message": "changed"}));
+        let ctx = Context::new("signer", "", now());
+        CertificateSigningRequest.prepare_for_status_update(&ctx, &mut new, &approved);
+        assert_eq!(new, approved);
     }
 }

@@ -4,10 +4,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 
-use crate::shared::access::{at, default_text, default_to, drop_nulls, flag, has, list, set, text, texts};
-use crate::shared::rules::{immutable, required};
-use crate::table::{AGE, NAME, age, column, name};
-use crate::{Column, Facts, Strategy, generic};
+use crate::shared::access::{
+    at, default_text, default_to, drop_nulls, flag, has, int, list, remove, set, text, texts,
+};
+use crate::shared::formats::{driver_name, qualified_name};
+use crate::shared::rules::{immutable, not_negative, one_of_or_missing};
+use crate::table::{AGE, NAME, age, column, name, or_none};
+use crate::{Column, Context, Facts, Strategy, generic};
 
 static NODE: Facts = Facts::cluster("storage.k8s.io", "CSINode", "csinodes");
 static DRIVER: Facts = Facts::cluster("storage.k8s.io", "CSIDriver", "csidrivers");
@@ -41,12 +44,34 @@ impl Strategy for CsiNode {
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
         let mut errors = generic::validate(&NODE, obj);
-        for (index, driver) in list(obj, &["spec", "drivers"]).iter().enumerate() {
+        let drivers = list(obj, &["spec", "drivers"]);
+        for (index, driver) in drivers.iter().enumerate() {
             let path = Path::new("spec").child("drivers").index(index);
-            errors.extend(required(driver, "name", &path));
-            errors.extend(required(driver, "nodeID", &path));
+            errors.extend(validate_node_driver(driver, &drivers[..index], &path));
         }
         errors
+    }
+
+    fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = self.validate(obj);
+        let path = Path::new("spec").child("drivers");
+        // The number of volumes a node takes may change; a driver's identity may not.
+        let identity = |driver: &Value| {
+            let mut driver = driver.clone();
+            remove(&mut driver, &["allocatable"]);
+            driver
+        };
+        for before in list(old, &["spec", "drivers"]) {
+            for now in list(obj, &["spec", "drivers"]).iter().filter(|now| now["name"] == before["name"]) {
+                errors.extend(immutable(&identity(now), &identity(before), &path));
+            }
+        }
+        errors.extend(generic::validate_update(&NODE, obj, old));
+        errors
+    }
+
+    fn unconditional_update(&self) -> bool {
+        false
     }
 
     fn columns(&self) -> &[Column] {
@@ -56,6 +81,56 @@ impl Strategy for CsiNode {
     fn row(&self, obj: &Value, now: Timestamp) -> Vec<Value> {
         vec![name(obj), json!(list(obj, &["spec", "drivers"]).len()), age(obj, now)]
     }
+}
+
+const NODE_ID_MAX_BYTES: usize = 256;
+
+fn validate_node_driver(driver: &Value, earlier: &[Value], path: &Path) -> Vec<FieldError> {
+    let name = text(driver, &["name"]);
+    let mut errors = driver_name(name, &path.child("name"));
+    let (id, id_path) = (text(driver, &["nodeID"]), path.child("nodeID"));
+    if id.is_empty() {
+        errors.push(FieldError::required(&id_path, ""));
+    }
+    if id.len() > NODE_ID_MAX_BYTES {
+        let detail = format!("must be {NODE_ID_MAX_BYTES} characters or less");
+        errors.push(FieldError::invalid(&id_path, id, detail));
+    }
+    errors.extend(not_negative(at(driver, &["allocatable"]), "count", &path.child("allocatable")));
+    if earlier.iter().any(|earlier| text(earlier, &["name"]) == name) {
+        errors.push(FieldError::duplicate(&path.child("name"), name));
+    }
+    let keys = texts(driver, &["topologyKeys"]);
+    for (index, key) in keys.iter().enumerate() {
+        if key.is_empty() {
+            errors.push(FieldError::required(path, ""));
+        }
+        if keys[..index].contains(key) {
+            errors.push(FieldError::duplicate(path, key));
+        }
+        errors.extend(qualified_name(key, path));
+    }
+    errors
+}
+
+fn validate_tokens(requests: &[Value], path: &Path) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for (index, request) in requests.iter().enumerate() {
+        let path = path.index(index);
+        let audience = text(request, &["audience"]);
+        if requests[..index].iter().any(|earlier| text(earlier, &["audience"]) == audience) {
+            errors.push(FieldError::duplicate(&path.child("audience"), audience));
+            continue;
+        }
+        let problem = match int(request, &["expirationSeconds"]) {
+            Some(..600) => "may not specify a duration less than 10 minutes",
+            Some(4_294_967_297..) => "may not specify a duration larger than 2^32 seconds",
+            _ => continue,
+        };
+        let value = at(request, &["expirationSeconds"]);
+        errors.push(FieldError::invalid(&path.child("expirationSeconds"), value, problem));
+    }
+    errors
 }
 
 impl Strategy for CsiDriver {
@@ -75,13 +150,53 @@ impl Strategy for CsiDriver {
         }
     }
 
+    fn prepare_for_update(&self, _ctx: &Context<'_>, obj: &mut Value, old: &Value) {
+        generic::prepare_for_update(&DRIVER, obj, old);
+        // Upstream gives no generation to a new driver, and moves it only with the fields that may change.
+        let mutable = ["tokenRequests", "requiresRepublish", "seLinuxMount"];
+        if mutable.iter().any(|key| at(obj, &["spec", key]) != at(old, &["spec", key])) {
+            let generation = int(old, &["metadata", "generation"]).unwrap_or(0);
+            set(obj, &["metadata", "generation"], json!(generation + 1));
+        }
+    }
+
+    fn validate(&self, obj: &Value) -> Vec<FieldError> {
+        let mut errors = generic::validate(&DRIVER, obj);
+        let (spec, path) = (at(obj, &["spec"]), Path::new("spec"));
+        let policies = ["File", "None", "ReadWriteOnceWithFSType"];
+        errors.extend(one_of_or_missing(spec, "fsGroupPolicy", &policies, &path));
+        errors.extend(validate_tokens(list(spec, &["tokenRequests"]), &path.child("tokenRequests")));
+        let modes = ["Persistent", "Ephemeral"];
+        for mode in texts(spec, &["volumeLifecycleModes"]).iter().filter(|mode| !modes.contains(mode)) {
+            errors.push(FieldError::not_supported(&path.child("volumeLifecycleModes"), mode, &modes));
+        }
+        let period = int(spec, &["nodeAllocatableUpdatePeriodSeconds"]);
+        if let Some(period) = period.filter(|period| *period < 10) {
+            let detail = "must be greater than or equal to 10 seconds";
+            errors.push(FieldError::invalid(
+                &path.child("nodeAllocatableUpdatePeriodSeconds"),
+                period,
+                detail,
+            ));
+        }
+        errors
+    }
+
     fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = generic::validate_update(&DRIVER, obj, old);
-        for key in ["attachRequired", "volumeLifecycleModes"] {
-            let path = Path::new("spec").child(key);
+        let mut errors = self.validate(obj);
+        errors.extend(generic::validate_update(&DRIVER, obj, old));
+        // The first path is spelled as upstream spells it.
+        for (key, shown) in
+            [("attachRequired", "attachedRequired"), ("volumeLifecycleModes", "volumeLifecycleModes")]
+        {
+            let path = Path::new("spec").child(shown);
             errors.extend(immutable(at(obj, &["spec", key]), at(old, &["spec", key]), &path));
         }
         errors
+    }
+
+    fn unconditional_update(&self) -> bool {
+        false
     }
 
     fn columns(&self) -> &[Column] {
@@ -103,8 +218,137 @@ impl Strategy for CsiDriver {
             is("storageCapacity"),
             json!(tokens),
             is("requiresRepublish"),
-            json!(texts(obj, &["spec", "volumeLifecycleModes"]).join(",")),
+            json!(or_none(texts(obj, &["spec", "volumeLifecycleModes"]).join(","))),
             age(obj, now),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Table;
+
+    #[test]
+    fn nodes() {
+        let driver =
+            json!({"name": "x.y", "nodeID": "n", "topologyKeys": ["a.b/c"], "allocatable": {"count": 3}});
+        let table = Table::of(&CsiNode, json!({"spec": {"drivers": [driver]}}));
+        table.defaults(&[(json!({"spec": null}), json!({"spec.drivers": []}))]);
+        table.columns(&["Name", "Drivers", "Age"]);
+        table.rows(&[(json!({}), json!(["a", 1, "60m"]))]);
+        table.invalid(&[
+            (
+                "a driver of nothing",
+                json!({"spec.drivers[0]": {"name": "X", "allocatable": {"count": -1}}}),
+                &[
+                    "spec.drivers[0].nodeID: Required value",
+                    "spec.drivers[0].allocatable.count: Invalid value: -1: must be greater than or equal to 0",
+                ],
+            ),
+            (
+                "a long id",
+                json!({"spec.drivers[0].nodeID": "x".repeat(257)}),
+                &[&format!(
+                    "spec.drivers[0].nodeID: Invalid value: \"{}\": must be 256 characters or less",
+                    "x".repeat(257)
+                )],
+            ),
+            (
+                "a driver twice",
+                json!({"spec.drivers[1]": {"name": "x.y", "nodeID": "m"}}),
+                &["spec.drivers[1].name: Duplicate value: \"x.y\""],
+            ),
+            (
+                "a key twice",
+                json!({"spec.drivers[0].topologyKeys": ["k", "k"]}),
+                &["spec.drivers[0]: Duplicate value: \"k\""],
+            ),
+        ]);
+        table.updates(&[
+            ("the number of volumes", json!({"spec.drivers[0].allocatable.count": 5}), &[]),
+            ("another driver", json!({"spec.drivers[1]": {"name": "z", "nodeID": "m"}}), &[]),
+            (
+                "the id",
+                json!({"spec.drivers[0].nodeID": "m"}),
+                &["spec.drivers: Invalid value: {\"name\":\"x.y\",\"nodeID\":\"m\",\"topologyKeys\":[\"a.b/c\"]}: field is immutable"],
+            ),
+        ]);
+        assert!(!CsiNode.unconditional_update());
+    }
+
+    #[test]
+    fn drivers() {
+        let table = Table::of(&CsiDriver, json!({}));
+        table.defaults(&[(
+            json!({}),
+            json!({
+                "spec.attachRequired": true,
+                "spec.fsGroupPolicy": "ReadWriteOnceWithFSType",
+                "spec.podInfoOnMount": false,
+                "spec.requiresRepublish": false,
+                "spec.seLinuxMount": false,
+                "spec.storageCapacity": false,
+                "spec.volumeLifecycleModes": ["Persistent"],
+                "metadata.generation": null
+            }),
+        )]);
+        table.columns(&[
+            "Name",
+            "AttachRequired",
+            "PodInfoOnMount",
+            "StorageCapacity",
+            "TokenRequests",
+            "RequiresRepublish",
+            "Modes",
+            "Age",
+        ]);
+        table.rows(&[
+            (json!({}), json!(["a", true, false, false, "<unset>", false, "Persistent", "60m"])),
+            (
+                json!({"spec.tokenRequests": [{"audience": "x"}, {"audience": "y"}]}),
+                json!(["a", true, false, false, "x,y", false, "Persistent", "60m"]),
+            ),
+        ]);
+        table.invalid(&[
+            (
+                "the policy",
+                json!({"spec.fsGroupPolicy": "Some"}),
+                &["spec.fsGroupPolicy: Unsupported value: \"Some\": supported values: \"File\", \"None\", \"ReadWriteOnceWithFSType\""],
+            ),
+            (
+                "the modes",
+                json!({"spec.volumeLifecycleModes": ["Eternal"]}),
+                &["spec.volumeLifecycleModes: Unsupported value: \"Eternal\": supported values: \"Persistent\", \"Ephemeral\""],
+            ),
+            (
+                "tokens",
+                json!({"spec.tokenRequests": [{"audience": "x", "expirationSeconds": 599}, {"audience": "x"}, {"audience": "y", "expirationSeconds": 4294967297_i64}]}),
+                &[
+                    "spec.tokenRequests[0].expirationSeconds: Invalid value: 599: may not specify a duration less than 10 minutes",
+                    "spec.tokenRequests[1].audience: Duplicate value: \"x\"",
+                    "spec.tokenRequests[2].expirationSeconds: Invalid value: 4294967297: may not specify a duration larger than 2^32 seconds",
+                ],
+            ),
+            (
+                "the period",
+                json!({"spec.nodeAllocatableUpdatePeriodSeconds": 9}),
+                &["spec.nodeAllocatableUpdatePeriodSeconds: Invalid value: 9: must be greater than or equal to 10 seconds"],
+            ),
+        ]);
+        table.updates(&[
+            ("the tokens", json!({"spec.requiresRepublish": true}), &[]),
+            (
+                "what is fixed",
+                json!({"spec.attachRequired": false, "spec.volumeLifecycleModes": ["Ephemeral"]}),
+                &[
+                    "spec.attachedRequired: Invalid value: false: field is immutable",
+                    "spec.volumeLifecycleModes: Invalid value: [\"Ephemeral\"]: field is immutable",
+                ],
+            ),
+        ]);
+        let republishing = crate::testing::patched(table.stored(), &json!({"spec.requiresRepublish": true}));
+        let (new, _) = crate::testing::update(&CsiDriver, republishing, table.stored());
+        assert_eq!(new["metadata"]["generation"], 1);
     }
 }
