@@ -3,10 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use xebec_audit::Auditor;
+
+use crate::identity::IdentityOptions;
+
 /// Configuration of the API server; the names follow upstream's flags.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// Address and port of the TLS listener (`--bind-address`, `--secure-port`).
     pub bind: SocketAddr,
@@ -24,6 +29,10 @@ pub struct Config {
     pub service_account_issuer: String,
     /// Whether requests without credentials become `system:anonymous` (`--anonymous-auth`).
     pub anonymous_auth: bool,
+    /// How requests are authenticated and authorized, beyond what stands here.
+    pub identity: IdentityOptions,
+    /// What writes requests down (`--audit-*`).
+    pub audit: Option<Arc<Auditor>>,
     /// Whether requests share the server by FlowSchemas and PriorityLevelConfigurations, whose seats are the sum of the
     /// two limits below (`--enable-priority-and-fairness`).
     pub priority_and_fairness: bool,
@@ -62,6 +71,8 @@ impl Config {
             pki_dir,
             service_account_issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),
             anonymous_auth: true,
+            identity: IdentityOptions::default(),
+            audit: None,
             priority_and_fairness: true,
             max_requests_in_flight: 400,
             max_mutating_requests_in_flight: 200,

@@ -10,7 +10,9 @@ use crate::shell;
 
 /// Which of our crates each crate may depend on; a crate that is not listed may depend on none.
 const ALLOWED: &[(&str, &[&str])] = &[
+    ("xebec-encryption", &["xebec-api", "xebec-store"]),
     ("xebec-identity", &["xebec-api"]),
+    ("xebec-audit", &["xebec-api", "xebec-identity"]),
     ("xebec-kinds", &["xebec-api"]),
     ("xebec-cel", &["xebec-api"]),
     ("xebec-crd", &["xebec-api", "xebec-kinds", "xebec-cel"]),
@@ -22,6 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "xebec-api",
             "xebec-store",
             "xebec-identity",
+            "xebec-audit",
             "xebec-kinds",
             "xebec-flow",
             "xebec-crd",
@@ -37,7 +40,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "xebec-api",
             "xebec-store",
+            "xebec-encryption",
             "xebec-identity",
+            "xebec-audit",
             "xebec-apiserver",
             "xebec-controllers",
             "xebec-scheduler",

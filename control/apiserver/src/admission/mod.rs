@@ -110,7 +110,7 @@ impl Admission {
     ) -> Result<(), ApiError> {
         for plugin in &self.plugins {
             let questions = plugin.mutate(&self.call(attributes, old), value, &mut rand::rng())?;
-            self.ask(questions)?;
+            self.ask(questions).await?;
         }
         Ok(())
     }
@@ -122,14 +122,14 @@ impl Admission {
         value: Option<&Value>,
         old: Option<&Value>,
     ) -> Result<(), ApiError> {
-        rbac::check(attributes, value, old, &self.authorizer)?;
+        rbac::check(attributes, value, old, &self.authorizer).await?;
         let value = value.unwrap_or(&Value::Null);
         for plugin in &self.plugins {
             let mut findings = Findings::default();
             let result = plugin.validate(&self.call(attributes, old), value, &mut findings);
             attributes.context.warnings.lock().extend(findings.warnings);
             attributes.context.audit_annotations.lock().extend(findings.annotations);
-            self.ask(result?)?;
+            self.ask(result?).await?;
         }
         Ok(())
     }
@@ -179,14 +179,18 @@ impl Admission {
     }
 
     /// Asks what plug-ins want to know about the requester's rights.
-    fn ask(&self, questions: Vec<Question>) -> Result<(), ApiError> {
+    async fn ask(&self, questions: Vec<Question>) -> Result<(), ApiError> {
         for question in questions {
             let mut reason = String::new();
-            let allowed = question.any_of.iter().any(|attributes| {
-                let decision = self.authorizer.authorize(attributes);
+            let mut allowed = false;
+            for attributes in &question.any_of {
+                let decision = self.authorizer.decide(attributes).await;
                 decision.reason().clone_into(&mut reason);
-                decision.allowed()
-            });
+                allowed = decision.allowed();
+                if allowed {
+                    break;
+                }
+            }
             if !allowed {
                 return Err(question.refuse(&reason));
             }

@@ -32,7 +32,7 @@ use xebec_identity::ObjectReader;
 pub use backend::{Backend, Dialer, GatewayError};
 
 use crate::registry::Target;
-use crate::serve::listener::PeerAddress;
+use crate::serve::audit::PeerAddress;
 use crate::serve::resource::Call;
 pub(crate) use address::bracketed;
 use address::{clean, push, split, with_query};
