@@ -32,6 +32,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "xebec-quota",
             "xebec-admission",
             "xebec-dynamic-admission",
+            "xebec-spdy",
         ],
     ),
     ("xebec-controllers", &["xebec-api", "xebec-quota"]),

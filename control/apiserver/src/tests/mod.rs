@@ -3,6 +3,7 @@
 
 mod access;
 mod admission;
+mod aggregate;
 mod apply;
 mod audit;
 mod certificates;
