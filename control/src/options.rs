@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use serde::Deserialize;
@@ -65,6 +66,12 @@ struct Given {
     /// Writes worked on at once [default: 200].
     #[arg(long)]
     max_mutating_requests_inflight: Option<usize>,
+    /// How long events are kept, such as 1h [default: 1h].
+    #[arg(long)]
+    event_ttl: Option<String>,
+    /// How long history is kept at least for watches that begin in the past, such as 5m [default: 5m].
+    #[arg(long)]
+    etcd_compaction_interval: Option<String>,
     /// Addresses of Services [default: 10.96.0.0/12].
     #[arg(long)]
     service_cluster_ip_range: Option<String>,
@@ -111,6 +118,8 @@ pub(crate) struct Server {
     pub(crate) priority_and_fairness: bool,
     pub(crate) max_requests_inflight: usize,
     pub(crate) max_mutating_requests_inflight: usize,
+    pub(crate) event_ttl: Duration,
+    pub(crate) compaction_interval: Duration,
     pub(crate) service_cluster_ip_range: String,
     pub(crate) cluster_cidr: String,
     pub(crate) cluster_dns: IpAddr,
@@ -154,6 +163,11 @@ impl ServerOptions {
             priority_and_fairness: pick!(enable_priority_and_fairness, true),
             max_requests_inflight: pick!(max_requests_inflight, 400_usize),
             max_mutating_requests_inflight: pick!(max_mutating_requests_inflight, 200_usize),
+            event_ttl: duration("--event-ttl", &pick!(event_ttl, "1h"))?,
+            compaction_interval: duration(
+                "--etcd-compaction-interval",
+                &pick!(etcd_compaction_interval, "5m"),
+            )?,
             service_cluster_ip_range: pick!(service_cluster_ip_range, "10.96.0.0/12"),
             cluster_cidr: pick!(cluster_cidr, "10.244.0.0/16"),
             cluster_dns: pick!(cluster_dns, [10, 96, 0, 10]),
@@ -166,6 +180,14 @@ impl ServerOptions {
             security: self.security.or(file.security),
         })
     }
+}
+
+/// A duration as upstream's flags take it: `90s`, `5m`, `1h30m`; more than nothing.
+fn duration(option: &str, text: &str) -> Result<Duration, Failure> {
+    let parsed: Option<jiff::SignedDuration> = text.parse().ok();
+    parsed.and_then(|parsed| Duration::try_from(parsed).ok()).filter(|parsed| !parsed.is_zero()).ok_or_else(
+        || Failure::Option(format!("{option} {text:?}: not a duration above zero such as 90s, 5m or 1h30m")),
+    )
 }
 
 fn read(path: &Path) -> Result<Given, Failure> {
@@ -231,6 +253,17 @@ mod tests {
         assert_eq!(server.secure_port, 8443);
         assert_eq!(server.data_dir, Path::new("/srv/x"));
         assert_eq!(server.cluster_domain, "cluster.local");
+    }
+
+    #[test]
+    fn durations_are_read_as_upstream_writes_them() {
+        let given = ["--advertise-address", "192.0.2.1", "--event-ttl", "1h30m"];
+        let server = resolve(&given).unwrap();
+        assert_eq!((server.event_ttl.as_secs(), server.compaction_interval.as_secs()), (5400, 300));
+        for wrong in ["", "5", "-3s", "0s", "soon"] {
+            let error = resolve(&["--advertise-address", "192.0.2.1", "--event-ttl", wrong]).unwrap_err();
+            assert!(error.contains("--event-ttl") && error.contains("1h30m"), "{wrong}: {error}");
+        }
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub(crate) async fn server(options: Server, all: bool, stop: CancellationToken) 
     config.bind = (options.bind_address, options.secure_port).into();
     config.advertise_port = options.secure_port;
     config.service_cluster_ip_range = vec![options.service_cluster_ip_range.clone()];
+    config.event_ttl = options.event_ttl;
+    config.compaction_interval = options.compaction_interval;
     config.priority_and_fairness = options.priority_and_fairness;
     config.max_requests_in_flight = options.max_requests_inflight;
     config.max_mutating_requests_in_flight = options.max_mutating_requests_inflight;
