@@ -184,10 +184,10 @@ impl ServerOptions {
 
 /// A duration as upstream's flags take it: `90s`, `5m`, `1h30m`; more than nothing.
 fn duration(option: &str, text: &str) -> Result<Duration, Failure> {
-    let parsed: Option<jiff::SignedDuration> = text.parse().ok();
-    parsed.and_then(|parsed| Duration::try_from(parsed).ok()).filter(|parsed| !parsed.is_zero()).ok_or_else(
-        || Failure::Option(format!("{option} {text:?}: not a duration above zero such as 90s, 5m or 1h30m")),
-    )
+    let nanos = xebec_api::time::parse_go_duration(text).and_then(|nanos| u64::try_from(nanos).ok());
+    nanos.filter(|nanos| *nanos > 0).map(Duration::from_nanos).ok_or_else(|| {
+        Failure::Option(format!("{option} {text:?}: not a duration above zero such as 90s, 5m or 1h30m"))
+    })
 }
 
 fn read(path: &Path) -> Result<Given, Failure> {
