@@ -4,8 +4,10 @@
 mod access;
 mod admission;
 mod apply;
+mod certificates;
 mod crud;
 mod custom;
+mod dynamic;
 mod events;
 mod fairness;
 mod gateway;
