@@ -11,7 +11,7 @@ use crate::shell;
 /// Which of our crates each crate may depend on; a crate that is not listed may depend on none.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("xebec-encryption", &["xebec-api", "xebec-store"]),
-    ("xebec-identity", &["xebec-api"]),
+    ("xebec-identity", &["xebec-api", "xebec-cel"]),
     ("xebec-audit", &["xebec-api", "xebec-identity"]),
     ("xebec-kinds", &["xebec-api"]),
     ("xebec-cel", &["xebec-api"]),
@@ -32,6 +32,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "xebec-quota",
             "xebec-admission",
             "xebec-dynamic-admission",
+            "xebec-spdy",
         ],
     ),
     ("xebec-controllers", &["xebec-api", "xebec-quota"]),

@@ -201,10 +201,10 @@ impl Registry {
         let changed = !same_content(&value, &old);
         if context.applying {
             if !changed && metadata::same(&value, &old) {
-                return Ok(Written { value: Value::clone(&old), created: false, deleted: false });
+                return self.unchanged(context, target, current).await;
             }
         } else if !changed && !managed::client_changed(&value, &old) {
-            return Ok(Written { value: Value::clone(&old), created: false, deleted: false });
+            return self.unchanged(context, target, current).await;
         } else {
             managed::track_update(
                 &mut value,
@@ -226,6 +226,22 @@ impl Registry {
             return Ok(Written { value, created: false, deleted: false });
         }
         self.put(target, value, Expect::Revision(current.revision)).await
+    }
+
+    /// A write that changes nothing: it is none, unless the stored form is stale (encrypted with a key that is on its way
+    /// out). Then the same object is stored anew, which is how `kubectl replace` re-encrypts.
+    async fn unchanged(
+        &self,
+        context: &WriteContext,
+        target: &Target,
+        current: &Object,
+    ) -> Result<Written, PutError> {
+        let key = target.cache.key(&target.namespace, &target.name);
+        let value = Value::clone(&current.value());
+        if !context.dry_run && self.store.is_stale(&key).await.map_err(super::store_error)? {
+            return self.put(target, value, Expect::Revision(current.revision)).await;
+        }
+        Ok(Written { value, created: false, deleted: false })
     }
 
     /// Removes the object from the store at `revision` and lets go of what it held.

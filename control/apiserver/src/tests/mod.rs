@@ -3,7 +3,9 @@
 
 mod access;
 mod admission;
+mod aggregate;
 mod apply;
+mod audit;
 mod certificates;
 mod crud;
 mod custom;
@@ -12,6 +14,7 @@ mod events;
 mod fairness;
 mod gateway;
 mod harness;
+mod identity;
 mod kubectl;
 mod lists;
 mod pods;
