@@ -12,6 +12,7 @@ mod convert;
 mod create;
 mod delete;
 mod delete_plan;
+mod expressions;
 mod fieldset;
 mod managed;
 mod merge_schema;
