@@ -108,21 +108,23 @@ impl ApiServer {
         )?);
         let allocators =
             Allocators::new(&config.service_cluster_ip_range, config.service_node_port_range.clone())?;
+        let clock = Arc::new(Timestamp::now);
+        let resources = Arc::new(Resources::new(&caches));
         let (plugins, settings) = admission::configuration(&config)?;
         let admission = Admission::new(
             Arc::clone(&caches),
+            Arc::clone(&resources),
             Arc::clone(&store),
             Arc::clone(&authorizer),
             plugins,
             settings,
         );
-        let clock = Arc::new(Timestamp::now);
-        let resources = Arc::new(Resources::new(&caches));
         let signer = Arc::new(signer);
         let registry =
             Arc::new(Registry::new(store, caches, resources, admission, allocators, signer, clock));
         registry.rebuild_allocations().await.map_err(BuildError::Allocation)?;
         bootstrap::run(&registry, &config).await?;
+        admission::start_type_checking(Arc::clone(&registry), stop.clone());
         let front_proxy = (file("front-proxy-client.crt"), file("front-proxy-client.key"));
         let aggregator = Arc::new(Aggregator::new(Arc::clone(&registry), Arc::clone(&dialer), front_proxy));
         aggregate::start(&aggregator, stop.clone()).await;

@@ -34,11 +34,6 @@ impl Sub {
             Self::Other(name) => name,
         }
     }
-
-    /// Whether admission looks at the change itself: a binding is admitted as the Binding that was posted.
-    fn is_admitted_here(self) -> bool {
-        self != Self::Other("binding")
-    }
 }
 
 /// Options of an update.
@@ -46,6 +41,8 @@ impl Sub {
 pub struct UpdateOptions {
     /// Create the object when it does not exist (PUT where the kind allows it, server-side apply).
     pub create: bool,
+    /// Admission was asked about the subresource's own object (a Scale, a Binding): not about this one too.
+    pub admitted: bool,
 }
 
 impl Registry {
@@ -67,7 +64,8 @@ impl Registry {
                 vec![error],
             ));
         }
-        let options = UpdateOptions { create: sub == Sub::Main && target.strategy.create_on_update() };
+        let options =
+            UpdateOptions { create: sub == Sub::Main && target.strategy.create_on_update(), admitted: false };
         self.update(context, target, sub, options, &move |_| Ok(value.clone())).await
     }
 
@@ -98,7 +96,7 @@ impl Registry {
             };
             let old = current.value();
             let value = editor(&old)?;
-            match self.write(context, target, sub, &current, value).await {
+            match self.write(context, target, sub, options, &current, value).await {
                 Ok(written) => return Ok(written),
                 Err(PutError::Api(error)) => return Err(error),
                 Err(PutError::Conflict(None)) if !options.create => return Err(target.not_found()),
@@ -113,6 +111,7 @@ impl Registry {
         context: &WriteContext,
         target: &Target,
         sub: Sub,
+        options: UpdateOptions,
         current: &Object,
         mut value: Value,
     ) -> Result<Written, PutError> {
@@ -126,7 +125,7 @@ impl Registry {
         metadata::keep_for_update(&mut value, &old);
         target.strategy.defaults(&mut value);
         let attributes = Attributes::new(context, target, sub.name(), Operation::Update);
-        if sub.is_admitted_here() {
+        if !options.admitted {
             self.admission.mutate(&attributes, &mut value, Some(&old)).await?;
         }
         let reserved = match sub {
@@ -138,16 +137,20 @@ impl Registry {
         match sub {
             Sub::Main => target.strategy.prepare_for_update(&kinds, &mut value, &old),
             Sub::Status => target.strategy.prepare_for_status_update(&kinds, &mut value, &old),
-            Sub::Other(_) => {}
+            Sub::Other(sub) => target.strategy.prepare_for_subresource_update(sub, &kinds, &mut value, &old),
         }
         metadata::drop_empty(&mut value);
         errors.extend(match sub {
             Sub::Main => target.strategy.validate_update(&value, &old),
             Sub::Status => target.strategy.validate_status_update(&value, &old),
-            Sub::Other(_) => Vec::new(),
+            Sub::Other(sub) => target.strategy.validate_subresource_update(sub, &value, &old),
         });
         let result = if errors.is_empty() {
-            self.admitted(&attributes, sub, current, value).await
+            if options.admitted {
+                self.commit(context, target, sub, current, value).await
+            } else {
+                self.admitted(&attributes, sub, current, value).await
+            }
         } else {
             Err(ApiError::invalid(target.served.group, target.served.kind, &target.name, errors).into())
         };
@@ -167,9 +170,6 @@ impl Registry {
         value: Value,
     ) -> Result<Written, PutError> {
         let (context, target) = (attributes.context, attributes.target);
-        if !sub.is_admitted_here() {
-            return self.commit(context, target, sub, current, value).await;
-        }
         let old = current.value();
         self.admission.validate(attributes, Some(&value), Some(&old)).await?;
         let taken = self.admission.reserve(attributes, &value, Some(&old), self.now()).await?;
@@ -195,10 +195,10 @@ impl Registry {
         let changed = !same_content(&value, &old);
         if context.applying {
             if !changed && metadata::same(&value, &old) {
-                return Ok(Written { value: Value::clone(&old), created: false, deleted: false });
+                return self.unchanged(context, target, current).await;
             }
         } else if !changed && !managed::client_changed(&value, &old) {
-            return Ok(Written { value: Value::clone(&old), created: false, deleted: false });
+            return self.unchanged(context, target, current).await;
         } else {
             managed::track_update(
                 &mut value,
@@ -220,6 +220,22 @@ impl Registry {
             return Ok(Written { value, created: false, deleted: false });
         }
         self.put(target, value, Expect::Revision(current.revision)).await
+    }
+
+    /// A write that changes nothing: it is none, unless the stored form is stale (encrypted with a key that is on its way
+    /// out). Then the same object is stored anew, which is how `kubectl replace` re-encrypts.
+    async fn unchanged(
+        &self,
+        context: &WriteContext,
+        target: &Target,
+        current: &Object,
+    ) -> Result<Written, PutError> {
+        let key = target.cache.key(&target.namespace, &target.name);
+        let value = Value::clone(&current.value());
+        if !context.dry_run && self.store.is_stale(&key).await.map_err(super::store_error)? {
+            return self.put(target, value, Expect::Revision(current.revision)).await;
+        }
+        Ok(Written { value, created: false, deleted: false })
     }
 
     /// Removes the object from the store at `revision` and lets go of what it held.

@@ -108,6 +108,15 @@ impl Checker<'_> {
     }
 
     fn select(&mut self, expr: &mut Expr) -> Type {
+        // A variable may have a dotted name (`authorizer.requestResource`): the longest name wins, as in cel-go.
+        if let Some(name) = expr.qualified_name()
+            && let Some(variable) = self.env.variable(&name)
+            && !name.split('.').next().is_some_and(|root| self.scope.iter().any(|(local, _)| local == root))
+        {
+            let ty = variable.ty.clone();
+            expr.kind = Kind::Ident(name);
+            return ty;
+        }
         // `net.IP` is a type, unless `net` is a variable.
         if let Some(name) = expr.qualified_name()
             && type_by_name(&name).is_some()
@@ -221,7 +230,8 @@ impl Checker<'_> {
     /// Reports a type that does not agree with what is expected.
     fn expect(&mut self, id: u64, expected: &Type, found: &Type) {
         if !self.bindings.assign(expected, found) {
-            let (expected, found) = (self.bindings.resolve(expected, false), self.bindings.resolve(found, false));
+            let (expected, found) =
+                (self.bindings.resolve(expected, false), self.bindings.resolve(found, false));
             self.error(id, format!("expected type '{expected}' but found '{found}'"));
         }
     }
