@@ -6,7 +6,9 @@ use xebec_api::status::ApiError;
 use xebec_store::{Expect, StoreError};
 
 use super::create::kinds_context;
-use super::{Editor, PutError, Registry, Target, WriteContext, Written, managed, metadata, namespace};
+use super::{
+    Editor, PutError, Registry, Target, WriteContext, Written, expressions, managed, metadata, namespace,
+};
 use crate::admission::{Attributes, Operation};
 use crate::watch::Object;
 
@@ -141,7 +143,11 @@ impl Registry {
         }
         metadata::drop_empty(&mut value);
         errors.extend(match sub {
-            Sub::Main => target.strategy.validate_update(&value, &old),
+            Sub::Main => {
+                let mut errors = target.strategy.validate_update(&value, &old);
+                errors.extend(expressions::errors(&*target.strategy, &value, Some(&old)));
+                errors
+            }
             Sub::Status => target.strategy.validate_status_update(&value, &old),
             Sub::Other(sub) => target.strategy.validate_subresource_update(sub, &value, &old),
         });

@@ -173,3 +173,37 @@ async fn policies_are_type_checked_in_their_status() {
         "{text}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn expressions_that_do_not_compile_are_refused() {
+    let cluster = Cluster::start().await;
+    let mut policy = json!({"metadata": {"name": "p"}, "spec": {
+        "matchConstraints": rules("apps", "deployments"),
+        "validations": [{"expression": "object.spec.replicas", "messageExpression": "params.x"}],
+    }});
+    let path = format!("{API}/validatingadmissionpolicies");
+    let refused = cluster.post(&path, &policy).await;
+    assert_eq!(refused.code, 422, "{}", refused.text);
+    let causes = refused.json()["details"]["causes"].clone();
+    assert_eq!(
+        (&causes[0]["field"], &causes[0]["message"]),
+        (
+            &json!("spec.validations[0].expression"),
+            &json!("Invalid value: \"object.spec.replicas\": must evaluate to bool but got dyn")
+        )
+    );
+    assert_eq!(causes[1]["field"], "spec.validations[0].messageExpression");
+    assert!(causes[1]["message"].as_str().unwrap().contains("undeclared reference to 'params'"), "{causes}");
+    policy["spec"]["validations"] = json!([{"expression": "object.spec.replicas > 0"}]);
+    made(&cluster, &path, &policy).await;
+    let change = json!({"spec": {"validations": [{"expression": "nonsense("}]}});
+    let refused = cluster.patch(&format!("{path}/p"), MERGE, &change).await;
+    assert_eq!(refused.code, 422, "{}", refused.text);
+    let webhook = json!({"metadata": {"name": "w"}, "webhooks": [{
+        "name": "w.example.com", "clientConfig": {"url": "https://localhost:1/"}, "sideEffects": "None",
+        "admissionReviewVersions": ["v1"], "matchConditions": [{"name": "c", "expression": "variables.x"}],
+    }]});
+    let refused = cluster.post(&format!("{API}/validatingwebhookconfigurations"), &webhook).await;
+    assert_eq!(refused.code, 422, "{}", refused.text);
+    assert!(refused.message().contains("webhooks[0].matchConditions[0].expression"), "{}", refused.text);
+}
