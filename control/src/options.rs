@@ -74,6 +74,21 @@ struct Given {
     /// The cluster's domain [default: cluster.local].
     #[arg(long)]
     cluster_domain: Option<String>,
+    /// Admission plug-ins to run besides the default ones, separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    enable_admission_plugins: Option<Vec<String>>,
+    /// Default admission plug-ins not to run, separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    disable_admission_plugins: Option<Vec<String>>,
+    /// An AdmissionConfiguration with the settings of plug-ins (YAML or JSON).
+    #[arg(long)]
+    admission_control_config_file: Option<PathBuf>,
+    /// How many seconds pods stay on a node that is not ready [default: 300].
+    #[arg(long)]
+    default_not_ready_toleration_seconds: Option<i64>,
+    /// How many seconds pods stay on a node that cannot be reached [default: 300].
+    #[arg(long)]
+    default_unreachable_toleration_seconds: Option<i64>,
 }
 
 /// Every option with its value.
@@ -95,6 +110,11 @@ pub(crate) struct Server {
     pub(crate) cluster_cidr: String,
     pub(crate) cluster_dns: IpAddr,
     pub(crate) cluster_domain: String,
+    pub(crate) enable_admission_plugins: Vec<String>,
+    pub(crate) disable_admission_plugins: Vec<String>,
+    pub(crate) admission_control_config_file: Option<PathBuf>,
+    pub(crate) default_not_ready_toleration_seconds: i64,
+    pub(crate) default_unreachable_toleration_seconds: i64,
 }
 
 impl ServerOptions {
@@ -132,6 +152,11 @@ impl ServerOptions {
             cluster_cidr: pick!(cluster_cidr, "10.244.0.0/16"),
             cluster_dns: pick!(cluster_dns, [10, 96, 0, 10]),
             cluster_domain: pick!(cluster_domain, "cluster.local"),
+            enable_admission_plugins: pick!(enable_admission_plugins, Vec::new()),
+            disable_admission_plugins: pick!(disable_admission_plugins, Vec::new()),
+            admission_control_config_file: pick!(admission_control_config_file),
+            default_not_ready_toleration_seconds: pick!(default_not_ready_toleration_seconds, 300_i64),
+            default_unreachable_toleration_seconds: pick!(default_unreachable_toleration_seconds, 300_i64),
         })
     }
 }

@@ -29,6 +29,11 @@ pub(crate) async fn server(options: Server, all: bool, stop: CancellationToken) 
     config.max_requests_in_flight = options.max_requests_inflight;
     config.max_mutating_requests_in_flight = options.max_mutating_requests_inflight;
     config.service_account_issuer = format!("https://kubernetes.default.svc.{}", options.cluster_domain);
+    config.enable_admission_plugins.clone_from(&options.enable_admission_plugins);
+    config.disable_admission_plugins.clone_from(&options.disable_admission_plugins);
+    config.admission_control_config_file.clone_from(&options.admission_control_config_file);
+    config.default_not_ready_toleration_seconds = options.default_not_ready_toleration_seconds;
+    config.default_unreachable_toleration_seconds = options.default_unreachable_toleration_seconds;
     // Before anything else is started: a port in use is the most common mistake.
     let listener =
         xebec_apiserver::bind(config.bind).await.map_err(|error| Failure::part("API server")(&error))?;

@@ -13,6 +13,7 @@ pub mod bootstrap;
 mod config;
 pub mod discovery;
 pub mod gateway;
+pub mod identity;
 mod local;
 mod maintenance;
 pub mod registry;

@@ -10,17 +10,40 @@ use crate::shell;
 
 /// Which of our crates each crate may depend on; a crate that is not listed may depend on none.
 const ALLOWED: &[(&str, &[&str])] = &[
+    ("xebec-encryption", &["xebec-api", "xebec-store"]),
     ("xebec-identity", &["xebec-api"]),
+    ("xebec-audit", &["xebec-api", "xebec-identity"]),
     ("xebec-kinds", &["xebec-api"]),
-    ("xebec-apiserver", &["xebec-api", "xebec-store", "xebec-identity", "xebec-kinds", "xebec-flow"]),
-    ("xebec-controllers", &["xebec-api"]),
+    ("xebec-cel", &["xebec-api"]),
+    ("xebec-crd", &["xebec-api", "xebec-kinds", "xebec-cel"]),
+    ("xebec-dynamic-admission", &["xebec-api", "xebec-cel", "xebec-identity"]),
+    ("xebec-quota", &["xebec-api"]),
+    ("xebec-admission", &["xebec-api", "xebec-quota", "xebec-identity"]),
+    (
+        "xebec-apiserver",
+        &[
+            "xebec-api",
+            "xebec-store",
+            "xebec-identity",
+            "xebec-audit",
+            "xebec-kinds",
+            "xebec-flow",
+            "xebec-crd",
+            "xebec-quota",
+            "xebec-admission",
+            "xebec-dynamic-admission",
+        ],
+    ),
+    ("xebec-controllers", &["xebec-api", "xebec-quota"]),
     ("xebec-scheduler", &["xebec-api"]),
     (
         "xebec-control",
         &[
             "xebec-api",
             "xebec-store",
+            "xebec-encryption",
             "xebec-identity",
+            "xebec-audit",
             "xebec-apiserver",
             "xebec-controllers",
             "xebec-scheduler",

@@ -7,14 +7,20 @@
 use serde_json::Value;
 use xebec_api::field::FieldError;
 
+pub mod admissionregistration;
+pub mod apiregistration;
 pub mod apps;
+pub mod authorization;
 pub mod autoscaling;
 pub mod batch;
 pub mod certificates;
+pub mod convert;
 pub mod coordination;
 pub mod core;
 pub mod discovery;
 pub mod events;
+pub mod expression;
+pub mod flowcontrol;
 pub mod generic;
 pub mod networking;
 pub mod node;
@@ -23,6 +29,7 @@ pub mod pod;
 pub mod policy;
 pub mod rbac;
 pub mod registered;
+pub mod resource;
 pub mod scheduling;
 pub mod shared;
 pub mod storage;
@@ -30,6 +37,7 @@ pub mod table;
 #[cfg(test)]
 mod testing;
 
+pub use expression::Expression;
 pub use generic::{Facts, Generation, NameRule};
 pub use table::Column;
 
@@ -99,6 +107,21 @@ pub trait Strategy: Send + Sync {
         generic::validate_update(self.facts(), obj, old)
     }
 
+    /// Keeps what a write to a subresource with rules of its own (`approval`) may not touch.
+    fn prepare_for_subresource_update(&self, _sub: &str, _ctx: &Context<'_>, _obj: &mut Value, _old: &Value) {
+    }
+
+    /// Every error in a write to a subresource with rules of its own (`approval`).
+    fn validate_subresource_update(&self, _sub: &str, _obj: &Value, _old: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// The CEL expressions upstream compiles when the object is written (`old` is the stored object of an
+    /// update), for the API server to compile once [`Strategy::validate`] has found no error.
+    fn expressions(&self, _obj: &Value, _old: Option<&Value>) -> Vec<Expression> {
+        Vec::new()
+    }
+
     /// The values of the selectable fields beyond `metadata.name` and `metadata.namespace`.
     fn selectable_fields(&self, obj: &Value) -> Vec<(String, String)> {
         generic::selectable_fields(self.selectable_field_names(), obj)
@@ -114,7 +137,12 @@ pub trait Strategy: Send + Sync {
         table::NAME_AGE
     }
 
-    /// The cells of one object, as many as [`Strategy::columns`].
+    /// The columns as TableColumnDefinitions; kinds whose columns are only known at run time override this.
+    fn column_definitions(&self) -> Vec<Value> {
+        self.columns().iter().map(Column::to_value).collect()
+    }
+
+    /// The cells of one object, as many as [`Strategy::column_definitions`].
     fn row(&self, obj: &Value, now: jiff::Timestamp) -> Vec<Value> {
         table::name_age_row(obj, now)
     }
@@ -137,6 +165,11 @@ pub trait Strategy: Send + Sync {
     /// The texts of the `Warning` headers upstream sends for the object.
     fn warnings(&self, _obj: &Value) -> Vec<String> {
         Vec::new()
+    }
+
+    /// The same for an update; upstream does not always repeat what the old object was warned of.
+    fn update_warnings(&self, obj: &Value, _old: &Value) -> Vec<String> {
+        self.warnings(obj)
     }
 }
 

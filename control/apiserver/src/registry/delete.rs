@@ -53,10 +53,21 @@ impl Registry {
         target: &Target,
         options: &DeleteOptions,
     ) -> Result<Deleted, ApiError> {
+        self.delete_as(context, target, options, true).await
+    }
+
+    /// A delete; without `admit` when something else was admitted that leads to it (an eviction).
+    pub(super) async fn delete_as(
+        &self,
+        context: &WriteContext,
+        target: &Target,
+        options: &DeleteOptions,
+        admit: bool,
+    ) -> Result<Deleted, ApiError> {
         let pinned = options.resource_version.is_some();
         for _ in 0..ATTEMPTS {
             let Some(current) = self.current(target).await? else { return Err(target.not_found()) };
-            match self.delete_once(context, target, options, &current).await {
+            match self.delete_once(context, target, options, admit, &current).await {
                 Ok(deleted) => return Ok(deleted),
                 Err(PutError::Api(error)) => return Err(error),
                 Err(PutError::Conflict(None)) => return Err(target.not_found()),
@@ -72,12 +83,15 @@ impl Registry {
         context: &WriteContext,
         target: &Target,
         options: &DeleteOptions,
+        admit: bool,
         current: &Object,
     ) -> Result<Deleted, PutError> {
         let old = current.value();
         check_preconditions(target, options, &old)?;
-        let attributes = Attributes::new(context, target, "", Operation::Delete);
-        self.admission.validate(&attributes, None, Some(&old)).await?;
+        if admit {
+            let attributes = Attributes::new(context, target, "", Operation::Delete);
+            self.admission.delete(&attributes, &old, options).await?;
+        }
         let now = self.now();
         let plan = if target.stored.plural == "namespaces" {
             namespace::delete_plan(&old, now)

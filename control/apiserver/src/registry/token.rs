@@ -18,7 +18,7 @@ impl Registry {
     ) -> Result<Value, ApiError> {
         self.settle().await?;
         let attributes = Attributes::new(context, target, "token", Operation::Create);
-        self.admission.validate(&attributes, Some(request), None).await?;
+        let request = &self.admission.subresource(&attributes, request).await?;
         let options = TokenRequestOptions {
             api_audiences: vec![self.signer.issuer().to_owned()],
             extend_expiration: true,

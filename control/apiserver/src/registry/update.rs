@@ -41,6 +41,8 @@ impl Sub {
 pub struct UpdateOptions {
     /// Create the object when it does not exist (PUT where the kind allows it, server-side apply).
     pub create: bool,
+    /// Admission was asked about the subresource's own object (a Scale, a Binding): not about this one too.
+    pub admitted: bool,
 }
 
 impl Registry {
@@ -62,7 +64,8 @@ impl Registry {
                 vec![error],
             ));
         }
-        let options = UpdateOptions { create: sub == Sub::Main && target.strategy.create_on_update() };
+        let options =
+            UpdateOptions { create: sub == Sub::Main && target.strategy.create_on_update(), admitted: false };
         self.update(context, target, sub, options, &move |_| Ok(value.clone())).await
     }
 
@@ -93,7 +96,7 @@ impl Registry {
             };
             let old = current.value();
             let value = editor(&old)?;
-            match self.write(context, target, sub, &current, value).await {
+            match self.write(context, target, sub, options, &current, value).await {
                 Ok(written) => return Ok(written),
                 Err(PutError::Api(error)) => return Err(error),
                 Err(PutError::Conflict(None)) if !options.create => return Err(target.not_found()),
@@ -108,6 +111,7 @@ impl Registry {
         context: &WriteContext,
         target: &Target,
         sub: Sub,
+        options: UpdateOptions,
         current: &Object,
         mut value: Value,
     ) -> Result<Written, PutError> {
@@ -121,7 +125,9 @@ impl Registry {
         metadata::keep_for_update(&mut value, &old);
         target.strategy.defaults(&mut value);
         let attributes = Attributes::new(context, target, sub.name(), Operation::Update);
-        self.admission.mutate(&attributes, &mut value, Some(&old)).await?;
+        if !options.admitted {
+            self.admission.mutate(&attributes, &mut value, Some(&old)).await?;
+        }
         let reserved = match sub {
             Sub::Main => self.reserve(context, target, &mut value, Some(&old)).await?,
             _ => Default::default(),
@@ -131,18 +137,19 @@ impl Registry {
         match sub {
             Sub::Main => target.strategy.prepare_for_update(&kinds, &mut value, &old),
             Sub::Status => target.strategy.prepare_for_status_update(&kinds, &mut value, &old),
-            Sub::Other(_) => {}
+            Sub::Other(sub) => target.strategy.prepare_for_subresource_update(sub, &kinds, &mut value, &old),
         }
         metadata::drop_empty(&mut value);
         errors.extend(match sub {
             Sub::Main => target.strategy.validate_update(&value, &old),
             Sub::Status => target.strategy.validate_status_update(&value, &old),
-            Sub::Other(_) => Vec::new(),
+            Sub::Other(sub) => target.strategy.validate_subresource_update(sub, &value, &old),
         });
         let result = if errors.is_empty() {
-            match self.admission.validate(&attributes, Some(&value), Some(&old)).await {
-                Ok(()) => self.commit(context, target, sub, current, value).await,
-                Err(error) => Err(error.into()),
+            if options.admitted {
+                self.commit(context, target, sub, current, value).await
+            } else {
+                self.admitted(&attributes, sub, current, value).await
             }
         } else {
             Err(ApiError::invalid(target.served.group, target.served.kind, &target.name, errors).into())
@@ -152,6 +159,25 @@ impl Registry {
             _ => self.release(reserved).await,
         }
         result
+    }
+
+    /// The last of admission, then the write; what it had taken of quotas goes back when it fails.
+    async fn admitted(
+        &self,
+        attributes: &Attributes<'_>,
+        sub: Sub,
+        current: &Object,
+        value: Value,
+    ) -> Result<Written, PutError> {
+        let (context, target) = (attributes.context, attributes.target);
+        let old = current.value();
+        self.admission.validate(attributes, Some(&value), Some(&old)).await?;
+        let taken = self.admission.reserve(attributes, &value, Some(&old), self.now()).await?;
+        let written = self.commit(context, target, sub, current, value).await;
+        if written.is_err() {
+            self.admission.release(taken).await;
+        }
+        written
     }
 
     async fn commit(

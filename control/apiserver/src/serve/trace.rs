@@ -19,8 +19,9 @@ use crate::ApiServer;
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
 /// The outermost filter.
-pub async fn request(State(server): State<Arc<ApiServer>>, request: Request, next: Next) -> Response {
+pub async fn request(State(server): State<Arc<ApiServer>>, mut request: Request, next: Next) -> Response {
     let id = request.headers().get(AUDIT_ID).cloned().unwrap_or_else(new_id);
+    request.headers_mut().insert(AUDIT_ID, id.clone());
     let method = request.method().clone();
     let span = info_span!(
         "request",

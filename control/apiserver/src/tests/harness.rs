@@ -51,6 +51,11 @@ impl Drop for Cluster {
 
 impl Cluster {
     pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// A server whose configuration is changed first.
+    pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let pki_dir = directory.path().join("pki");
         let pki = Pki::ensure(&pki_dir, &PkiOptions::new("10.96.0.1".parse().unwrap())).unwrap();
@@ -61,6 +66,7 @@ impl Cluster {
         let mut config = Config::new(pki_dir, IpAddr::from([10, 0, 0, 10]));
         config.bind = address;
         config.advertise_port = address.port();
+        change(&mut config);
         let server = ApiServer::build(config, Arc::clone(&store)).await.unwrap();
         let stop = CancellationToken::new();
         let (serving, stopping) = (Arc::clone(&server), stop.clone());

@@ -2,9 +2,12 @@
 //! plain requests.
 
 mod access;
+mod admission;
 mod apply;
+mod certificates;
 mod crud;
 mod custom;
+mod dynamic;
 mod events;
 mod fairness;
 mod gateway;

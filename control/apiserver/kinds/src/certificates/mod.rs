@@ -1,3 +1,5 @@
-//! The certificates group: CertificateSigningRequests.
+//! The certificates.k8s.io group.
 
+mod pem;
+mod request_status;
 pub mod signing_request;

@@ -1,5 +1,7 @@
 //! The core group (`v1`), without pods (see [`crate::pod`]) and volumes (see [`crate::storage`]).
 
+pub mod binding;
+pub mod component_status;
 pub mod config_map;
 pub mod endpoints;
 pub mod limit_range;

@@ -51,3 +51,37 @@ impl Strategy for PodTemplate {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Table;
+
+    #[test]
+    fn a_template_is_defaulted_checked_and_shown() {
+        let base = json!({"template": {
+            "metadata": {"labels": {"a": "b"}},
+            "spec": {"containers": [{"name": "c", "image": "i"}]}
+        }});
+        let table = Table::of(&PodTemplate, base);
+        table.defaults(&[(
+            json!({}),
+            json!({"template.spec.restartPolicy": "Always", "metadata.generation": 1}),
+        )]);
+        table.columns(&["Name", "Containers", "Images", "Pod Labels"]);
+        table.rows(&[(json!({}), json!(["a", "c", "i", "a=b"]))]);
+        table.generation(&[
+            (json!({"template.spec.containers[0].image": "j"}), true),
+            (json!({"metadata.labels": {"a": "b"}}), false),
+        ]);
+        table.invalid(&[
+            ("no containers", json!({"template.spec.containers": []}), &["template.spec.containers: Required value"]),
+            (
+                "a container for debugging",
+                json!({"template.spec.ephemeralContainers": [{"name": "d", "image": "i"}]}),
+                &["template.spec.ephemeralContainers: Forbidden: ephemeral containers not allowed in pod template"],
+            ),
+        ]);
+        table.updates(&[("another image", json!({"template.spec.containers[0].image": "j"}), &[])]);
+    }
+}

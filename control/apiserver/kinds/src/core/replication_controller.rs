@@ -7,7 +7,6 @@ use xebec_api::field::{FieldError, Path};
 use crate::apps::replica_set::{STATUS, replicas_status_errors, row_cells};
 use crate::pod::template;
 use crate::shared::access::{at, default_to, drop_nulls, entries, has, set};
-use crate::shared::labels::validate_labels;
 use crate::shared::rules::not_negative;
 use crate::table::labels;
 use crate::{Column, Facts, Generation, Strategy, generic};
@@ -40,19 +39,19 @@ impl Strategy for ReplicationController {
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
         let mut errors = generic::validate(&FACTS, obj);
-        let path = Path::new("spec");
-        errors.extend(not_negative(at(obj, &["spec"]), "replicas", &path));
-        let selector = at(obj, &["spec", "selector"]);
-        if entries(selector, &[]).next().is_none() {
+        let (spec, path) = (at(obj, &["spec"]), Path::new("spec"));
+        errors.extend(not_negative(spec, "minReadySeconds", &path));
+        let selector = at(spec, &["selector"]);
+        let selects = entries(selector, &[]).next().is_some();
+        if !selects {
             errors.push(FieldError::required(&path.child("selector"), ""));
         }
-        errors.extend(validate_labels(selector, &path.child("selector")));
-        let template_path = path.child("template");
-        if !has(obj, &["spec", "template"]) {
+        errors.extend(not_negative(spec, "replicas", &path));
+        let (template, template_path) = (at(spec, &["template"]), path.child("template"));
+        if template.is_null() {
             errors.push(FieldError::required(&template_path, ""));
             return errors;
         }
-        let template = at(obj, &["spec", "template"]);
         let labels = at(template, &["metadata", "labels"]);
         if entries(selector, &[]).any(|(key, value)| at(labels, &[key]) != value) {
             let path = template_path.child("metadata").child("labels");
@@ -60,6 +59,11 @@ impl Strategy for ReplicationController {
         }
         errors.extend(template::validate(template, &template_path));
         errors.extend(template::restarts_always(template, &template_path));
+        if has(template, &["spec", "activeDeadlineSeconds"]) {
+            let path = template_path.child("spec").child("activeDeadlineSeconds");
+            let detail = "activeDeadlineSeconds in ReplicationController is not Supported";
+            errors.push(FieldError::forbidden(&path, detail));
+        }
         errors
     }
 
@@ -79,5 +83,87 @@ impl Strategy for ReplicationController {
 
     fn row(&self, obj: &Value, now: Timestamp) -> Vec<Value> {
         row_cells(obj, json!(labels(at(obj, &["spec", "selector"]))), now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Table;
+
+    fn base() -> Value {
+        json!({"spec": {"template": {
+            "metadata": {"labels": {"a": "b"}},
+            "spec": {"containers": [{"name": "c", "image": "i"}]}
+        }}})
+    }
+
+    #[test]
+    fn defaults_table_and_selectors() {
+        let table = Table::of(&ReplicationController, base());
+        table.defaults(&[(
+            json!({}),
+            json!({
+                "spec.replicas": 1,
+                "spec.selector": {"a": "b"},
+                "metadata.labels": {"a": "b"},
+                "spec.template.spec.restartPolicy": "Always",
+                "status": {"replicas": 0},
+                "metadata.generation": 1
+            }),
+        )]);
+        table.columns(&["Name", "Desired", "Current", "Ready", "Age", "Containers*", "Images*", "Selector*"]);
+        table.rows(&[(
+            json!({"status": {"replicas": 2, "readyReplicas": 1}}),
+            json!(["a", 1, 2, 1, "60m", "c", "i", "a=b"]),
+        )]);
+        table.selectable(&[("status.replicas", "0")]);
+        table.generation(&[
+            (json!({"spec.replicas": 3}), true),
+            (json!({"metadata.annotations": {"a": "b"}}), false),
+        ]);
+        table.status_is_separate(&json!({"status.replicas": 5}), &json!({"spec.replicas": 5}));
+    }
+
+    #[test]
+    fn fields_are_checked() {
+        let table = Table::of(&ReplicationController, base());
+        table.valid(&[("none", json!({"spec.replicas": 0}))]);
+        table.invalid(&[
+            (
+                "less than none",
+                json!({"spec.replicas": -1, "spec.minReadySeconds": -1}),
+                &[
+                    "spec.minReadySeconds: Invalid value: -1: must be greater than or equal to 0",
+                    "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
+                ],
+            ),
+            ("no labels", json!({"spec.template.metadata": null}), &["spec.selector: Required value"]),
+            ("no template", json!({"spec": {"selector": {"a": "b"}}}), &["spec.template: Required value"]),
+            (
+                "another selector",
+                json!({"spec.selector": {"x": "y"}}),
+                &["spec.template.metadata.labels: Invalid value: {\"a\":\"b\"}: `selector` does not match template `labels`"],
+            ),
+            (
+                "pods that end",
+                json!({"spec.template.spec.restartPolicy": "Never", "spec.template.spec.activeDeadlineSeconds": 5}),
+                &[
+                    "spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: \"Always\"",
+                    "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in ReplicationController is not Supported",
+                ],
+            ),
+        ]);
+        table.updates(&[("another image", json!({"spec.template.spec.containers[0].image": "j"}), &[])]);
+        table.status(&[(
+            "a negative count",
+            json!({"status.replicas": -1}),
+            &[
+                "status.replicas: Invalid value: -1: must be greater than or equal to 0",
+                "status.fullyLabeledReplicas: Invalid value: 0: cannot be greater than status.replicas",
+                "status.readyReplicas: Invalid value: 0: cannot be greater than status.replicas",
+                "status.availableReplicas: Invalid value: 0: cannot be greater than status.replicas",
+            ],
+        )]);
     }
 }

@@ -1,3 +1,4 @@
 //! The discovery group: EndpointSlices.
 
+pub mod convert;
 pub mod endpoint_slice;

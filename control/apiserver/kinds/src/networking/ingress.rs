@@ -1,4 +1,4 @@
-//! Ingresses and IngressClasses.
+//! Ingresses.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -6,9 +6,9 @@ use xebec_api::field::{FieldError, Path};
 use xebec_api::names;
 
 use crate::core::service::balancer_addresses;
-use crate::shared::access::{at, default_text, drop_nulls, has, int, list, text};
+use crate::shared::access::{at, drop_nulls, has, int, list, text};
 use crate::shared::meta;
-use crate::shared::rules::{immutable, invalid_each, is_ip, one_of, port_number, required};
+use crate::shared::rules::{invalid_each, is_ip, one_of, port_number, required};
 use crate::table::{AGE, NAME, age, column, name, or_none};
 use crate::{Column, Facts, Generation, Strategy, generic};
 
@@ -16,12 +16,10 @@ fn initial_status() -> Value {
     json!({"loadBalancer": {}})
 }
 
-const GROUP: &str = "networking.k8s.io";
+pub(super) const GROUP: &str = "networking.k8s.io";
 static INGRESS: Facts = Facts::namespaced(GROUP, "Ingress", "ingresses")
     .with_initial_status(initial_status)
     .with_generation(Generation::Spec);
-static CLASS: Facts =
-    Facts::cluster(GROUP, "IngressClass", "ingressclasses").with_generation(Generation::Spec);
 const COLUMNS: &[Column] = &[
     NAME,
     column(
@@ -34,18 +32,10 @@ const COLUMNS: &[Column] = &[
     column("Ports", "string", "Ports of TLS configurations that open"),
     AGE,
 ];
-const CLASS_COLUMNS: &[Column] = &[
-    NAME,
-    column("Controller", "string", "Controller that is responsible for handling this class"),
-    column("Parameters", "string", "A reference to a resource with additional parameters"),
-    AGE,
-];
 const OLD_CLASS: &str = "kubernetes.io/ingress.class";
 
 /// The strategy of Ingresses.
 pub struct Ingress;
-/// The strategy of IngressClasses.
-pub struct IngressClass;
 
 impl Strategy for Ingress {
     fn facts(&self) -> &Facts {
@@ -195,58 +185,6 @@ fn validate_backend(backend: &Value, path: &Path) -> Vec<FieldError> {
         _ => errors.push(FieldError::invalid(&path, "", "cannot set both port name & port number")),
     }
     errors
-}
-
-impl Strategy for IngressClass {
-    fn facts(&self) -> &Facts {
-        &CLASS
-    }
-
-    fn defaults(&self, obj: &mut Value) {
-        drop_nulls(obj);
-        if has(obj, &["spec", "parameters"]) {
-            default_text(obj, &["spec", "parameters", "scope"], "Cluster");
-        }
-    }
-
-    fn validate(&self, obj: &Value) -> Vec<FieldError> {
-        let mut errors = generic::validate(&CLASS, obj);
-        let controller = text(obj, &["spec", "controller"]);
-        let path = Path::new("spec").child("controller");
-        match controller.split_once('/') {
-            _ if controller.len() > 250 => errors.push(FieldError::too_long(&path, 250)),
-            Some((domain, rest)) if !rest.is_empty() => {
-                errors.extend(invalid_each(&path, controller, names::is_dns1123_subdomain(domain)));
-            }
-            _ => {
-                let detail = "must be a domain-prefixed path (such as \"acme.io/foo\")";
-                errors.push(FieldError::invalid(&path, controller, detail));
-            }
-        }
-        errors
-    }
-
-    fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = generic::validate_update(&CLASS, obj, old);
-        let controller = |class| at(class, &["spec", "controller"]);
-        let path = Path::new("spec").child("controller");
-        errors.extend(immutable(controller(obj), controller(old), &path));
-        errors
-    }
-
-    fn columns(&self) -> &[Column] {
-        CLASS_COLUMNS
-    }
-
-    fn row(&self, obj: &Value, now: Timestamp) -> Vec<Value> {
-        let part = |key: &str| text(obj, &["spec", "parameters", key]);
-        let parameters = match (has(obj, &["spec", "parameters"]), part("apiGroup")) {
-            (false, _) => "<none>".to_owned(),
-            (true, "") => format!("{}/{}", part("kind"), part("name")),
-            (true, group) => format!("{}.{group}/{}", part("kind"), part("name")),
-        };
-        vec![name(obj), json!(text(obj, &["spec", "controller"])), json!(parameters), age(obj, now)]
-    }
 }
 
 #[cfg(test)]

@@ -2,4 +2,5 @@
 
 pub mod address;
 pub mod ingress;
+pub mod ingress_class;
 pub mod network_policy;

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 use xebec_api::names;
 
+use crate::pod::resources::validate_requirements;
 use crate::pod::scheduling::validate_tolerations;
-use crate::shared::access::{at, drop_nulls, list, text};
+use crate::shared::access::{at, drop_nulls, has, list, text};
 use crate::shared::labels::validate_labels;
 use crate::shared::quantities::canonical_list;
 use crate::shared::rules::{immutable, invalid_each};
@@ -34,18 +35,34 @@ impl Strategy for RuntimeClass {
         let mut errors = generic::validate(&FACTS, obj);
         let handler = text(obj, &["handler"]);
         errors.extend(invalid_each(&Path::new("handler"), handler, names::is_dns1123_label(handler)));
+        if has(obj, &["overhead"]) {
+            // Checked as a pod's limits are.
+            let limits = json!({"limits": at(obj, &["overhead", "podFixed"])});
+            errors.extend(validate_requirements(&limits, &Path::new("overhead")));
+        }
         let path = Path::new("scheduling");
         let selector = at(obj, &["scheduling", "nodeSelector"]);
         errors.extend(validate_labels(selector, &path.child("nodeSelector")));
         let tolerations = list(obj, &["scheduling", "tolerations"]);
-        errors.extend(validate_tolerations(tolerations, &path.child("tolerations")));
+        let tolerations_path = path.child("tolerations");
+        errors.extend(validate_tolerations(tolerations, &tolerations_path));
+        for (index, toleration) in tolerations.iter().enumerate() {
+            if tolerations[..index].contains(toleration) {
+                errors.push(FieldError::duplicate(&tolerations_path.index(index), toleration));
+            }
+        }
         errors
     }
 
     fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = generic::validate_update(&FACTS, obj, old);
+        let mut errors = self.validate(obj);
+        errors.extend(generic::validate_update(&FACTS, obj, old));
         errors.extend(immutable(at(obj, &["handler"]), at(old, &["handler"]), &Path::new("handler")));
         errors
+    }
+
+    fn unconditional_update(&self) -> bool {
+        false
     }
 
     fn columns(&self) -> &[Column] {
@@ -54,5 +71,51 @@ impl Strategy for RuntimeClass {
 
     fn row(&self, obj: &Value, now: Timestamp) -> Vec<Value> {
         vec![name(obj), json!(text(obj, &["handler"])), age(obj, now)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Table;
+
+    #[test]
+    fn a_class_is_checked_and_fixed() {
+        let table =
+            Table::of(&RuntimeClass, json!({"handler": "h", "overhead": {"podFixed": {"cpu": "0.25"}}}));
+        table.defaults(&[(json!({}), json!({"overhead.podFixed.cpu": "250m"}))]);
+        table.columns(&["Name", "Handler", "Age"]);
+        table.rows(&[(json!({}), json!(["a", "h", "60m"]))]);
+        let toleration = json!({"key": "k", "operator": "Exists"});
+        table.valid(&[(
+            "scheduling",
+            json!({"scheduling": {"nodeSelector": {"a": "b"}, "tolerations": [toleration]}}),
+        )]);
+        table.invalid(&[
+            (
+                "the handler",
+                json!({"handler": "a.b"}),
+                &["handler: Invalid value: \"a.b\": must not contain dots"],
+            ),
+            (
+                "less than nothing",
+                json!({"overhead.podFixed.cpu": "-1"}),
+                &["overhead.limits[cpu]: Invalid value: \"-1\": must be greater than or equal to 0"],
+            ),
+            (
+                "a toleration twice",
+                json!({"scheduling.tolerations": [toleration, toleration]}),
+                &["scheduling.tolerations[1]: Duplicate value: {\"key\":\"k\",\"operator\":\"Exists\"}"],
+            ),
+        ]);
+        table.updates(&[
+            ("the overhead", json!({"overhead.podFixed.cpu": "1"}), &[]),
+            (
+                "the handler",
+                json!({"handler": "other"}),
+                &["handler: Invalid value: \"other\": field is immutable"],
+            ),
+        ]);
+        assert!(!RuntimeClass.unconditional_update());
     }
 }

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use xebec_api::resource::Resource;
 
+pub mod custom;
 mod kinds;
 mod markers;
 mod paths;
@@ -57,10 +58,15 @@ fn build(group: &str, version: &str, resources: &[&Resource]) -> Value {
     for resource in resources {
         all.extend(paths::of(resource, &schemas));
     }
+    frame(all, schemas)
+}
+
+/// A whole document.
+fn frame(paths: Map<String, Value>, schemas: Map<String, Value>) -> Value {
     json!({
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": VERSION},
-        "paths": all,
+        "paths": paths,
         "components": {
             "schemas": schemas,
             "securitySchemes": {

@@ -41,8 +41,23 @@ struct Gvk<'a> {
     kind: &'a str,
 }
 
-/// Every path of a resource.
+/// What differs between built-in and custom resources.
+struct Manner<'a> {
+    list_kind: &'a str,
+    patches: &'a [&'static str],
+}
+
+/// Every path of a built-in resource.
 pub fn of(resource: &Resource, schemas: &Map<String, Value>) -> Map<String, Value> {
+    build(resource, &Manner { list_kind: &resource.list_kind(), patches: PATCHES }, schemas)
+}
+
+/// Every path of a custom resource: it has no strategic merge, and its lists may have any kind.
+pub fn of_custom(resource: &Resource, list_kind: &str, schemas: &Map<String, Value>) -> Map<String, Value> {
+    build(resource, &Manner { list_kind, patches: &PATCHES[..3] }, schemas)
+}
+
+fn build(resource: &Resource, manner: &Manner<'_>, schemas: &Map<String, Value>) -> Map<String, Value> {
     let root = match resource.group {
         "" => format!("/api/{}", resource.version),
         group => format!("/apis/{group}/{}", resource.version),
@@ -57,7 +72,7 @@ pub fn of(resource: &Resource, schemas: &Map<String, Value>) -> Map<String, Valu
     let mut add = |path: String, verbs: &[(&str, &str, &str)], served: &[&str], gvk: &Gvk<'_>, id: &str| {
         let mut item = Map::new();
         for (verb, method, action) in verbs.iter().filter(|(verb, _, _)| served.contains(verb)) {
-            item.insert((*method).to_owned(), operation(action, verb, gvk, id, schemas));
+            item.insert((*method).to_owned(), operation(action, verb, gvk, id, manner, schemas));
         }
         if !item.is_empty() {
             item.insert("parameters".to_owned(), path_parameters(&path));
@@ -84,16 +99,23 @@ fn id_of(gvk: &Gvk<'_>) -> String {
     gvk.kind.to_owned()
 }
 
-fn operation(action: &str, verb: &str, gvk: &Gvk<'_>, id: &str, schemas: &Map<String, Value>) -> Value {
+fn operation(
+    action: &str,
+    verb: &str,
+    gvk: &Gvk<'_>,
+    id: &str,
+    manner: &Manner<'_>,
+    schemas: &Map<String, Value>,
+) -> Value {
     let own = name_of(schemas, gvk.group, gvk.version, gvk.kind);
     let answer = match verb {
-        "list" => name_of(schemas, gvk.group, gvk.version, &format!("{}List", gvk.kind)),
+        "list" => name_of(schemas, gvk.group, gvk.version, manner.list_kind),
         "delete" | "deletecollection" => Some(STATUS),
         _ => own,
     };
     let body = match verb {
         "create" | "update" => own.map(|name| (vec!["*/*"], name)),
-        "patch" => Some((PATCHES.to_vec(), "io.k8s.apimachinery.pkg.apis.meta.v1.Patch")),
+        "patch" => Some((manner.patches.to_vec(), "io.k8s.apimachinery.pkg.apis.meta.v1.Patch")),
         "delete" | "deletecollection" => Some((vec!["*/*"], DELETE_OPTIONS)),
         _ => None,
     };

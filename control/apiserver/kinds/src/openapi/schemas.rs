@@ -11,10 +11,7 @@ const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 
 /// Every schema the resources need, by upstream's names.
 pub fn of(group: &str, version: &str, resources: &[&Resource]) -> Map<String, Value> {
-    let mut settings = SchemaSettings::openapi3();
-    settings.definitions_path = "/components/schemas".into();
-    settings.transforms.clear();
-    let mut generator = SchemaGenerator::new(settings);
+    let mut generator = generator();
     let mut served: Vec<(String, String, String)> = Vec::new();
     for resource in resources {
         served.push((group.to_owned(), version.to_owned(), resource.kind.to_owned()));
@@ -29,11 +26,7 @@ pub fn of(group: &str, version: &str, resources: &[&Resource]) -> Map<String, Va
         }
     }
     kinds::common(&mut generator);
-    let mut schemas: Map<String, Value> = generator.take_definitions(true).into_iter().collect();
-    for (name, schema) in &mut schemas {
-        wrap_references(schema, true);
-        markers::add(name, schema);
-    }
+    let mut schemas = finished(generator);
     for (name, group, version, kind) in named {
         if let Some(schema) = schemas.get_mut(&name).and_then(Value::as_object_mut) {
             let gvk = json!([{"group": group, "version": version, "kind": kind}]);
@@ -43,6 +36,41 @@ pub fn of(group: &str, version: &str, resources: &[&Resource]) -> Map<String, Va
         if resources.iter().any(|resource| resource.kind == kind && resource.has_verb("list")) {
             schemas.insert(format!("{name}List"), list_schema(&name, &group, &version, &kind));
         }
+    }
+    schemas
+}
+
+/// The schemas that documents about custom resources refer to: metadata, Status, DeleteOptions, Patch, Scale and what
+/// these refer to.
+pub fn shared() -> Map<String, Value> {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+    let mut schemas = of("autoscaling", "v1", &[]);
+    let mut generator = generator();
+    generator.subschema_for::<ObjectMeta>();
+    let scale =
+        kinds::find("autoscaling", "v1", "Scale").map(|register| reference_of(register(&mut generator)));
+    schemas.extend(finished(generator));
+    if let Some(schema) = scale.and_then(|name| schemas.get_mut(&name)).and_then(Value::as_object_mut) {
+        let gvk = json!([{"group": "autoscaling", "version": "v1", "kind": "Scale"}]);
+        schema.insert("x-kubernetes-group-version-kind".to_owned(), gvk);
+        require_all_but_metadata(schema);
+    }
+    schemas
+}
+
+fn generator() -> SchemaGenerator {
+    let mut settings = SchemaSettings::openapi3();
+    settings.definitions_path = "/components/schemas".into();
+    settings.transforms.clear();
+    SchemaGenerator::new(settings)
+}
+
+/// What a generator has gathered, in OpenAPI form with its markers.
+fn finished(mut generator: SchemaGenerator) -> Map<String, Value> {
+    let mut schemas: Map<String, Value> = generator.take_definitions(true).into_iter().collect();
+    for (name, schema) in &mut schemas {
+        wrap_references(schema, true);
+        markers::add(name, schema);
     }
     schemas
 }

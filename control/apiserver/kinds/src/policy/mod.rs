@@ -1,3 +1,4 @@
 //! The policy group: PodDisruptionBudgets.
 
+pub mod convert;
 pub mod disruption_budget;

@@ -35,7 +35,8 @@ pub fn validate_selector(selector: &Value, path: &Path) -> Vec<FieldError> {
     errors
 }
 
-fn validate_requirement(requirement: &Value, path: &Path) -> Vec<FieldError> {
+/// Every error of one expression of a selector.
+pub fn validate_requirement(requirement: &Value, path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let values = texts(requirement, &["values"]);
     match text(requirement, &["operator"]) {

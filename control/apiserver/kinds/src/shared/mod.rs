@@ -1,6 +1,8 @@
 //! Pieces several kinds share: reading values, metadata, labels, quantities, small field rules.
 
 pub mod access;
+pub mod conditions;
+pub mod formats;
 pub mod labels;
 pub mod meta;
 pub mod quantities;

@@ -1,5 +1,8 @@
 //! Volumes and claims (core group) and the storage.k8s.io group.
 
+pub mod attachment;
+pub mod attributes_class;
+pub mod capacity;
 pub mod claim;
 pub mod class;
 pub mod csi;

@@ -35,6 +35,11 @@ pub fn merge(documents: impl IntoIterator<Item = Value>) -> Value {
     })
 }
 
+/// The paths of a v3 document.
+pub fn paths(document: &Value) -> Map<String, Value> {
+    object(&document["paths"]).map(|(path, item)| (path.clone(), path_item(item))).collect()
+}
+
 fn object(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
     value.as_object().into_iter().flatten()
 }

@@ -7,7 +7,7 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{DOCUMENTS, hash_of};
 
@@ -53,4 +53,30 @@ fn document() -> Value {
     let documents =
         DOCUMENTS.values().map(|document| serde_json::from_slice(&document.body).unwrap_or_default());
     convert::merge(documents)
+}
+
+/// What a custom resource adds to the document.
+#[derive(Clone, Debug, Default)]
+pub struct Addition {
+    /// The v3 document of its group and version, for its paths.
+    pub v3: Value,
+    /// The definitions of its kind and list, in v2 form.
+    pub definitions: Map<String, Value>,
+}
+
+/// Both forms of the document with these added. A path or definition that is there already stays as it is.
+///
+/// Takes as long as building the whole document: keep it off threads that must not block, and keep what it makes.
+pub fn with(additions: &[Addition]) -> (Form, Form) {
+    let mut whole: Value = serde_json::from_slice(&json().body).unwrap_or_default();
+    for addition in additions {
+        let paths = convert::paths(&addition.v3);
+        for (key, new) in [("paths", &paths), ("definitions", &addition.definitions)] {
+            let Some(known) = whole.get_mut(key).and_then(Value::as_object_mut) else { continue };
+            for (name, value) in new {
+                known.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+        }
+    }
+    (Form::of(serde_json::to_vec(&whole).unwrap_or_default()), Form::of(gnostic::document(&whole)))
 }
