@@ -138,13 +138,13 @@ impl Registry {
         match sub {
             Sub::Main => target.strategy.prepare_for_update(&kinds, &mut value, &old),
             Sub::Status => target.strategy.prepare_for_status_update(&kinds, &mut value, &old),
-            Sub::Other(_) => {}
+            Sub::Other(sub) => target.strategy.prepare_for_subresource_update(sub, &kinds, &mut value, &old),
         }
         metadata::drop_empty(&mut value);
         errors.extend(match sub {
             Sub::Main => target.strategy.validate_update(&value, &old),
             Sub::Status => target.strategy.validate_status_update(&value, &old),
-            Sub::Other(_) => Vec::new(),
+            Sub::Other(sub) => target.strategy.validate_subresource_update(sub, &value, &old),
         });
         let result = if errors.is_empty() {
             self.admitted(&attributes, sub, current, value).await

@@ -1,5 +1,8 @@
 //! Plans: what the evaluator walks. Names are resolved to slots, functions to their overloads, constants to values.
 
+mod node;
+mod reads;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -9,91 +12,16 @@ use crate::ast::{self, Expr, Kind};
 use crate::check::{RED_ZONE, STACK_STEP, type_by_name};
 use crate::env::Env;
 use crate::eval::insert;
-use crate::function::Function;
 use crate::library::standard::type_value;
 use crate::parse::MAP_INSERT;
 use crate::value::{List, Map, Value};
 
-/// A step of a plan.
-#[derive(Debug)]
-pub(crate) enum Node {
-    Const(Value<'static>),
-    /// A variable of the environment.
-    Var(Arc<str>),
-    /// A variable of a macro, by its place on the stack of locals.
-    Local(usize),
-    /// One field of a variable declared with fields.
-    LazyField(Arc<str>, Arc<str>),
-    Select { operand: Box<Node>, field: Arc<str> },
-    Has { operand: Box<Node>, field: Arc<str> },
-    OptSelect { operand: Box<Node>, field: Arc<str> },
-    Index { operand: Box<Node>, index: Box<Node>, optional: bool },
-    And(Box<Node>, Box<Node>),
-    Or(Box<Node>, Box<Node>),
-    If(Box<(Node, Node, Node)>),
-    Equal { left: Box<Node>, right: Box<Node>, negate: bool },
-    NotStrictlyFalse(Box<Node>),
-    /// `target.or(other)` and `target.orValue(other)`: the other is evaluated only if it is needed.
-    OptOr { target: Box<Node>, other: Box<Node>, value: bool },
-    OptMap { target: Box<Node>, body: Box<Node>, flat: bool },
-    Call(Box<Call>),
-    List { items: Vec<Node>, optional: Vec<bool> },
-    Map(Vec<(Node, Node, bool)>),
-    Struct { name: Arc<str>, fields: Vec<(String, Node, bool)> },
-    Fold(Box<Fold>),
-    /// A name for a value, and an expression that uses it.
-    Bind(Box<(Node, Node)>),
-}
-
-/// A call of a function.
-#[derive(Debug)]
-pub(crate) struct Call {
-    pub(crate) function: Arc<Function>,
-    pub(crate) member: bool,
-    /// The overload, if the checker chose one alone.
-    pub(crate) only: Option<&'static str>,
-    pub(crate) args: Vec<Node>,
-    /// The regular expression, compiled once if it is a literal.
-    pub(crate) regex: Option<::regex::Regex>,
-    /// Whether cel-go would do it while planning, or by a table made then: it costs nothing.
-    pub(crate) free: bool,
-}
+pub(crate) use node::{Call, Collect, Fold, Node, Step};
+pub(crate) use reads::variables;
 
 /// Conversions, which cel-go does while planning if what they convert is constant.
 const CONVERSIONS: [&str; 9] =
     ["bool", "bytes", "double", "duration", "int", "string", "timestamp", "uint", "type"];
-
-/// A comprehension. The accumulator is the first of its locals, then come one or two variables.
-#[derive(Debug)]
-pub(crate) struct Fold {
-    pub(crate) range: Node,
-    pub(crate) init: Node,
-    pub(crate) two: bool,
-    pub(crate) cond: Node,
-    pub(crate) step: Step,
-    pub(crate) result: Node,
-}
-
-/// What a comprehension does for each item.
-#[derive(Debug)]
-pub(crate) enum Step {
-    /// Computes the accumulator anew.
-    Fold(Node),
-    /// Adds to the list or map that the accumulator is; the filter says for which items. A macro's accumulator has no
-    /// name that the expression could use, so it is filled in place.
-    Collect { filter: Option<Node>, what: Collect },
-}
-
-/// What is added to the accumulator.
-#[derive(Debug)]
-pub(crate) enum Collect {
-    /// An item of a list.
-    Item(Node),
-    /// A key and its value.
-    Entry(Node, Node),
-    /// All entries of a map.
-    Entries(Node),
-}
 
 /// Plans a checked expression.
 pub(crate) fn plan(env: &Env, overloads: &HashMap<u64, Vec<&'static str>>, root: &Expr) -> Node {
@@ -204,7 +132,7 @@ impl Planner<'_> {
                 if let (Some(right), Some(left)) = (nodes.pop(), nodes.pop()) {
                     match binary(function, target.is_some(), left, right, field) {
                         Ok(node) => return node,
-                        Err((left, right)) => nodes.extend([left, right]),
+                        Err(operands) => nodes.extend([operands.0, operands.1]),
                     }
                 }
             }
@@ -219,7 +147,10 @@ impl Planner<'_> {
         let constant = |at: usize| matches!(nodes.get(at), Some(Node::Const(_)));
         let free = match nodes.len() {
             1 => target.is_none() && CONVERSIONS.contains(&function) && constant(0),
-            2 => function == "@in" && matches!(nodes.get(1), Some(Node::Const(Value::List(list))) if of_scalars(list)),
+            2 => {
+                function == "@in"
+                    && matches!(nodes.get(1), Some(Node::Const(Value::List(list))) if of_scalars(list))
+            }
             _ => false,
         };
         let Some(function) = self.env.functions.get(function).cloned() else {
@@ -239,7 +170,9 @@ impl Planner<'_> {
         };
         let Kind::Call { function, args, .. } = &add.kind else { return Step::Fold(self.node(step)) };
         let what = match (function.as_str(), &args[..]) {
-            ("_+_", [accu, Expr { kind: Kind::List { items, .. }, .. }]) if is_accumulator(accu) && items.len() == 1 => {
+            ("_+_", [accu, Expr { kind: Kind::List { items, .. }, .. }])
+                if is_accumulator(accu) && items.len() == 1 =>
+            {
                 Collect::Item(self.node(&items[0]))
             }
             (MAP_INSERT, [accu, key, value]) if is_accumulator(accu) => {
@@ -289,7 +222,12 @@ fn of_scalars(list: &List<'_>) -> bool {
     let scalar = |item: &Value<'_>| {
         matches!(
             item,
-            Value::Bool(_) | Value::Int(_) | Value::Uint(_) | Value::Double(_) | Value::String(_) | Value::Null
+            Value::Bool(_)
+                | Value::Int(_)
+                | Value::Uint(_)
+                | Value::Double(_)
+                | Value::String(_)
+                | Value::Null
         )
     };
     list.iter().all(|item| item.is_ok_and(|item| scalar(&item)))
@@ -307,7 +245,7 @@ fn binary(
     left: Node,
     right: Node,
     field: Option<Arc<str>>,
-) -> Result<Node, (Node, Node)> {
+) -> Result<Node, Box<(Node, Node)>> {
     Ok(match (function, member) {
         ("_&&_", _) => Node::And(Box::new(left), Box::new(right)),
         ("_||_", _) => Node::Or(Box::new(left), Box::new(right)),
@@ -317,94 +255,10 @@ fn binary(
         ("_[?_]", _) => Node::Index { operand: Box::new(left), index: Box::new(right), optional: true },
         ("_?._", _) => match field {
             Some(field) => Node::OptSelect { operand: Box::new(left), field },
-            None => return Err((left, right)),
+            None => return Err(Box::new((left, right))),
         },
         ("or", true) => Node::OptOr { target: Box::new(left), other: Box::new(right), value: false },
         ("orValue", true) => Node::OptOr { target: Box::new(left), other: Box::new(right), value: true },
-        _ => return Err((left, right)),
+        _ => return Err(Box::new((left, right))),
     })
-}
-
-impl Node {
-    fn constant(&self) -> Option<Value<'static>> {
-        match self {
-            Node::Const(value) => Some(value.clone()),
-            _ => None,
-        }
-    }
-
-    /// Whether it reads a variable, or a part of one: what cel-go calls an attribute, which costs are reckoned by.
-    pub(crate) fn is_attribute(&self) -> bool {
-        matches!(
-            self,
-            Node::Var(_)
-                | Node::Local(_)
-                | Node::LazyField(..)
-                | Node::Select { .. }
-                | Node::Has { .. }
-                | Node::OptSelect { .. }
-                | Node::Index { .. }
-                | Node::If(_)
-        )
-    }
-}
-
-/// Collects the variables that a plan reads.
-pub(crate) fn variables(node: &Node, out: &mut Vec<String>) {
-    stacker::maybe_grow(RED_ZONE, STACK_STEP, || read_by(node, out));
-}
-
-fn read_by(node: &Node, out: &mut Vec<String>) {
-    match node {
-        Node::Const(_) | Node::Local(_) => {}
-        Node::Var(name) => out.push(name.to_string()),
-        Node::LazyField(name, field) => out.push(format!("{name}.{field}")),
-        Node::Select { operand, .. }
-        | Node::Has { operand, .. }
-        | Node::OptSelect { operand, .. }
-        | Node::NotStrictlyFalse(operand) => variables(operand, out),
-        Node::Index { operand: a, index: b, .. }
-        | Node::And(a, b)
-        | Node::Or(a, b)
-        | Node::Equal { left: a, right: b, .. }
-        | Node::OptOr { target: a, other: b, .. }
-        | Node::OptMap { target: a, body: b, .. } => {
-            variables(a, out);
-            variables(b, out);
-        }
-        Node::If(parts) => {
-            for part in [&parts.0, &parts.1, &parts.2] {
-                variables(part, out);
-            }
-        }
-        Node::Bind(parts) => {
-            variables(&parts.0, out);
-            variables(&parts.1, out);
-        }
-        Node::Call(call) => call.args.iter().for_each(|arg| variables(arg, out)),
-        Node::List { items, .. } => items.iter().for_each(|item| variables(item, out)),
-        Node::Map(entries) => entries.iter().for_each(|(key, value, _)| {
-            variables(key, out);
-            variables(value, out);
-        }),
-        Node::Struct { fields, .. } => fields.iter().for_each(|(_, value, _)| variables(value, out)),
-        Node::Fold(fold) => {
-            for part in [&fold.range, &fold.init, &fold.cond, &fold.result] {
-                variables(part, out);
-            }
-            match &fold.step {
-                Step::Fold(step) => variables(step, out),
-                Step::Collect { filter, what } => {
-                    filter.iter().for_each(|filter| variables(filter, out));
-                    match what {
-                        Collect::Item(item) | Collect::Entries(item) => variables(item, out),
-                        Collect::Entry(key, value) => {
-                            variables(key, out);
-                            variables(value, out);
-                        }
-                    }
-                }
-            }
-        }
-    }
 }
