@@ -18,6 +18,8 @@ mod job;
 mod namespace;
 mod node;
 mod podgc;
+mod protection;
+mod quota;
 mod replicaset;
 mod serviceaccount;
 
@@ -107,6 +109,8 @@ const CONTROLLERS: &[Start] = &[
     csr::start,
     clusterrole::start,
     bootstraptoken::start,
+    protection::start,
+    quota::start,
 ];
 
 /// Runs every controller until cancelled.

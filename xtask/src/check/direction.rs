@@ -16,6 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("xebec-kinds", &["xebec-api"]),
     ("xebec-cel", &["xebec-api"]),
     ("xebec-crd", &["xebec-api", "xebec-kinds", "xebec-cel"]),
+    ("xebec-dynamic-admission", &["xebec-api", "xebec-cel", "xebec-identity"]),
     ("xebec-quota", &["xebec-api"]),
     ("xebec-admission", &["xebec-api", "xebec-quota", "xebec-identity"]),
     (
@@ -30,6 +31,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "xebec-crd",
             "xebec-quota",
             "xebec-admission",
+            "xebec-dynamic-admission",
+            "xebec-spdy",
         ],
     ),
     ("xebec-controllers", &["xebec-api", "xebec-quota"]),

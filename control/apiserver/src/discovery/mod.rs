@@ -8,15 +8,17 @@ pub mod swagger;
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use xebec_api::resource::Resource;
 use xebec_api::status::ApiError;
+use xebec_identity::User;
 
 use crate::ApiServer;
+use crate::aggregate;
 use crate::serve::respond;
 
 /// A group with its versions in order of preference.
@@ -55,7 +57,7 @@ pub(crate) fn groups(resources: impl Iterator<Item = &'static Resource>) -> Vec<
 }
 
 /// `v2` before `v1` before `v1beta1` before `v1alpha1`.
-fn rank(version: &str) -> (u8, u32, u32) {
+pub(crate) fn rank(version: &str) -> (u8, u32, u32) {
     let digits =
         |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap_or(0);
     let rest = version.strip_prefix('v').unwrap_or(version);
@@ -119,14 +121,17 @@ pub fn handle(
     let document = match parts.as_slice() {
         [root @ ("api" | "apis")] => match wanted(headers)? {
             Wanted::Aggregated(version) => {
-                let list = aggregated::list(groups, *root == "api", version);
+                let mut list = aggregated::list(groups, *root == "api", version);
+                if *root == "apis" {
+                    list = server.aggregator.aggregated(groups, list);
+                }
                 return Ok(tagged(headers, &aggregated::content_type(version), &list));
             }
             Wanted::Legacy if *root == "api" => legacy::versions(&server.config.advertise_host()),
-            Wanted::Legacy => legacy::group_list(groups),
+            Wanted::Legacy => server.aggregator.group_list(groups),
         },
         ["api", version] => legacy::resources(groups, "", version).ok_or_else(ApiError::generic_404)?,
-        ["apis", group] => legacy::group(groups, group).ok_or_else(ApiError::generic_404)?,
+        ["apis", group] => server.aggregator.group(groups, group).ok_or_else(ApiError::generic_404)?,
         ["apis", group, version] => {
             legacy::resources(groups, group, version).ok_or_else(ApiError::generic_404)?
         }
@@ -159,12 +164,24 @@ fn hash(bytes: &[u8]) -> String {
 }
 
 /// GET /openapi/v3.
-pub async fn openapi_index(State(_): State<Arc<ApiServer>>) -> Response {
-    respond::json(StatusCode::OK, &xebec_kinds::openapi::v3_index())
+pub async fn openapi_index(State(server): State<Arc<ApiServer>>) -> Response {
+    let mut index = xebec_kinds::openapi::v3_index();
+    server.aggregator.add_openapi_v3(&mut index);
+    respond::json(StatusCode::OK, &index)
 }
 
 /// GET /openapi/v3/apis/apps/v1.
-pub async fn openapi_document(Path(path): Path<String>) -> Response {
+pub async fn openapi_document(
+    State(server): State<Arc<ApiServer>>,
+    Path(path): Path<String>,
+    request: Request,
+) -> Response {
+    let target = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
+    if let Some(route) = server.aggregator.openapi_v3_route(&path) {
+        let user = request.extensions().get::<User>().cloned().unwrap_or_default();
+        let answer = aggregate::document(route, &user, request.headers(), &target).await;
+        return answer.unwrap_or_else(|| respond::failure(&ApiError::generic_404()));
+    }
     match xebec_kinds::openapi::v3_document(&path) {
         Some(document) => respond::bytes(StatusCode::OK, "application/json", document),
         None => respond::failure(&ApiError::generic_404()),

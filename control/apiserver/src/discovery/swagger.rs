@@ -2,11 +2,15 @@
 //!
 //! Authority: k8s.io/kube-openapi/pkg/handler.
 
+use std::sync::Arc;
+
+use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use xebec_api::status::ApiError;
 use xebec_kinds::openapi::v2;
 
+use crate::ApiServer;
 use crate::serve::respond;
 
 const JSON: &str = "application/json";
@@ -15,13 +19,20 @@ const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protob
 const PROTOBUF_BEFORE: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
 /// Answers with the document, 304 for a client that has it, 406 for one that takes neither form.
-pub async fn document(headers: HeaderMap) -> Response {
+pub async fn document(State(server): State<Arc<ApiServer>>, headers: HeaderMap) -> Response {
     let Some(content_type) = wanted(&joined(&headers, &header::ACCEPT)) else {
         return respond::text(StatusCode::NOT_ACCEPTABLE, "");
     };
     // The first call builds the document, which takes a while.
-    let built =
-        tokio::task::spawn_blocking(move || if content_type == JSON { v2::json() } else { v2::protobuf() });
+    let built = tokio::task::spawn_blocking(move || {
+        let own = || serde_json::from_slice(&v2::json().body).unwrap_or_default();
+        match server.aggregator.openapi_v2(&v2::json().hash, own) {
+            Some((tags, merged)) if content_type == JSON => v2::form_json(&merged, &tags),
+            Some((tags, merged)) => v2::form_protobuf(&merged, &tags),
+            None if content_type == JSON => v2::json().clone(),
+            None => v2::protobuf().clone(),
+        }
+    });
     let Ok(form) = built.await else {
         return respond::failure(&ApiError::internal("the OpenAPI document could not be built"));
     };

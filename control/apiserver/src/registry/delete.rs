@@ -90,7 +90,7 @@ impl Registry {
         check_preconditions(target, options, &old)?;
         if admit {
             let attributes = Attributes::new(context, target, "", Operation::Delete);
-            self.admission.delete(&attributes, &old).await?;
+            self.admission.delete(&attributes, &old, options).await?;
         }
         let now = self.now();
         let plan = if target.stored.plural == "namespaces" {

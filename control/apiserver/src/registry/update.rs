@@ -6,7 +6,9 @@ use xebec_api::status::ApiError;
 use xebec_store::{Expect, StoreError};
 
 use super::create::kinds_context;
-use super::{Editor, PutError, Registry, Target, WriteContext, Written, managed, metadata, namespace};
+use super::{
+    Editor, PutError, Registry, Target, WriteContext, Written, expressions, managed, metadata, namespace,
+};
 use crate::admission::{Attributes, Operation};
 use crate::watch::Object;
 
@@ -34,11 +36,6 @@ impl Sub {
             Self::Other(name) => name,
         }
     }
-
-    /// Whether admission looks at the change itself: a binding is admitted as the Binding that was posted.
-    fn is_admitted_here(self) -> bool {
-        self != Self::Other("binding")
-    }
 }
 
 /// Options of an update.
@@ -46,6 +43,8 @@ impl Sub {
 pub struct UpdateOptions {
     /// Create the object when it does not exist (PUT where the kind allows it, server-side apply).
     pub create: bool,
+    /// Admission was asked about the subresource's own object (a Scale, a Binding): not about this one too.
+    pub admitted: bool,
 }
 
 impl Registry {
@@ -67,7 +66,8 @@ impl Registry {
                 vec![error],
             ));
         }
-        let options = UpdateOptions { create: sub == Sub::Main && target.strategy.create_on_update() };
+        let options =
+            UpdateOptions { create: sub == Sub::Main && target.strategy.create_on_update(), admitted: false };
         self.update(context, target, sub, options, &move |_| Ok(value.clone())).await
     }
 
@@ -98,7 +98,7 @@ impl Registry {
             };
             let old = current.value();
             let value = editor(&old)?;
-            match self.write(context, target, sub, &current, value).await {
+            match self.write(context, target, sub, options, &current, value).await {
                 Ok(written) => return Ok(written),
                 Err(PutError::Api(error)) => return Err(error),
                 Err(PutError::Conflict(None)) if !options.create => return Err(target.not_found()),
@@ -113,6 +113,7 @@ impl Registry {
         context: &WriteContext,
         target: &Target,
         sub: Sub,
+        options: UpdateOptions,
         current: &Object,
         mut value: Value,
     ) -> Result<Written, PutError> {
@@ -126,7 +127,7 @@ impl Registry {
         metadata::keep_for_update(&mut value, &old);
         target.strategy.defaults(&mut value);
         let attributes = Attributes::new(context, target, sub.name(), Operation::Update);
-        if sub.is_admitted_here() {
+        if !options.admitted {
             self.admission.mutate(&attributes, &mut value, Some(&old)).await?;
         }
         let reserved = match sub {
@@ -142,12 +143,20 @@ impl Registry {
         }
         metadata::drop_empty(&mut value);
         errors.extend(match sub {
-            Sub::Main => target.strategy.validate_update(&value, &old),
+            Sub::Main => {
+                let mut errors = target.strategy.validate_update(&value, &old);
+                errors.extend(expressions::errors(&*target.strategy, &value, Some(&old)));
+                errors
+            }
             Sub::Status => target.strategy.validate_status_update(&value, &old),
             Sub::Other(sub) => target.strategy.validate_subresource_update(sub, &value, &old),
         });
         let result = if errors.is_empty() {
-            self.admitted(&attributes, sub, current, value).await
+            if options.admitted {
+                self.commit(context, target, sub, current, value).await
+            } else {
+                self.admitted(&attributes, sub, current, value).await
+            }
         } else {
             Err(ApiError::invalid(target.served.group, target.served.kind, &target.name, errors).into())
         };
@@ -167,9 +176,6 @@ impl Registry {
         value: Value,
     ) -> Result<Written, PutError> {
         let (context, target) = (attributes.context, attributes.target);
-        if !sub.is_admitted_here() {
-            return self.commit(context, target, sub, current, value).await;
-        }
         let old = current.value();
         self.admission.validate(attributes, Some(&value), Some(&old)).await?;
         let taken = self.admission.reserve(attributes, &value, Some(&old), self.now()).await?;

@@ -9,7 +9,7 @@ use xebec_api::status::ApiError;
 
 use super::negotiate::{self, Accepted};
 use super::resource::{Call, read_patch};
-use super::{body, render, respond};
+use super::{body, render};
 use crate::gateway;
 use crate::registry::{Patch, Sub, Target, UpdateOptions};
 use crate::resources::Kind;
@@ -34,7 +34,7 @@ pub async fn handle(call: &Call, kind: &Kind, request: Request) -> Result<Respon
         ("pods", "ephemeralcontainers" | "resize") => pod_part(call, &target, known, verb, request).await,
         ("serviceaccounts", "token") => token(call, &target, request).await,
         ("certificatesigningrequests", "approval") => approval(call, &target, verb, request).await,
-        ("pods", "log") => gateway::log(call, &target, request).await,
+        ("pods", "log") => gateway::log(call, &target).await,
         ("pods", "exec" | "attach" | "portforward") => {
             gateway::stream(call, &target, known.name, request).await
         }
@@ -167,9 +167,7 @@ async fn pod_part(
             _ => registry.set_ephemeral_containers(&context, target, &edit).await?,
         }
     };
-    let mut response = render::written(StatusCode::OK, &form, target, written.value)?;
-    respond::warn(&mut response, &context.warnings.lock());
-    Ok(response)
+    render::written(StatusCode::OK, &form, target, written.value)
 }
 
 /// Approval of a certificate request changes its Approved and Denied conditions alone.

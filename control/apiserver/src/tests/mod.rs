@@ -3,11 +3,13 @@
 
 mod access;
 mod admission;
+mod aggregate;
 mod apply;
 mod audit;
 mod certificates;
 mod crud;
 mod custom;
+mod dynamic;
 mod events;
 mod fairness;
 mod gateway;
