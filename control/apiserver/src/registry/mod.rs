@@ -18,6 +18,7 @@ mod managed;
 mod merge_schema;
 mod metadata;
 mod namespace;
+mod past;
 mod patch;
 mod pod;
 mod read;

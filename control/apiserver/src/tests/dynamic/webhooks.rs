@@ -234,7 +234,8 @@ async fn subresources_show_their_own_objects() {
     })
     .await;
     // Of these groups only: the server itself writes the status of its FlowSchemas.
-    let rules = json!([{"operations": ["*"], "apiGroups": ["", "apps"], "apiVersions": ["*"], "resources": ["*/*"]}]);
+    let rules =
+        json!([{"operations": ["*"], "apiGroups": ["", "apps"], "apiVersions": ["*"], "resources": ["*/*"]}]);
     mutating(&cluster, &hook, "m", &[], json!({ "rules": rules })).await;
     let seen = || {
         let request = hook.last();
