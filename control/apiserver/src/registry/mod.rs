@@ -22,6 +22,7 @@ mod past;
 mod patch;
 mod pod;
 mod read;
+mod requester;
 mod scale;
 mod target;
 mod token;
