@@ -15,7 +15,7 @@ use xebec_identity::token::{TokenError, TokenSigner, TokenVerifier};
 use xebec_identity::{Authenticator, AuthenticatorOptions, Authorizer};
 use xebec_store::Store;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, start_type_checking};
 use crate::config::Config;
 use crate::gateway::{Dialer, GatewayError};
 use crate::registry::{AllocError, Allocators, Registry};
@@ -96,14 +96,15 @@ impl ApiServer {
         )?;
         let allocators =
             Allocators::new(&config.service_cluster_ip_range, config.service_node_port_range.clone())?;
-        let admission = Admission::new(Arc::clone(&caches), Arc::clone(&authorizer));
         let clock = Arc::new(Timestamp::now);
         let resources = Arc::new(Resources::new(&caches));
+        let admission = Admission::new(Arc::clone(&caches), Arc::clone(&resources), Arc::clone(&authorizer));
         let signer = Arc::new(signer);
         let registry =
             Arc::new(Registry::new(store, caches, resources, admission, allocators, signer, clock));
         registry.rebuild_allocations().await.map_err(BuildError::Allocation)?;
         bootstrap::run(&registry, &config).await?;
+        start_type_checking(Arc::clone(&registry), stop.clone());
         let total = config.max_requests_in_flight + config.max_mutating_requests_in_flight;
         let flow = config.priority_and_fairness.then(|| Arc::new(FlowControl::new(total)));
         if let Some(flow) = &flow {

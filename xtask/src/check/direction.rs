@@ -12,10 +12,20 @@ use crate::shell;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("xebec-identity", &["xebec-api"]),
     ("xebec-kinds", &["xebec-api"]),
+    ("xebec-cel", &["xebec-api"]),
     ("xebec-crd", &["xebec-api", "xebec-kinds", "xebec-cel"]),
+    ("xebec-dynamic-admission", &["xebec-api", "xebec-cel", "xebec-identity"]),
     (
         "xebec-apiserver",
-        &["xebec-api", "xebec-store", "xebec-identity", "xebec-kinds", "xebec-flow", "xebec-crd"],
+        &[
+            "xebec-api",
+            "xebec-store",
+            "xebec-identity",
+            "xebec-kinds",
+            "xebec-flow",
+            "xebec-crd",
+            "xebec-dynamic-admission",
+        ],
     ),
     ("xebec-controllers", &["xebec-api"]),
     ("xebec-scheduler", &["xebec-api"]),

@@ -4,6 +4,7 @@
 //! plug-ins add, or 403/404/422. Called by the registry: [`Admission::mutate`] before the kind's own rules,
 //! [`Admission::validate`] after them. The built-in plug-ins read other objects from the caches and do no I/O.
 
+mod dynamic;
 mod lifecycle;
 mod node_restriction;
 mod nodes;
@@ -16,10 +17,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use xebec_api::status::ApiError;
+use xebec_dynamic_admission::{Dynamic, Reinvocation};
 use xebec_identity::{Authorizer, ObjectReader, User};
 
-use crate::registry::{Target, WriteContext};
+use crate::registry::{DeleteOptions, Target, WriteContext};
+use crate::resources::Resources;
 use crate::watch::Caches;
+
+pub(crate) use dynamic::{Counters, start_type_checking};
 
 /// What is done to the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +64,8 @@ pub struct Attributes<'a> {
     pub subresource: &'a str,
     /// How.
     pub operation: Operation,
+    /// Whether the server makes up the object's name; the target then has it, or what it will begin with.
+    pub name_generated: bool,
 }
 
 impl<'a> Attributes<'a> {
@@ -70,7 +77,7 @@ impl<'a> Attributes<'a> {
         subresource: &'a str,
         operation: Operation,
     ) -> Self {
-        Self { context, user: &context.user, target, subresource, operation }
+        Self { context, user: &context.user, target, subresource, operation, name_generated: false }
     }
 
     /// Whether it is about this resource of the core group.
@@ -89,17 +96,47 @@ impl<'a> Attributes<'a> {
 pub struct Admission {
     caches: Arc<Caches>,
     authorizer: Arc<Authorizer>,
+    dynamic: Dynamic,
+    counters: Arc<Counters>,
 }
 
 impl Admission {
     /// Admission over the cluster's objects.
     #[must_use]
-    pub fn new(caches: Arc<Caches>, authorizer: Arc<Authorizer>) -> Self {
-        Self { caches, authorizer }
+    pub fn new(caches: Arc<Caches>, resources: Arc<Resources>, authorizer: Arc<Authorizer>) -> Self {
+        let counters = Arc::new(Counters::default());
+        let dynamic =
+            dynamic::new(Arc::clone(&caches), resources, Arc::clone(&authorizer), Arc::clone(&counters));
+        Self { caches, authorizer, dynamic, counters }
     }
 
-    /// Completes the object; it is already defaulted. Refuses what no completion can make right.
+    /// Counters of webhooks and policies.
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Completes the object; it is already defaulted. Refuses what no completion can make right. What a policy or
+    /// webhook changes, the built-in plug-ins see once more, and those who asked for it.
     pub async fn mutate(
+        &self,
+        attributes: &Attributes<'_>,
+        value: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<(), ApiError> {
+        let request = dynamic::attributes(attributes, old, dynamic::options(attributes));
+        let (mut state, record) = (Reinvocation::default(), attributes.context);
+        self.complete(attributes, value, old)?;
+        self.dynamic.mutate(&request, Some(value), &mut state, record).await?;
+        if state.needed() {
+            state.begin();
+            self.complete(attributes, value, old)?;
+            self.dynamic.mutate(&request, Some(value), &mut state, record).await?;
+        }
+        Ok(())
+    }
+
+    /// What the built-in plug-ins add. Called again after changes by others, so it adds nothing twice.
+    fn complete(
         &self,
         attributes: &Attributes<'_>,
         value: &mut Value,
@@ -122,8 +159,43 @@ impl Admission {
         Ok(())
     }
 
-    /// Checks the finished object (`value` is none for deletes).
+    /// Checks the finished object of a create, update or connection.
     pub async fn validate(
+        &self,
+        attributes: &Attributes<'_>,
+        value: Option<&Value>,
+        old: Option<&Value>,
+    ) -> Result<(), ApiError> {
+        self.check(attributes, value, old)?;
+        let request = dynamic::attributes(attributes, old, dynamic::options(attributes));
+        self.dynamic.validate(&request, value, attributes.context).await
+    }
+
+    /// Asks everyone about a delete: there is no object to change, but mutating webhooks are asked too.
+    pub async fn delete(
+        &self,
+        attributes: &Attributes<'_>,
+        old: &Value,
+        options: &DeleteOptions,
+    ) -> Result<(), ApiError> {
+        let mut request =
+            dynamic::attributes(attributes, Some(old), dynamic::delete_options(attributes.context, options));
+        request.dry_run |= options.dry_run;
+        let (mut state, record) = (Reinvocation::default(), attributes.context);
+        self.dynamic.mutate(&request, None, &mut state, record).await?;
+        self.check(attributes, None, Some(old))?;
+        self.dynamic.validate(&request, None, record).await
+    }
+
+    /// Asks everyone about a connection through the server (exec, attach, port-forward, proxy). `options` are the
+    /// connection's (`PodExecOptions` and so on, with apiVersion and kind); webhooks may change them.
+    pub async fn connect(&self, attributes: &Attributes<'_>, options: &mut Value) -> Result<(), ApiError> {
+        self.mutate(attributes, options, None).await?;
+        self.validate(attributes, Some(options), None).await
+    }
+
+    /// What the built-in plug-ins refuse.
+    fn check(
         &self,
         attributes: &Attributes<'_>,
         value: Option<&Value>,

@@ -39,7 +39,10 @@ pub(super) fn check(
     match (target.stored.group, target.stored.plural, attributes.subresource) {
         ("", "pods", "") => check_pod(attributes, value, old, node).or_else(refuse),
         ("", "pods", "status" | "resize") => own_pod(old, node, "update status for").or_else(refuse),
-        ("", "pods", "eviction") => own_pod(old, node, "evict").or_else(refuse),
+        ("", "pods", "eviction") => {
+            let pod = reader.get("", "pods", &target.namespace, &target.name);
+            own_pod(pod.as_deref(), node, "evict").or_else(refuse)
+        }
         ("", "nodes", _) => check_node(attributes, value, old, node).or_else(refuse),
         ("", "serviceaccounts", "token") => check_token(target, value, reader, node).or_else(refuse),
         ("coordination.k8s.io", "leases", "") if target.namespace != "kube-node-lease" => {

@@ -53,10 +53,30 @@ impl Registry {
         target: &Target,
         options: &DeleteOptions,
     ) -> Result<Deleted, ApiError> {
+        self.delete_with(context, target, options, false).await
+    }
+
+    /// The same where admission was asked about another object that stands for the delete (an Eviction).
+    pub(super) async fn delete_admitted(
+        &self,
+        context: &WriteContext,
+        target: &Target,
+        options: &DeleteOptions,
+    ) -> Result<Deleted, ApiError> {
+        self.delete_with(context, target, options, true).await
+    }
+
+    async fn delete_with(
+        &self,
+        context: &WriteContext,
+        target: &Target,
+        options: &DeleteOptions,
+        admitted: bool,
+    ) -> Result<Deleted, ApiError> {
         let pinned = options.resource_version.is_some();
         for _ in 0..ATTEMPTS {
             let Some(current) = self.current(target).await? else { return Err(target.not_found()) };
-            match self.delete_once(context, target, options, &current).await {
+            match self.delete_once(context, target, options, &current, admitted).await {
                 Ok(deleted) => return Ok(deleted),
                 Err(PutError::Api(error)) => return Err(error),
                 Err(PutError::Conflict(None)) => return Err(target.not_found()),
@@ -73,11 +93,14 @@ impl Registry {
         target: &Target,
         options: &DeleteOptions,
         current: &Object,
+        admitted: bool,
     ) -> Result<Deleted, PutError> {
         let old = current.value();
         check_preconditions(target, options, &old)?;
-        let attributes = Attributes::new(context, target, "", Operation::Delete);
-        self.admission.validate(&attributes, None, Some(&old)).await?;
+        if !admitted {
+            let attributes = Attributes::new(context, target, "", Operation::Delete);
+            self.admission.delete(&attributes, &old, options).await?;
+        }
         let now = self.now();
         let plan = if target.stored.plural == "namespaces" {
             namespace::delete_plan(&old, now)

@@ -27,8 +27,10 @@ impl Registry {
             return Err(ApiError::invalid("", "Binding", &target.name, vec![error]));
         }
         let now = self.now();
+        let binding = &self.admit_own(context, target, "binding", binding.clone(), None).await?;
         let editor = |old: &Value| bound(old, binding, &node, target, now);
-        self.update(context, target, Sub::Other("binding"), UpdateOptions::default(), &editor).await.map(drop)
+        let options = UpdateOptions { admitted: true, ..UpdateOptions::default() };
+        self.update(context, target, Sub::Other("binding"), options, &editor).await.map(drop)
     }
 
     /// POST pods/X/eviction: a graceful delete with the options the eviction carries.
@@ -44,9 +46,10 @@ impl Registry {
                 "name in URL does not match name in Eviction object: {name}"
             )));
         }
+        let eviction = &self.admit_own(context, target, "eviction", eviction.clone(), None).await?;
         let options = DeleteOptions::from_value(&eviction["deleteOptions"])?;
         self.check_budgets(target).await?;
-        self.delete(context, target, &options).await
+        self.delete_admitted(context, target, &options).await
     }
 
     /// 429 while a PodDisruptionBudget that covers the pod has no disruption left.

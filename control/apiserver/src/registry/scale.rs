@@ -3,11 +3,15 @@
 
 use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
+use xebec_api::meta;
 use xebec_api::selector::LabelSelector;
 use xebec_api::status::ApiError;
 
 use super::{Patch, Registry, Sub, Target, UpdateOptions, WriteContext, metadata};
 use crate::resources::Custom;
+
+/// Attempts against others writing the same object.
+const ATTEMPTS: usize = 16;
 
 impl Registry {
     /// GET X/scale.
@@ -42,9 +46,31 @@ impl Registry {
         target: &Target,
         edit: &super::Editor<'_>,
     ) -> Result<Value, ApiError> {
+        for _ in 0..ATTEMPTS {
+            let current = self.get(target, "").await?.value();
+            let present = view(target, &current)?;
+            let asked = edit(&present)?;
+            let pinned =
+                metadata::wanted_version(&asked).is_some_and(|v| v != meta::resource_version(&present));
+            let wanted = self.admit_own(context, target, "scale", asked, Some(&present)).await?;
+            match self.write_scale(context, target, &current, &wanted).await {
+                // Somebody else wrote in between: the edit is made again, unless it names the version it is about.
+                Err(error) if error.is_conflict() && !pinned => {}
+                result => return result,
+            }
+        }
+        Err(target.modified())
+    }
+
+    /// Writes the wanted Scale over the object as `current` shows it.
+    async fn write_scale(
+        &self,
+        context: &WriteContext,
+        target: &Target,
+        current: &Value,
+        wanted: &Value,
+    ) -> Result<Value, ApiError> {
         let editor = |old: &Value| {
-            let present = view(target, old)?;
-            let wanted = edit(&present)?;
             let replicas = &wanted["spec"]["replicas"];
             let count = if replicas.is_null() { Some(0) } else { replicas.as_i64() };
             let Some(count) = count.filter(|count| *count >= 0) else {
@@ -58,15 +84,16 @@ impl Registry {
                 Some(paths) => put(&mut new, &paths.spec_replicas, json!(count)),
                 None => new["spec"]["replicas"] = json!(count),
             }
-            if let Some(version) = metadata::wanted_version(&wanted) {
-                new["metadata"]["resourceVersion"] = json!(version);
-            }
+            let read = meta::resource_version(current);
+            let version = metadata::wanted_version(wanted).unwrap_or(read);
+            new["metadata"]["resourceVersion"] = json!(version);
             if let Some(uid) = wanted["metadata"]["uid"].as_str() {
                 new["metadata"]["uid"] = json!(uid);
             }
             Ok(new)
         };
-        let written = self.update(context, target, Sub::Main, UpdateOptions::default(), &editor).await?;
+        let options = UpdateOptions { admitted: true, ..UpdateOptions::default() };
+        let written = self.update(context, target, Sub::Main, options, &editor).await?;
         view(target, &written.value)
     }
 }

@@ -6,7 +6,6 @@ use xebec_api::status::ApiError;
 use xebec_identity::token::{TokenRequestError, TokenRequestOptions, token_request};
 
 use super::{Registry, Target, WriteContext};
-use crate::admission::{Attributes, Operation};
 
 impl Registry {
     /// Answers a TokenRequest for the account.
@@ -17,8 +16,7 @@ impl Registry {
         request: &Value,
     ) -> Result<Value, ApiError> {
         self.settle().await?;
-        let attributes = Attributes::new(context, target, "token", Operation::Create);
-        self.admission.validate(&attributes, Some(request), None).await?;
+        let request = &self.admit_own(context, target, "token", request.clone(), None).await?;
         let options = TokenRequestOptions {
             api_audiences: vec![self.signer.issuer().to_owned()],
             extend_expiration: true,

@@ -65,6 +65,11 @@ pub trait Custom: Send + Sync {
 
     /// The scale subresource's fields, if it has one.
     fn scale(&self) -> Option<&ScalePaths>;
+
+    /// The schema of this version, whole and without references, for type checking of policies.
+    fn openapi_schema(&self) -> Option<Arc<Value>> {
+        None
+    }
 }
 
 /// One served version of one resource.

@@ -1,10 +1,12 @@
 //! The verbs on objects and collections of the resource table.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use xebec_api::resource::Resource;
 use xebec_api::schema::Finding;
@@ -38,7 +40,12 @@ pub struct Call {
     pub query: Query,
     /// The request's headers.
     pub headers: HeaderMap,
+    /// Collected for the response's Warning headers, whatever comes of the request.
+    pub warnings: Arc<Mutex<Vec<String>>>,
 }
+
+/// Longest time a write may take before it is stored, admission included.
+const WRITE_PATIENCE: Duration = Duration::from_secs(34);
 
 /// Everything that is not one of the fixed paths.
 pub async fn handle(State(server): State<Arc<ApiServer>>, mut request: Request) -> Response {
@@ -52,11 +59,14 @@ pub async fn handle(State(server): State<Arc<ApiServer>>, mut request: Request) 
         return crate::discovery::handle(&server, request.method(), &info.path, request.headers())
             .unwrap_or_else(|error| respond::failure(&error));
     }
-    let call = Call { server, user, info, query, headers: request.headers().clone() };
-    match call.dispatch(request).await {
+    let (headers, warnings) = (request.headers().clone(), Arc::default());
+    let call = Call { server, user, info, query, headers, warnings };
+    let mut response = match call.dispatch(request).await {
         Ok(response) => response,
         Err(error) => Failure(error).into_response(),
-    }
+    };
+    respond::warn(&mut response, &call.warnings.lock());
+    response
 }
 
 impl Call {
@@ -139,7 +149,15 @@ impl Call {
                 self.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default(),
             ),
         };
-        Ok(WriteContext::new(self.user.clone(), manager, self.query.dry_run()?))
+        let mut context = WriteContext::new(self.user.clone(), manager, self.query.dry_run()?);
+        context.warnings = Arc::clone(&self.warnings);
+        context.deadline = Some(tokio::time::Instant::now() + WRITE_PATIENCE);
+        for name in ["fieldManager", "fieldValidation"] {
+            if let Some(value) = self.query.get(name).filter(|value| !value.is_empty()) {
+                context.options.insert(name, value.to_owned());
+            }
+        }
+        Ok(context)
     }
 
     async fn get(&self, target: &Target) -> Result<Response, ApiError> {
@@ -208,9 +226,7 @@ impl Call {
         context.warnings.lock().extend(warnings);
         let stored = to_storage(served, target.stored, value);
         let written = self.server.registry.create(&context, target, stored).await?;
-        let mut response = render::written(StatusCode::CREATED, &form, target, written.value)?;
-        respond::warn(&mut response, &context.warnings.lock());
-        Ok(response)
+        render::written(StatusCode::CREATED, &form, target, written.value)
     }
 
     /// PUT of the object or a subresource that takes the whole object.
@@ -224,9 +240,7 @@ impl Call {
         let stored = to_storage(served, target.stored, value);
         let written = self.server.registry.replace(&context, target, sub, stored).await?;
         let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
-        let mut response = render::written(code, &form, target, written.value)?;
-        respond::warn(&mut response, &context.warnings.lock());
-        Ok(response)
+        render::written(code, &form, target, written.value)
     }
 
     /// PATCH of the object or its status.
@@ -251,9 +265,7 @@ impl Call {
             body::check_identity(value, served, &target.namespace, &target.name)
         };
         let written = self.server.registry.patch(&context, target, sub, &patch, &check).await?;
-        let mut response = render::written(StatusCode::OK, &form, target, written.value)?;
-        respond::warn(&mut response, &context.warnings.lock());
-        Ok(response)
+        render::written(StatusCode::OK, &form, target, written.value)
     }
 
     async fn apply(
@@ -281,9 +293,7 @@ impl Call {
         let force = self.query.flag("force");
         let written = self.server.registry.apply(context, target, sub, config, force).await?;
         let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
-        let mut response = render::written(code, form, target, written.value)?;
-        respond::warn(&mut response, &context.warnings.lock());
-        Ok(response)
+        render::written(code, form, target, written.value)
     }
 
     /// DeleteOptions from body or query.

@@ -9,7 +9,7 @@ use xebec_api::status::ApiError;
 
 use super::negotiate::{self, Accepted};
 use super::resource::{Call, read_patch};
-use super::{body, render, respond};
+use super::{body, render};
 use crate::gateway;
 use crate::registry::{Patch, Sub, Target, UpdateOptions};
 use crate::resources::Kind;
@@ -167,9 +167,7 @@ async fn pod_part(
             _ => registry.set_ephemeral_containers(&context, target, &edit).await?,
         }
     };
-    let mut response = render::written(StatusCode::OK, &form, target, written.value)?;
-    respond::warn(&mut response, &context.warnings.lock());
-    Ok(response)
+    render::written(StatusCode::OK, &form, target, written.value)
 }
 
 /// Approval of a certificate request changes its Approved and Denied conditions alone.

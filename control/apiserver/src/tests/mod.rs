@@ -2,6 +2,7 @@
 //! plain requests.
 
 mod access;
+mod admission;
 mod apply;
 mod crud;
 mod custom;
