@@ -11,6 +11,7 @@
 pub mod admission;
 pub mod bootstrap;
 mod config;
+mod custom;
 pub mod discovery;
 pub mod gateway;
 mod local;

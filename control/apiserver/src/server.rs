@@ -15,8 +15,10 @@ use xebec_identity::token::{TokenError, TokenSigner, TokenVerifier};
 use xebec_identity::{Authenticator, AuthenticatorOptions, Authorizer};
 use xebec_store::Store;
 
-use crate::admission::{Admission, start_type_checking};
+use crate::admission::{Admission, Services, start_type_checking};
 use crate::config::Config;
+use crate::custom::{Definitions, Webhooks};
+use crate::discovery::Documents;
 use crate::gateway::{Dialer, GatewayError};
 use crate::registry::{AllocError, Allocators, Registry};
 use crate::resources::{self, Resources, stored_as};
@@ -64,6 +66,7 @@ pub struct ApiServer {
     pub(crate) authenticator: Authenticator,
     pub(crate) authorizer: Arc<Authorizer>,
     pub(crate) dialer: Dialer,
+    pub(crate) openapi: Documents,
     pub(crate) in_flight: InFlight,
     pub(crate) flow: Option<Arc<FlowControl>>,
     pub(crate) metrics: Metrics,
@@ -104,6 +107,10 @@ impl ApiServer {
             Arc::new(Registry::new(store, caches, resources, admission, allocators, signer, clock));
         registry.rebuild_allocations().await.map_err(BuildError::Allocation)?;
         bootstrap::run(&registry, &config).await?;
+        let services = Arc::new(Services::new(Arc::clone(registry.caches())));
+        let mut definitions = Definitions::new(Arc::clone(&registry), Arc::new(Webhooks::new(services)));
+        definitions.load().await?;
+        definitions.start(stop.clone());
         start_type_checking(Arc::clone(&registry), stop.clone());
         let total = config.max_requests_in_flight + config.max_mutating_requests_in_flight;
         let flow = config.priority_and_fairness.then(|| Arc::new(FlowControl::new(total)));
@@ -118,6 +125,7 @@ impl ApiServer {
             authenticator,
             authorizer,
             dialer,
+            openapi: Documents::default(),
             in_flight: InFlight::default(),
             flow,
             metrics: Metrics::default(),

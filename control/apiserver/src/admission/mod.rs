@@ -24,7 +24,7 @@ use crate::registry::{DeleteOptions, Target, WriteContext};
 use crate::resources::Resources;
 use crate::watch::Caches;
 
-pub(crate) use dynamic::{Counters, start_type_checking};
+pub(crate) use dynamic::{Counters, Services, start_type_checking};
 
 /// What is done to the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

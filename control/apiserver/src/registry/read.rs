@@ -79,7 +79,7 @@ impl Registry {
         }
         let applied = self.caches.applied();
         let after = resume.as_ref().map(|(_, key)| key.as_str());
-        let listed = target.cache.list(selection, after, options.limit);
+        let listed = target.select(selection, after, options.limit).await?;
         let now = applied.max(listed.revision);
         // Pages are cut from the present state. Every page carries the revision of the first one: a client that
         // watches from there sees all that changed between the pages.
@@ -97,7 +97,7 @@ impl Registry {
         Ok(ListPage {
             continue_token: next.map(|key| encode_continue(revision, &key)),
             remaining: (more && selection.is_whole()).then_some(listed.remaining),
-            objects: target.decode(listed.objects).await?,
+            objects: listed.objects,
             revision,
         })
     }

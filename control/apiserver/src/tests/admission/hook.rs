@@ -34,10 +34,7 @@ pub struct Hook {
 
 impl Hook {
     /// Answers each `request` with a `response`, whose uid is filled in.
-    pub async fn start(
-        cluster: &Cluster,
-        answer: impl Fn(&Value) -> Value + Send + Sync + 'static,
-    ) -> Self {
+    pub async fn start(cluster: &Cluster, answer: impl Fn(&Value) -> Value + Send + Sync + 'static) -> Self {
         let mut leaf = Leaf::new("hook", Usage::Server);
         leaf.dns_names = vec!["localhost".to_owned(), "hook.default.svc".to_owned()];
         let directory = tempfile::tempdir().unwrap();
@@ -50,8 +47,13 @@ impl Hook {
         let listener = crate::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let serving =
-            crate::serve::listener::serve(listener, router, Arc::new(tls), stop.clone(), Duration::from_secs(1));
+        let serving = crate::serve::listener::serve(
+            listener,
+            router,
+            Arc::new(tls),
+            stop.clone(),
+            Duration::from_secs(1),
+        );
         tokio::spawn(serving);
         let ca_bundle = STANDARD.encode(cluster.pki.ca_pem());
         Self { address, ca_bundle, shared, _stop: stop.drop_guard() }

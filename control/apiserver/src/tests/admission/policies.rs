@@ -43,10 +43,15 @@ async fn replicas_are_limited_by_a_config_map() {
             "messageExpression": "'at most ' + string(variables.most) + ' replicas'",
         }],
     });
-    let reference = json!({"paramRef": {"name": "limits", "namespace": "default", "parameterNotFoundAction": "Deny"}});
+    let reference =
+        json!({"paramRef": {"name": "limits", "namespace": "default", "parameterNotFoundAction": "Deny"}});
     validating(&cluster, "replicas", spec, reference).await;
     let refused = cluster.post(DEPLOYMENTS, &deployment("d", 1)).await;
-    assert!(refused.message().ends_with("no params found for policy binding with `Deny` parameterNotFoundAction"), "{}", refused.text);
+    assert!(
+        refused.message().ends_with("no params found for policy binding with `Deny` parameterNotFoundAction"),
+        "{}",
+        refused.text
+    );
     made(&cluster, MAPS, &map("limits", &json!({"most": "3"}))).await;
     made(&cluster, DEPLOYMENTS, &deployment("d", 3)).await;
     let refused = cluster.patch(&format!("{DEPLOYMENTS}/d"), MERGE, &json!({"spec": {"replicas": 4}})).await;
@@ -57,7 +62,8 @@ async fn replicas_are_limited_by_a_config_map() {
          denied request: at most 3 replicas"
     );
     // The scale subresource is another resource, which the policy does not name.
-    let scaled = cluster.patch(&format!("{DEPLOYMENTS}/d/scale"), MERGE, &json!({"spec": {"replicas": 9}})).await;
+    let scaled =
+        cluster.patch(&format!("{DEPLOYMENTS}/d/scale"), MERGE, &json!({"spec": {"replicas": 9}})).await;
     assert_eq!(scaled.code, 200, "{}", scaled.text);
 }
 
@@ -73,7 +79,9 @@ async fn warnings_reach_the_client() {
     assert_eq!(answer.code, 201, "{}", answer.text);
     assert_eq!(
         warnings(&answer),
-        ["299 - \"Validation failed for ValidatingAdmissionPolicy 'full' with binding 'full-binding': empty\""]
+        [
+            "299 - \"Validation failed for ValidatingAdmissionPolicy 'full' with binding 'full-binding': empty\""
+        ]
     );
 }
 
@@ -160,5 +168,8 @@ async fn policies_are_type_checked_in_their_status() {
     let found = policy["status"]["typeChecking"]["expressionWarnings"].as_array().unwrap();
     assert_eq!((found.len(), found[0]["fieldRef"].as_str()), (1, Some("spec.validations[0].expression")));
     let text = found[0]["warning"].as_str().unwrap();
-    assert!(text.starts_with("apps/v1, Kind=Deployment: ERROR: <input>:1:12: undefined field 'replicaz'"), "{text}");
+    assert!(
+        text.starts_with("apps/v1, Kind=Deployment: ERROR: <input>:1:12: undefined field 'replicaz'"),
+        "{text}"
+    );
 }

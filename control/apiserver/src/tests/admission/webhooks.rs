@@ -42,7 +42,10 @@ async fn a_mutating_webhook_changes_what_is_stored() {
         (&request["operation"], &request["name"], &request["namespace"]),
         (&json!("CREATE"), &json!("a"), &json!("default"))
     );
-    assert_eq!(request["options"], json!({"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1", "fieldManager": "me"}));
+    assert_eq!(
+        request["options"],
+        json!({"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1", "fieldManager": "me"})
+    );
     assert_eq!(request["userInfo"]["username"], "kubernetes-admin");
     assert_eq!(request["object"]["metadata"].get("uid"), None, "the server has not made it yet");
 
@@ -58,7 +61,10 @@ async fn a_mutating_webhook_changes_what_is_stored() {
     assert_eq!(deleted.code, 200, "{}", deleted.text);
     let request = hook.last();
     assert_eq!((&request["operation"], &request["object"]), (&json!("DELETE"), &Value::Null));
-    assert_eq!((&request["oldObject"]["data"]["k"], &request["options"]["gracePeriodSeconds"]), (&json!("w"), &json!(0)));
+    assert_eq!(
+        (&request["oldObject"]["data"]["k"], &request["options"]["gracePeriodSeconds"]),
+        (&json!("w"), &json!(0))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -142,27 +148,39 @@ async fn a_webhook_that_is_down_obeys_its_failure_policy_and_is_counted() {
     assert!(message.starts_with(&start) && message.ends_with("connect: connection refused"), "{message}");
     let metrics = cluster.get("/metrics").await.text;
     assert!(
-        metrics.contains("apiserver_admission_webhook_fail_open_count{name=\"open.example.com\",type=\"validating\"} 1"),
+        metrics.contains(
+            "apiserver_admission_webhook_fail_open_count{name=\"open.example.com\",type=\"validating\"} 1"
+        ),
         "{metrics}"
     );
-    assert!(metrics.contains("apiserver_admission_webhook_rejection_count{error_type=\"calling_webhook_error\""));
-    assert_eq!(cluster.post("/api/v1/namespaces/default/secrets", &json!({"metadata": {"name": "s"}})).await.code, 201);
+    assert!(
+        metrics.contains("apiserver_admission_webhook_rejection_count{error_type=\"calling_webhook_error\"")
+    );
+    assert_eq!(
+        cluster.post("/api/v1/namespaces/default/secrets", &json!({"metadata": {"name": "s"}})).await.code,
+        201
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn services_are_found_by_their_endpoints() {
     let cluster = Cluster::start().await;
     let hook = Hook::start(&cluster, allow).await;
-    let value = configuration("ValidatingWebhookConfiguration", "v", hook.service(), &["configmaps"], &json!({}));
+    let value =
+        configuration("ValidatingWebhookConfiguration", "v", hook.service(), &["configmaps"], &json!({}));
     made(&cluster, &format!("{API}/validatingwebhookconfigurations"), &value).await;
     let refused = |answer: crate::tests::harness::Answer| {
         let message = answer.message();
         message.rsplit("Post \"https://hook.default.svc:443/review?timeout=5s\": ").next().unwrap().to_owned()
     };
     assert_eq!(refused(cluster.post(MAPS, &map("a", &json!({}))).await), "service \"hook\" not found");
-    let service = json!({"metadata": {"name": "hook"}, "spec": {"ports": [{"port": 443, "targetPort": 8443}]}});
+    let service =
+        json!({"metadata": {"name": "hook"}, "spec": {"ports": [{"port": 443, "targetPort": 8443}]}});
     made(&cluster, "/api/v1/namespaces/default/services", &service).await;
-    assert_eq!(refused(cluster.post(MAPS, &map("a", &json!({}))).await), "no endpoints available for service \"hook\"");
+    assert_eq!(
+        refused(cluster.post(MAPS, &map("a", &json!({}))).await),
+        "no endpoints available for service \"hook\""
+    );
     // No client may name loopback addresses, so the slice is put into the store itself.
     let slice = json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
@@ -181,13 +199,19 @@ async fn containers_added_by_a_webhook_get_what_the_server_adds() {
     let cluster = Cluster::start().await;
     cluster.account("default").await;
     let hook = Hook::start(&cluster, |_| {
-        patching(&json!([{"op": "add", "path": "/spec/containers/-", "value": {"name": "sidecar", "image": "s"}}]))
+        patching(
+            &json!([{"op": "add", "path": "/spec/containers/-", "value": {"name": "sidecar", "image": "s"}}]),
+        )
     })
     .await;
     mutating(&cluster, &hook, "m", &["pods"], json!({})).await;
     let created = made(&cluster, PODS, &pod("p")).await;
     let sidecar = &created["spec"]["containers"][1];
-    assert_eq!((&sidecar["name"], &sidecar["terminationMessagePolicy"]), (&json!("sidecar"), &json!("File")), "defaulted");
+    assert_eq!(
+        (&sidecar["name"], &sidecar["terminationMessagePolicy"]),
+        (&json!("sidecar"), &json!("File")),
+        "defaulted"
+    );
     assert_eq!(
         sidecar["volumeMounts"][0]["mountPath"], "/var/run/secrets/kubernetes.io/serviceaccount",
         "the account's token is mounted in the second round"
@@ -215,12 +239,18 @@ async fn subresources_show_their_own_objects() {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let kind = &request["kind"];
         let kind = format!("{}/{} {}", text(&kind["group"]), text(&kind["version"]), text(&kind["kind"]));
-        (kind, text(&request["resource"]["resource"]), text(&request["subResource"]), text(&request["operation"]))
+        (
+            kind,
+            text(&request["resource"]["resource"]),
+            text(&request["subResource"]),
+            text(&request["operation"]),
+        )
     };
     let as_expected = |kind: &str, resource: &str, sub: &str, operation: &str| {
         (kind.to_owned(), resource.to_owned(), sub.to_owned(), operation.to_owned())
     };
-    let scaled = cluster.patch(&format!("{DEPLOYMENTS}/d/scale"), MERGE, &json!({"spec": {"replicas": 5}})).await;
+    let scaled =
+        cluster.patch(&format!("{DEPLOYMENTS}/d/scale"), MERGE, &json!({"spec": {"replicas": 5}})).await;
     assert_eq!((scaled.code, &scaled.json()["spec"]["replicas"]), (200, &json!(2)), "{}", scaled.text);
     assert_eq!(seen(), as_expected("autoscaling/v1 Scale", "deployments", "scale", "UPDATE"));
     assert_eq!((&hook.last()["oldObject"]["spec"]["replicas"], hook.requests().len()), (&json!(1), 1));
@@ -236,7 +266,10 @@ async fn subresources_show_their_own_objects() {
     let token = json!({"spec": {"audiences": ["a"]}});
     let path = "/api/v1/namespaces/default/serviceaccounts/default/token";
     assert_eq!(cluster.post(path, &token).await.code, 201);
-    assert_eq!(seen(), as_expected("authentication.k8s.io/v1 TokenRequest", "serviceaccounts", "token", "CREATE"));
+    assert_eq!(
+        seen(),
+        as_expected("authentication.k8s.io/v1 TokenRequest", "serviceaccounts", "token", "CREATE")
+    );
 
     let eviction = json!({"metadata": {"name": "p"}});
     let evicted = cluster.post(&format!("{PODS}/p/eviction"), &eviction).await;
@@ -259,9 +292,15 @@ async fn equivalent_requests_arrive_in_the_version_asked_for() {
     }});
     let path = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers";
     let created = made(&cluster, path, &scaler).await;
-    assert_eq!((&created["spec"]["maxReplicas"], &created["apiVersion"]), (&json!(7), &json!("autoscaling/v2")));
+    assert_eq!(
+        (&created["spec"]["maxReplicas"], &created["apiVersion"]),
+        (&json!(7), &json!("autoscaling/v2"))
+    );
     let request = hook.last();
-    assert_eq!((&request["kind"]["version"], &request["requestKind"]["version"]), (&json!("v1"), &json!("v2")));
+    assert_eq!(
+        (&request["kind"]["version"], &request["requestKind"]["version"]),
+        (&json!("v1"), &json!("v2"))
+    );
     assert_eq!(request["object"]["spec"]["targetCPUUtilizationPercentage"], 60);
 }
 
