@@ -25,14 +25,24 @@ pub(crate) async fn server(options: Server, all: bool, stop: CancellationToken) 
     config.bind = (options.bind_address, options.secure_port).into();
     config.advertise_port = options.secure_port;
     config.service_cluster_ip_range = vec![options.service_cluster_ip_range.clone()];
+    config.event_ttl = options.event_ttl;
+    config.compaction_interval = options.compaction_interval;
     config.priority_and_fairness = options.priority_and_fairness;
     config.max_requests_in_flight = options.max_requests_inflight;
     config.max_mutating_requests_in_flight = options.max_mutating_requests_inflight;
     config.service_account_issuer = format!("https://kubernetes.default.svc.{}", options.cluster_domain);
+    config.enable_admission_plugins.clone_from(&options.enable_admission_plugins);
+    config.disable_admission_plugins.clone_from(&options.disable_admission_plugins);
+    config.admission_control_config_file.clone_from(&options.admission_control_config_file);
+    config.default_not_ready_toleration_seconds = options.default_not_ready_toleration_seconds;
+    config.default_unreachable_toleration_seconds = options.default_unreachable_toleration_seconds;
     // Before anything else is started: a port in use is the most common mistake.
     let listener =
         xebec_apiserver::bind(config.bind).await.map_err(|error| Failure::part("API server")(&error))?;
-    let store = open_store(&options, &stop).await?;
+    config.anonymous_auth = options.security.anonymous();
+    config.identity = options.security.identity()?;
+    config.audit = options.security.auditor().await?;
+    let store = options.security.encrypted(open_store(&options, &stop).await?, &stop)?;
     let api = ApiServer::build(config, store).await.map_err(|error| Failure::part("API server")(&error))?;
     let url =
         format!("https://{}", std::net::SocketAddr::new(options.advertise_address, options.secure_port));

@@ -3,10 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use xebec_audit::Auditor;
+
+use crate::identity::IdentityOptions;
+
 /// Configuration of the API server; the names follow upstream's flags.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// Address and port of the TLS listener (`--bind-address`, `--secure-port`).
     pub bind: SocketAddr,
@@ -24,6 +29,10 @@ pub struct Config {
     pub service_account_issuer: String,
     /// Whether requests without credentials become `system:anonymous` (`--anonymous-auth`).
     pub anonymous_auth: bool,
+    /// How requests are authenticated and authorized, beyond what stands here.
+    pub identity: IdentityOptions,
+    /// What writes requests down (`--audit-*`).
+    pub audit: Option<Arc<Auditor>>,
     /// Whether requests share the server by FlowSchemas and PriorityLevelConfigurations, whose seats are the sum of the
     /// two limits below (`--enable-priority-and-fairness`).
     pub priority_and_fairness: bool,
@@ -31,6 +40,16 @@ pub struct Config {
     pub max_requests_in_flight: usize,
     /// Writes worked on at once (`--max-mutating-requests-inflight`).
     pub max_mutating_requests_in_flight: usize,
+    /// Admission plug-ins to run besides the default ones (`--enable-admission-plugins`).
+    pub enable_admission_plugins: Vec<String>,
+    /// Default admission plug-ins not to run (`--disable-admission-plugins`).
+    pub disable_admission_plugins: Vec<String>,
+    /// An AdmissionConfiguration, YAML or JSON (`--admission-control-config-file`).
+    pub admission_control_config_file: Option<PathBuf>,
+    /// How long pods stay on a node that is not ready, in seconds (`--default-not-ready-toleration-seconds`).
+    pub default_not_ready_toleration_seconds: i64,
+    /// How long pods stay on a node that cannot be reached (`--default-unreachable-toleration-seconds`).
+    pub default_unreachable_toleration_seconds: i64,
     /// How long events are kept (`--event-ttl`).
     pub event_ttl: Duration,
     /// How long history is kept for watches that start in the past (`--etcd-compaction-interval`).
@@ -52,9 +71,16 @@ impl Config {
             pki_dir,
             service_account_issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),
             anonymous_auth: true,
+            identity: IdentityOptions::default(),
+            audit: None,
             priority_and_fairness: true,
             max_requests_in_flight: 400,
             max_mutating_requests_in_flight: 200,
+            enable_admission_plugins: Vec::new(),
+            disable_admission_plugins: Vec::new(),
+            admission_control_config_file: None,
+            default_not_ready_toleration_seconds: 300,
+            default_unreachable_toleration_seconds: 300,
             event_ttl: Duration::from_secs(3600),
             compaction_interval: Duration::from_secs(300),
             shutdown_grace: Duration::from_secs(10),

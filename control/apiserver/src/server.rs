@@ -10,16 +10,19 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 use xebec_api::status::ApiError;
 use xebec_flow::FlowControl;
-use xebec_identity::pki::tls::{TlsError, server_config};
+use xebec_identity::authn::PeerAuthorities;
+use xebec_identity::pki::tls::{TlsError, server_config_for};
 use xebec_identity::token::{TokenError, TokenSigner, TokenVerifier};
-use xebec_identity::{Authenticator, AuthenticatorOptions, Authorizer};
+use xebec_identity::{Authenticator, Authorizer};
 use xebec_store::Store;
 
-use crate::admission::{Admission, Services, start_type_checking};
+use crate::admission::{self, Admission};
+use crate::aggregate::{self, Aggregator};
 use crate::config::Config;
 use crate::custom::{Definitions, Webhooks};
 use crate::discovery::Documents;
 use crate::gateway::{Dialer, GatewayError};
+use crate::identity::IdentityError;
 use crate::registry::{AllocError, Allocators, Registry};
 use crate::resources::{self, Resources, stored_as};
 use crate::serve::fairness;
@@ -34,6 +37,9 @@ pub enum BuildError {
     /// The token key is missing or wrong.
     #[error("service account key: {0}")]
     Token(#[from] TokenError),
+    /// The options of authentication or authorization are wrong.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// The client certificate for kubelets is missing or wrong.
     #[error(transparent)]
     Gateway(#[from] GatewayError),
@@ -49,6 +55,9 @@ pub enum BuildError {
     /// The stored Services cannot be read.
     #[error("service addresses: {0}")]
     Allocation(ApiError),
+    /// The admission plug-ins or their configuration are wrong.
+    #[error(transparent)]
+    Admission(#[from] admission::ConfigurationError),
 }
 
 /// The server cannot serve.
@@ -63,9 +72,10 @@ pub enum ServeError {
 pub struct ApiServer {
     pub(crate) config: Config,
     pub(crate) registry: Arc<Registry>,
-    pub(crate) authenticator: Authenticator,
+    pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) authorizer: Arc<Authorizer>,
-    pub(crate) dialer: Dialer,
+    pub(crate) dialer: Arc<Dialer>,
+    pub(crate) aggregator: Arc<Aggregator>,
     pub(crate) openapi: Documents,
     pub(crate) in_flight: InFlight,
     pub(crate) flow: Option<Arc<FlowControl>>,
@@ -85,33 +95,46 @@ impl ApiServer {
         let caches = Arc::new(Caches::new(stored.map(|r| (r.group, r.plural))));
         watch::start(Arc::clone(&store), Arc::clone(&caches), stop.clone()).await?;
         let reader: Arc<Caches> = Arc::clone(&caches);
-        let authorizer = Arc::new(Authorizer::new(reader.clone()));
+        let authorizer = config.identity.authorizer(reader.clone()).await?;
         let issuers = vec![config.service_account_issuer.clone()];
         let verifier = TokenVerifier::load(&config.pki_dir.join("sa.pub"), &issuers)?;
         let signer = TokenSigner::load(&config.pki_dir.join("sa.key"), &config.service_account_issuer)?;
-        let options = AuthenticatorOptions { anonymous: config.anonymous_auth, api_audiences: issuers };
-        let authenticator = Authenticator::new(reader, verifier, options);
+        let issuer = config.service_account_issuer.clone();
+        let anonymous = config.anonymous_auth;
+        let authenticator =
+            config.identity.authenticator(reader, verifier, anonymous, &issuer, &stop).await?;
         let file = |name: &str| config.pki_dir.join(name);
-        let dialer = Dialer::new(
+        let dialer = Arc::new(Dialer::new(
             &file("ca.crt"),
             &file("apiserver-kubelet-client.crt"),
             &file("apiserver-kubelet-client.key"),
-        )?;
+        )?);
         let allocators =
             Allocators::new(&config.service_cluster_ip_range, config.service_node_port_range.clone())?;
         let clock = Arc::new(Timestamp::now);
         let resources = Arc::new(Resources::new(&caches));
-        let admission = Admission::new(Arc::clone(&caches), Arc::clone(&resources), Arc::clone(&authorizer));
+        let (plugins, settings) = admission::configuration(&config)?;
+        let admission = Admission::new(
+            Arc::clone(&caches),
+            Arc::clone(&resources),
+            Arc::clone(&store),
+            Arc::clone(&authorizer),
+            plugins,
+            settings,
+        );
         let signer = Arc::new(signer);
         let registry =
             Arc::new(Registry::new(store, caches, resources, admission, allocators, signer, clock));
         registry.rebuild_allocations().await.map_err(BuildError::Allocation)?;
         bootstrap::run(&registry, &config).await?;
-        let services = Arc::new(Services::new(Arc::clone(registry.caches())));
+        let services = Arc::new(admission::Services::new(Arc::clone(registry.caches())));
         let mut definitions = Definitions::new(Arc::clone(&registry), Arc::new(Webhooks::new(services)));
         definitions.load().await?;
         definitions.start(stop.clone());
-        start_type_checking(Arc::clone(&registry), stop.clone());
+        admission::start_type_checking(Arc::clone(&registry), stop.clone());
+        let front_proxy = (file("front-proxy-client.crt"), file("front-proxy-client.key"));
+        let aggregator = Arc::new(Aggregator::new(Arc::clone(&registry), Arc::clone(&dialer), front_proxy));
+        aggregate::start(&aggregator, stop.clone()).await;
         let total = config.max_requests_in_flight + config.max_mutating_requests_in_flight;
         let flow = config.priority_and_fairness.then(|| Arc::new(FlowControl::new(total)));
         if let Some(flow) = &flow {
@@ -126,6 +149,7 @@ impl ApiServer {
             authorizer,
             dialer,
             openapi: Documents::default(),
+            aggregator,
             in_flight: InFlight::default(),
             flow,
             metrics: Metrics::default(),
@@ -142,8 +166,10 @@ impl ApiServer {
         stop: CancellationToken,
     ) -> Result<(), ServeError> {
         let file = |name: &str| self.config.pki_dir.join(name);
-        let (cert, key, ca) = (file("apiserver.crt"), file("apiserver.key"), file("ca.crt"));
-        let tls = server_config(&cert, &key, Some(&ca), &["h2", "http/1.1"])?;
+        let (cert, key) = (file("apiserver.crt"), file("apiserver.key"));
+        let (ca, proxy_ca) = (file("ca.crt"), file("front-proxy-ca.crt"));
+        let tls = server_config_for(&cert, &key, &[&ca, &proxy_ca], &["h2", "http/1.1"])?;
+        let authorities = Arc::new(PeerAuthorities::load(&ca, Some(&proxy_ca))?);
         let router = crate::serve::router(Arc::clone(self));
         let draining = self.draining.clone();
         let watcher = stop.clone();
@@ -151,8 +177,8 @@ impl ApiServer {
             watcher.cancelled().await;
             draining.cancel();
         });
-        crate::serve::listener::serve(listener, router, Arc::new(tls), stop, self.config.shutdown_grace)
-            .await;
+        let grace = self.config.shutdown_grace;
+        crate::serve::listener::serve(listener, router, Arc::new(tls), authorities, stop, grace).await;
         drain.abort();
         Ok(())
     }

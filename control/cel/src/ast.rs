@@ -16,14 +16,33 @@ pub(crate) struct Expr {
 pub(crate) enum Kind {
     Literal(Value<'static>),
     Ident(String),
-    Select { operand: Box<Expr>, field: String, test: bool },
-    Call { target: Option<Box<Expr>>, function: String, args: Vec<Expr> },
-    List { items: Vec<Expr>, optional: Vec<bool> },
+    Select {
+        operand: Box<Expr>,
+        field: String,
+        test: bool,
+    },
+    Call {
+        target: Option<Box<Expr>>,
+        function: String,
+        args: Vec<Expr>,
+    },
+    List {
+        items: Vec<Expr>,
+        optional: Vec<bool>,
+    },
     Map(Vec<Entry>),
-    Struct { name: String, fields: Vec<Field> },
+    Struct {
+        name: String,
+        fields: Vec<Field>,
+    },
     Fold(Box<Fold>),
     /// `target.optMap(var, body)`; cel-go writes the target twice, which makes chains of them grow without bound.
-    OptMap { target: Box<Expr>, var: String, body: Box<Expr>, flat: bool },
+    OptMap {
+        target: Box<Expr>,
+        var: String,
+        body: Box<Expr>,
+        flat: bool,
+    },
 }
 
 /// An entry of a map literal.
@@ -81,7 +100,9 @@ impl Expr {
     pub(crate) fn qualified_name(&self) -> Option<String> {
         match &self.kind {
             Kind::Ident(name) => Some(name.clone()),
-            Kind::Select { operand, field, test: false } => Some(format!("{}.{field}", operand.qualified_name()?)),
+            Kind::Select { operand, field, test: false } => {
+                Some(format!("{}.{field}", operand.qualified_name()?))
+            }
             _ => None,
         }
     }

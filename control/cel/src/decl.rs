@@ -51,7 +51,10 @@ pub(crate) enum Kind {
     IntOrString,
     /// Preserved without a schema; no expression reaches it, but it takes part in equality.
     Preserved,
-    List { item: Arc<Decl>, kind: ListKind },
+    List {
+        item: Arc<Decl>,
+        kind: ListKind,
+    },
     Map(Arc<Decl>),
     Object(Object),
 }
@@ -99,28 +102,37 @@ impl Decl {
                 let items = schema.get("items")?;
                 let item_name = format!("{name}.@idx");
                 let item = Self::exposed(items, &item_name, flag(items, EMBEDDED), depth + 1)?;
-                let most = limit(schema, "maxItems").unwrap_or((MAX_REQUEST_BYTES - 2) / (item.min_bytes + 1));
+                let most =
+                    limit(schema, "maxItems").unwrap_or((MAX_REQUEST_BYTES - 2) / (item.min_bytes + 1));
                 let ty = Type::list(item.ty.clone());
                 Some(leaf(schema, Kind::List { item, kind: list_kind(schema) }, ty, 2, Some(most)))
             }
-            "object" => match schema.get("additionalProperties").filter(|additional| additional.is_object()) {
-                Some(additional) => {
-                    let value_name = format!("{name}.@elem");
-                    let value = Self::exposed(additional, &value_name, flag(additional, EMBEDDED), depth + 1)?;
-                    let most =
-                        limit(schema, "maxProperties").unwrap_or((MAX_REQUEST_BYTES - 2) / (value.min_bytes + 6));
-                    let ty = Type::map(Type::String, value.ty.clone());
-                    Some(leaf(schema, Kind::Map(value), ty, 2, Some(most)))
+            "object" => {
+                match schema.get("additionalProperties").filter(|additional| additional.is_object()) {
+                    Some(additional) => {
+                        let value_name = format!("{name}.@elem");
+                        let value =
+                            Self::exposed(additional, &value_name, flag(additional, EMBEDDED), depth + 1)?;
+                        let most = limit(schema, "maxProperties")
+                            .unwrap_or((MAX_REQUEST_BYTES - 2) / (value.min_bytes + 6));
+                        let ty = Type::map(Type::String, value.ty.clone());
+                        Some(leaf(schema, Kind::Map(value), ty, 2, Some(most)))
+                    }
+                    None => Some(Self::object(schema, name, depth)),
                 }
-                None => Some(Self::object(schema, name, depth)),
-            },
+            }
             _ => None,
         }
     }
 
     fn object(schema: &Json, name: &str, depth: usize) -> Arc<Decl> {
-        let required: Vec<&str> =
-            schema.get("required").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str).collect();
+        let required: Vec<&str> = schema
+            .get("required")
+            .and_then(Json::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Json::as_str)
+            .collect();
         let mut min_bytes = 2;
         let mut fields = BTreeMap::new();
         let mut properties = BTreeMap::new();
@@ -157,6 +169,11 @@ impl Decl {
         self.min_bytes
     }
 
+    /// The most characters, octets, items or entries that it can have, if there is something to count.
+    pub fn max_elements(&self) -> Option<u64> {
+        self.max_elements
+    }
+
     /// A view of `json` under this declaration; it copies nothing. Errors: the JSON does not match it.
     pub fn value<'a>(self: &Arc<Self>, json: &'a Json) -> EvalResult<Value<'a>> {
         typed(json, Some(self))
@@ -167,7 +184,8 @@ impl Decl {
         match (&self.kind, step) {
             (Kind::List { item, .. }, "@items") | (Kind::Map(item), "@values") => Some(item),
             (Kind::Object(object), name) => {
-                let by_name = object.properties.get(name).filter(|(escaped, _)| escaped.as_deref() == Some(name));
+                let by_name =
+                    object.properties.get(name).filter(|(escaped, _)| escaped.as_deref() == Some(name));
                 let found = by_name.or_else(|| object.properties.get(&crate::escape::unescape(name)?));
                 found.map(|(_, decl)| decl)
             }
@@ -250,7 +268,9 @@ fn list_kind(schema: &Json) -> ListKind {
         Some("set") => ListKind::Set,
         Some("map") => {
             let keys = schema.get("x-kubernetes-list-map-keys").and_then(Json::as_array);
-            ListKind::Map(keys.into_iter().flatten().filter_map(|key| key.as_str().map(str::to_owned)).collect())
+            ListKind::Map(
+                keys.into_iter().flatten().filter_map(|key| key.as_str().map(str::to_owned)).collect(),
+            )
         }
         _ => ListKind::Atomic,
     }
@@ -261,7 +281,8 @@ fn with_object_meta(schema: &Json) -> Json {
     let mut schema = schema.clone();
     let Some(object) = schema.as_object_mut() else { return schema };
     let properties = object.entry("properties").or_insert_with(|| json!({}));
-    let is = |property: Option<&Json>, ty: &str| property.and_then(|p| p.get("type")).is_some_and(|t| t == ty);
+    let is =
+        |property: Option<&Json>, ty: &str| property.and_then(|p| p.get("type")).is_some_and(|t| t == ty);
     let metadata = properties.pointer("/metadata/properties");
     let complete = is(properties.get("kind"), "string")
         && is(properties.get("apiVersion"), "string")

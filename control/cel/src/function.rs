@@ -56,7 +56,8 @@ fn read(id: &'static str, signature: &'static str, run: Run) -> (String, Overloa
     let (path, args) = (&head[..open], &head[open + 1..head.len() - 1]);
     let mut args: Vec<Type> = split(args).into_iter().map(read_type).collect();
     // An operator (`!_`, `_!=_`) has no receiver in front of its mark.
-    let mark = path.find('!').filter(|at| path[..*at].ends_with(|c: char| c == ')' || c.is_ascii_alphanumeric()));
+    let mark =
+        path.find('!').filter(|at| path[..*at].ends_with(|c: char| c == ')' || c.is_ascii_alphanumeric()));
     let (receiver, name) = match mark {
         Some(at) => (Some(&path[..at]), &path[at + 1..]),
         None => (None, path),

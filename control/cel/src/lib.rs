@@ -41,7 +41,7 @@ mod types;
 mod value;
 
 pub use cost::SizeHints;
-pub use cost::estimate::{CostEstimate, SizeEstimate};
+pub use cost::range::{CostEstimate, SizeEstimate};
 pub use decl::{Decl, MAX_REQUEST_BYTES};
 pub use env::Env;
 pub use error::{CompileError, CompileErrors, EvalError, EvalResult};

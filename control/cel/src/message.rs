@@ -36,7 +36,9 @@ pub fn message<'a>(
     budget: &mut Budget,
 ) -> Result<String, MessageError> {
     let value = program.eval(resolver, budget)?;
-    let Value::String(text) = &value else { return Err(MessageError::NotString(value.type_name().to_owned())) };
+    let Value::String(text) = &value else {
+        return Err(MessageError::NotString(value.type_name().to_owned()));
+    };
     let text = text.trim();
     match text {
         _ if text.len() > MAX_MESSAGE_BYTES => Err(MessageError::TooLong),

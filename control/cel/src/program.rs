@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use crate::ast::Expr;
 use crate::cost::SizeHints;
-use crate::cost::estimate::{self, CostEstimate};
+use crate::cost::estimate;
+use crate::cost::range::CostEstimate;
 use crate::env::Env;
 use crate::error::{EvalError, EvalResult};
 use crate::eval::{Budget, Ctx, Evaluator, Resolver};

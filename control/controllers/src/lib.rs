@@ -15,6 +15,8 @@ mod job;
 mod namespace;
 mod node;
 mod podgc;
+mod protection;
+mod quota;
 mod replicaset;
 mod serviceaccount;
 
@@ -97,6 +99,8 @@ const CONTROLLERS: &[Start] = &[
     job::start,
     node::start,
     podgc::start,
+    protection::start,
+    quota::start,
 ];
 
 /// Runs every controller until cancelled.

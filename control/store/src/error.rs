@@ -52,6 +52,15 @@ pub enum StoreError {
         /// The database file.
         path: PathBuf,
     },
+    /// The value of this key cannot be decrypted; nothing was changed. The operator must give the key it was encrypted
+    /// with.
+    #[error("{key} cannot be decrypted: {reason}")]
+    Undecryptable {
+        /// The key of the entry.
+        key: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// What the engine holds cannot be read; an operator must restore a backup.
     #[error("the store is corrupt: {0}")]
     Corrupt(String),

@@ -80,4 +80,11 @@ pub trait Store: Send + Sync + 'static {
     /// Live entries stay. Compacting what is already compacted is no error; beyond the head is
     /// [`StoreError::FutureRevision`].
     async fn compact(&self, up_to: Revision) -> Result<(), StoreError>;
+
+    /// Whether the key should be written again although its value is to stay: a layer above the engine (encryption)
+    /// would store it in another form now. A key that does not exist is not stale.
+    async fn is_stale(&self, key: &str) -> Result<bool, StoreError> {
+        let _ = key;
+        Ok(false)
+    }
 }

@@ -21,7 +21,9 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(
+    /// A watch over a stream of changes whose last item may be an error; `progress` is the revision up to which it has
+    /// delivered everything.
+    pub fn new(
         events: impl Stream<Item = Result<WatchEvent, StoreError>> + Send + 'static,
         progress: watch::Receiver<Revision>,
     ) -> Self {

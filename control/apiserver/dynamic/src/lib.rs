@@ -32,7 +32,7 @@ mod world;
 
 pub use attributes::{Attributes, Kind, Operation, Resource};
 pub use check::{Role, Source, check};
-pub use dynamic::Dynamic;
+pub use dynamic::{Dynamic, Enabled};
 pub use metrics::{Enforcement, Metrics, NoMetrics, Rejection};
 pub use record::{Record, Recorded};
 pub use reinvoke::Reinvocation;

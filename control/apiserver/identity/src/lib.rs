@@ -16,8 +16,11 @@ use serde_json::Value;
 pub mod authn;
 pub mod authz;
 pub mod bootstrap;
+mod expression;
 pub mod pki;
+pub mod remote;
 pub mod token;
+mod ttl;
 
 pub use authn::{Authenticator, AuthenticatorOptions, AuthnError};
 pub use authz::{Attributes, Authorizer, Decision};

@@ -2,55 +2,36 @@
 //!
 //! Enters: an object on its way into the registry, with who writes it and how. Leaves: the object with what the
 //! plug-ins add, or 403/404/422. Called by the registry: [`Admission::mutate`] before the kind's own rules,
-//! [`Admission::validate`] after them. The built-in plug-ins read other objects from the caches and do no I/O.
+//! [`Admission::validate`] after them, [`Admission::reserve`] last before the write. The built-in plug-ins
+//! (`xebec-admission`) read other objects from the caches and do no I/O; only quotas are written.
 
+mod configuration;
 mod dynamic;
-mod lifecycle;
-mod node_restriction;
-mod nodes;
-mod pods;
-mod priority;
+mod quota;
 mod rbac;
-mod service_account;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::Value;
+use xebec_admission::quota::{Demand, Reservation, Reserver};
+use xebec_admission::{Call, Findings, Plugin, Question, Request};
 use xebec_api::status::ApiError;
 use xebec_dynamic_admission::{Dynamic, Reinvocation};
 use xebec_identity::{Authorizer, ObjectReader, User};
+use xebec_store::Store;
+
+use quota::Quotas;
+
+pub use configuration::{ConfigurationError, configuration};
+pub(crate) use dynamic::{Counters, Services, start_type_checking};
+
+pub use xebec_admission::Operation;
 
 use crate::registry::{DeleteOptions, Target, WriteContext};
 use crate::resources::Resources;
 use crate::watch::Caches;
-
-pub(crate) use dynamic::{Counters, Services, start_type_checking};
-
-/// What is done to the object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// A new object or a create of a subresource.
-    Create,
-    /// A change.
-    Update,
-    /// A delete.
-    Delete,
-    /// A connection through the server: exec, attach, port-forward, proxy.
-    Connect,
-}
-
-impl Operation {
-    /// As admission reviews and policies name it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Create => "CREATE",
-            Self::Update => "UPDATE",
-            Self::Delete => "DELETE",
-            Self::Connect => "CONNECT",
-        }
-    }
-}
 
 /// A write as admission sees it.
 pub struct Attributes<'a> {
@@ -80,15 +61,21 @@ impl<'a> Attributes<'a> {
         Self { context, user: &context.user, target, subresource, operation, name_generated: false }
     }
 
-    /// Whether it is about this resource of the core group.
-    pub(crate) fn is_core(&self, plural: &str, subresource: &str) -> bool {
-        self.is("", plural, subresource)
-    }
-
-    pub(crate) fn is(&self, group: &str, plural: &str, subresource: &str) -> bool {
-        self.target.stored.group == group
-            && self.target.stored.plural == plural
-            && self.subresource == subresource
+    /// The write as the built-in plug-ins see it.
+    fn request(&self) -> Request<'_> {
+        let Target { served, stored, namespace, name, .. } = self.target;
+        Request {
+            operation: self.operation,
+            user: self.user,
+            group: stored.group,
+            version: served.version,
+            kind: stored.kind,
+            plural: stored.plural,
+            subresource: self.subresource,
+            namespace,
+            name,
+            dry_run: self.context.dry_run,
+        }
     }
 }
 
@@ -96,18 +83,34 @@ impl<'a> Attributes<'a> {
 pub struct Admission {
     caches: Arc<Caches>,
     authorizer: Arc<Authorizer>,
+    plugins: BTreeSet<Plugin>,
+    config: xebec_admission::Config,
+    quotas: Reserver<Quotas>,
     dynamic: Dynamic,
     counters: Arc<Counters>,
 }
 
 impl Admission {
-    /// Admission over the cluster's objects.
+    /// Admission over the cluster's objects, by the plug-ins that are enabled and their configuration.
     #[must_use]
-    pub fn new(caches: Arc<Caches>, resources: Arc<Resources>, authorizer: Arc<Authorizer>) -> Self {
+    pub fn new(
+        caches: Arc<Caches>,
+        resources: Arc<Resources>,
+        store: Arc<dyn Store>,
+        authorizer: Arc<Authorizer>,
+        plugins: BTreeSet<Plugin>,
+        config: xebec_admission::Config,
+    ) -> Self {
+        let quotas = Reserver::new(Quotas::new(store, Arc::clone(&caches)), config.limited.clone());
         let counters = Arc::new(Counters::default());
-        let dynamic =
-            dynamic::new(Arc::clone(&caches), resources, Arc::clone(&authorizer), Arc::clone(&counters));
-        Self { caches, authorizer, dynamic, counters }
+        let dynamic = dynamic::new(
+            Arc::clone(&caches),
+            resources,
+            Arc::clone(&authorizer),
+            Arc::clone(&counters),
+            dynamic::plugins(&plugins),
+        );
+        Self { caches, authorizer, plugins, config, quotas, dynamic, counters }
     }
 
     /// Counters of webhooks and policies.
@@ -115,96 +118,183 @@ impl Admission {
         &self.counters
     }
 
-    /// Completes the object; it is already defaulted. Refuses what no completion can make right. What a policy or
-    /// webhook changes, the built-in plug-ins see once more, and those who asked for it.
+    fn call<'a>(&'a self, attributes: &'a Attributes<'_>, old: Option<&'a Value>) -> Call<'a> {
+        Call { request: attributes.request(), old, reader: &*self.caches, config: &self.config }
+    }
+
+    /// Completes the object (null for deletes); it is already defaulted. Refuses what no completion can make right. What
+    /// a policy or webhook changes, the built-in plug-ins see once more, and those who asked for it.
     pub async fn mutate(
         &self,
         attributes: &Attributes<'_>,
         value: &mut Value,
         old: Option<&Value>,
     ) -> Result<(), ApiError> {
-        let request = dynamic::attributes(attributes, old, dynamic::options(attributes));
-        let (mut state, record) = (Reinvocation::default(), attributes.context);
-        self.complete(attributes, value, old)?;
-        self.dynamic.mutate(&request, Some(value), &mut state, record).await?;
-        if state.needed() {
-            state.begin();
-            self.complete(attributes, value, old)?;
-            self.dynamic.mutate(&request, Some(value), &mut state, record).await?;
-        }
-        Ok(())
+        self.mutate_with(attributes, value, old, dynamic::options(attributes)).await
     }
 
-    /// What the built-in plug-ins add. Called again after changes by others, so it adds nothing twice.
-    fn complete(
+    async fn mutate_with(
+        &self,
+        attributes: &Attributes<'_>,
+        value: &mut Value,
+        old: Option<&Value>,
+        options: Value,
+    ) -> Result<(), ApiError> {
+        let request = dynamic::attributes(attributes, old, options);
+        let (mut state, record) = (Reinvocation::default(), attributes.context);
+        loop {
+            self.complete(attributes, value, old).await?;
+            let object = if value.is_null() { None } else { Some(&mut *value) };
+            self.dynamic.mutate(&request, object, &mut state, record).await?;
+            if !state.needed() {
+                return Ok(());
+            }
+            state.begin();
+        }
+    }
+
+    /// What the built-in plug-ins add. Run again after changes by others, so it adds nothing twice.
+    async fn complete(
         &self,
         attributes: &Attributes<'_>,
         value: &mut Value,
         old: Option<&Value>,
     ) -> Result<(), ApiError> {
-        let reader: &dyn ObjectReader = &*self.caches;
-        lifecycle::check(attributes, reader)?;
-        match attributes.operation {
-            Operation::Create if attributes.is_core("pods", "") => {
-                service_account::complete(attributes, value, reader, &mut rand::rng())?;
-                priority::complete_pod(attributes, value, reader)?;
-                pods::default_tolerations(value);
-            }
-            Operation::Create if attributes.is_core("nodes", "") => nodes::taint_new(value),
-            Operation::Update if attributes.is_core("pods", "") => {
-                pods::default_tolerations_on_update(value, old)
-            }
-            _ => {}
+        for plugin in &self.plugins {
+            let questions = plugin.mutate(&self.call(attributes, old), value, &mut rand::rng())?;
+            self.ask(questions).await?;
         }
         Ok(())
     }
 
-    /// Checks the finished object of a create, update or connection.
+    /// Checks the finished object (`value` is none for deletes).
     pub async fn validate(
         &self,
         attributes: &Attributes<'_>,
         value: Option<&Value>,
         old: Option<&Value>,
     ) -> Result<(), ApiError> {
-        self.check(attributes, value, old)?;
-        let request = dynamic::attributes(attributes, old, dynamic::options(attributes));
+        self.validate_with(attributes, value, old, dynamic::options(attributes)).await
+    }
+
+    async fn validate_with(
+        &self,
+        attributes: &Attributes<'_>,
+        value: Option<&Value>,
+        old: Option<&Value>,
+        options: Value,
+    ) -> Result<(), ApiError> {
+        self.check(attributes, value, old).await?;
+        let request = dynamic::attributes(attributes, old, options);
         self.dynamic.validate(&request, value, attributes.context).await
     }
 
-    /// Asks everyone about a delete: there is no object to change, but mutating webhooks are asked too.
+    /// What the built-in plug-ins refuse.
+    async fn check(
+        &self,
+        attributes: &Attributes<'_>,
+        value: Option<&Value>,
+        old: Option<&Value>,
+    ) -> Result<(), ApiError> {
+        rbac::check(attributes, value, old, &self.authorizer).await?;
+        let value = value.unwrap_or(&Value::Null);
+        for plugin in &self.plugins {
+            let mut findings = Findings::default();
+            let result = plugin.validate(&self.call(attributes, old), value, &mut findings);
+            attributes.context.warnings.lock().extend(findings.warnings);
+            attributes.context.audit_annotations.lock().extend(findings.annotations);
+            self.ask(result?).await?;
+        }
+        Ok(())
+    }
+
+    /// Both phases for a delete.
     pub async fn delete(
         &self,
         attributes: &Attributes<'_>,
         old: &Value,
         options: &DeleteOptions,
     ) -> Result<(), ApiError> {
-        let mut request =
-            dynamic::attributes(attributes, Some(old), dynamic::delete_options(attributes.context, options));
-        request.dry_run |= options.dry_run;
-        let (mut state, record) = (Reinvocation::default(), attributes.context);
-        self.dynamic.mutate(&request, None, &mut state, record).await?;
-        self.check(attributes, None, Some(old))?;
-        self.dynamic.validate(&request, None, record).await
+        let options = dynamic::delete_options(attributes.context, options);
+        self.mutate_with(attributes, &mut Value::Null, Some(old), options.clone()).await?;
+        self.validate_with(attributes, None, Some(old), options).await
     }
 
-    /// Asks everyone about a connection through the server (exec, attach, port-forward, proxy). `options` are the
+    /// Both phases for what is posted to a subresource that stores nothing of its own; the object as completed.
+    pub async fn subresource(&self, attributes: &Attributes<'_>, value: &Value) -> Result<Value, ApiError> {
+        let mut value = value.clone();
+        self.mutate(attributes, &mut value, None).await?;
+        self.validate(attributes, Some(&value), None).await?;
+        Ok(value)
+    }
+
+    /// The same for a subresource that is changed and has an object of its own (a Scale); `old` is what it was.
+    pub async fn subresource_update(
+        &self,
+        attributes: &Attributes<'_>,
+        value: &Value,
+        old: &Value,
+    ) -> Result<Value, ApiError> {
+        let mut value = value.clone();
+        self.mutate(attributes, &mut value, Some(old)).await?;
+        self.validate(attributes, Some(&value), Some(old)).await?;
+        Ok(value)
+    }
+
+    /// Both phases for a connection through the server (exec, attach, port-forward, proxy). `options` are the
     /// connection's (`PodExecOptions` and so on, with apiVersion and kind); webhooks may change them.
     pub async fn connect(&self, attributes: &Attributes<'_>, options: &mut Value) -> Result<(), ApiError> {
         self.mutate(attributes, options, None).await?;
         self.validate(attributes, Some(options), None).await
     }
 
-    /// What the built-in plug-ins refuse.
-    fn check(
+    /// Takes what the write needs of the namespace's quotas, or 403. A write that then fails gives it back by
+    /// [`Admission::release`].
+    pub async fn reserve(
         &self,
         attributes: &Attributes<'_>,
-        value: Option<&Value>,
+        value: &Value,
         old: Option<&Value>,
-    ) -> Result<(), ApiError> {
-        let reader: &dyn ObjectReader = &*self.caches;
-        lifecycle::check_delete(attributes)?;
-        node_restriction::check(attributes, value, old, reader)?;
-        priority::check_class(attributes, value, reader)?;
-        rbac::check(attributes, value, old, &self.authorizer)
+        now: Timestamp,
+    ) -> Result<Reservation, ApiError> {
+        let request = attributes.request();
+        let counted =
+            self.plugins.contains(&Plugin::ResourceQuota) && Demand::is_counted(&request, value, old);
+        let limited = || {
+            self.quotas.limits_by_default()
+                || !self.caches.list("", "resourcequotas", Some(request.namespace)).is_empty()
+        };
+        if !counted || !limited() {
+            return Ok(Reservation::default());
+        }
+        match Demand::of(&request, value, old, now) {
+            Some(demand) => self.quotas.reserve(demand).await,
+            None => Ok(Reservation::default()),
+        }
+    }
+
+    /// Gives back what a failed write had taken.
+    pub async fn release(&self, reservation: Reservation) {
+        self.quotas.release(reservation).await;
+    }
+
+    /// Asks what plug-ins want to know about the requester's rights.
+    async fn ask(&self, questions: Vec<Question>) -> Result<(), ApiError> {
+        for question in questions {
+            let mut reason = String::new();
+            let mut allowed = false;
+            for attributes in &question.any_of {
+                let decision = self.authorizer.decide(attributes).await;
+                decision.reason().clone_into(&mut reason);
+                allowed = decision.allowed();
+                if allowed {
+                    break;
+                }
+            }
+            if !allowed {
+                return Err(question.refuse(&reason));
+            }
+        }
+        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use xebec_identity::authz::EscalationError;
 
 use super::{Attributes, Operation};
 
-pub(super) fn check(
+pub(super) async fn check(
     attributes: &Attributes<'_>,
     value: Option<&Value>,
     old: Option<&Value>,
@@ -19,9 +19,9 @@ pub(super) fn check(
         return Ok(());
     }
     let result = if stored.plural.ends_with("bindings") {
-        authorizer.check_binding_write(attributes.user, value, old)
+        authorizer.check_binding_write(attributes.user, value, old).await
     } else {
-        authorizer.check_role_write(attributes.user, stored.plural, value, old)
+        authorizer.check_role_write(attributes.user, stored.plural, value, old).await
     };
     result.map_err(|error| match error {
         EscalationError::RoleNotFound { plural, name } => ApiError::not_found(stored.group, &plural, &name),

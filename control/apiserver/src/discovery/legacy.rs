@@ -13,30 +13,6 @@ pub fn versions(address: &str) -> Value {
     })
 }
 
-fn describe(group: &Group) -> Value {
-    let versions: Vec<Value> = group
-        .versions
-        .iter()
-        .map(|(version, _)| json!({"groupVersion": format!("{}/{version}", group.name), "version": version}))
-        .collect();
-    json!({"name": group.name, "preferredVersion": versions.first(), "versions": versions})
-}
-
-/// GET /apis.
-pub fn group_list(groups: &[Group]) -> Value {
-    let groups: Vec<Value> = groups.iter().filter(|group| !group.name.is_empty()).map(describe).collect();
-    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
-}
-
-/// GET /apis/G.
-pub fn group(groups: &[Group], name: &str) -> Option<Value> {
-    let group = groups.iter().find(|group| group.name == name && !name.is_empty())?;
-    let mut value = describe(group);
-    value["kind"] = json!("APIGroup");
-    value["apiVersion"] = json!("v1");
-    Some(value)
-}
-
 /// GET /api/v1 and /apis/G/V.
 ///
 /// `hash_of` names the version a resource is stored in.
@@ -99,7 +75,5 @@ mod tests {
             apps["resources"].as_array().unwrap().iter().filter_map(|r| r["name"].as_str()).collect();
         assert!(names.contains(&"deployments/scale") && names.contains(&"statefulsets"));
         assert!(resources(&groups, "apps", "v2", &|_| None).is_none());
-        assert_eq!(group(&groups, "batch").unwrap()["preferredVersion"]["groupVersion"], "batch/v1");
-        assert!(group_list(&groups)["groups"].as_array().unwrap().len() >= 20);
     }
 }

@@ -110,16 +110,19 @@ pub fn handle(
     let document = match parts.as_slice() {
         [root @ ("api" | "apis")] => match wanted(headers)? {
             Wanted::Aggregated(version) => {
-                let list = aggregated::list(groups, *root == "api", version);
+                let mut list = aggregated::list(groups, *root == "api", version);
+                if *root == "apis" {
+                    list = server.aggregator.aggregated(groups, list);
+                }
                 return Ok(tagged(headers, &aggregated::content_type(version), &list));
             }
             Wanted::Legacy if *root == "api" => legacy::versions(&server.config.advertise_host()),
-            Wanted::Legacy => legacy::group_list(groups),
+            Wanted::Legacy => server.aggregator.group_list(groups),
         },
         ["api", version] => {
             legacy::resources(groups, "", version, &hash_of).ok_or_else(ApiError::generic_404)?
         }
-        ["apis", group] => legacy::group(groups, group).ok_or_else(ApiError::generic_404)?,
+        ["apis", group] => server.aggregator.group(groups, group).ok_or_else(ApiError::generic_404)?,
         ["apis", group, version] => {
             legacy::resources(groups, group, version, &hash_of).ok_or_else(ApiError::generic_404)?
         }

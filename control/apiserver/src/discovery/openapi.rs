@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -18,9 +18,11 @@ use xebec_api::resource::Resource;
 use xebec_api::status::ApiError;
 use xebec_crd::definition::Definition;
 use xebec_crd::openapi::{Published, v2 as addition, v3};
+use xebec_identity::User;
 use xebec_kinds::openapi::{self, custom, v2};
 
 use crate::ApiServer;
+use crate::aggregate;
 use crate::resources::Snapshot;
 use crate::serve::respond;
 
@@ -146,6 +148,7 @@ pub async fn index(State(server): State<Arc<ApiServer>>) -> Response {
         Err(error) => return respond::failure(&error),
     };
     let mut index = openapi::v3_index();
+    server.aggregator.add_openapi_v3(&mut index);
     for (path, document) in documents.iter() {
         index["paths"][path] =
             json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={}", document.hash)});
@@ -157,9 +160,14 @@ pub async fn index(State(server): State<Arc<ApiServer>>) -> Response {
 pub async fn document(
     State(server): State<Arc<ApiServer>>,
     Path(path): Path<String>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
+    request: Request,
 ) -> Response {
+    if let Some(route) = server.aggregator.openapi_v3_route(&path) {
+        let target = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
+        let user = request.extensions().get::<User>().cloned().unwrap_or_default();
+        let answer = aggregate::document(route, &user, request.headers(), &target).await;
+        return answer.unwrap_or_else(|| respond::failure(&ApiError::generic_404()));
+    }
     let documents = match documents(&server).await {
         Ok(documents) => documents,
         Err(error) => return respond::failure(&error),
@@ -171,7 +179,7 @@ pub async fn document(
     let Some((body, hash)) = custom.or_else(built_in) else {
         return respond::failure(&ApiError::generic_404());
     };
-    tagged(body, &hash, query.as_deref().unwrap_or_default(), &headers)
+    tagged(body, &hash, request.uri().query().unwrap_or_default(), request.headers())
 }
 
 /// The document with its ETag; one that was asked for by its hash never changes.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use xebec_api::status::ApiError;
 use xebec_kinds::openapi::v2;
@@ -26,14 +25,14 @@ pub async fn document(State(server): State<Arc<ApiServer>>, headers: HeaderMap) 
     };
     // The first call after a change builds the document, which takes a while.
     let built = tokio::task::spawn_blocking(move || form(&server, content_type == JSON));
-    let Ok((body, hash)) = built.await else {
+    let Ok(form) = built.await else {
         return respond::failure(&ApiError::internal("the OpenAPI document could not be built"));
     };
-    let tag = format!("\"{hash}\"");
+    let tag = format!("\"{}\"", form.hash);
     let mut response = if has(&joined(&headers, &header::IF_NONE_MATCH), &tag) {
         respond::bytes(StatusCode::NOT_MODIFIED, content_type, bytes::Bytes::new())
     } else {
-        respond::bytes(StatusCode::OK, content_type, body)
+        respond::bytes(StatusCode::OK, content_type, form.body)
     };
     if let Ok(value) = HeaderValue::from_str(&tag) {
         response.headers_mut().insert(header::ETAG, value);
@@ -42,12 +41,19 @@ pub async fn document(State(server): State<Arc<ApiServer>>, headers: HeaderMap) 
     response
 }
 
-/// The document's content and its hash.
-fn form(server: &ApiServer, json: bool) -> (Bytes, String) {
-    let of = |form: &v2::Form| (form.body.clone(), form.hash.clone());
-    match server.openapi.v2(&server.registry.resources().snapshot()) {
-        Some(forms) => of(if json { &forms.json } else { &forms.protobuf }),
-        None => of(if json { v2::json() } else { v2::protobuf() }),
+/// The document with custom resources and other servers' groups.
+fn form(server: &ApiServer, as_json: bool) -> v2::Form {
+    let custom = server.openapi.v2(&server.registry.resources().snapshot());
+    let (json, protobuf) = match custom.as_deref() {
+        Some(forms) => (&forms.json, &forms.protobuf),
+        None => (v2::json(), v2::protobuf()),
+    };
+    let own = || serde_json::from_slice(&json.body).unwrap_or_default();
+    match server.aggregator.openapi_v2(&json.hash, own) {
+        Some((tags, merged)) if as_json => v2::form_json(&merged, &tags),
+        Some((tags, merged)) => v2::form_protobuf(&merged, &tags),
+        None if as_json => json.clone(),
+        None => protobuf.clone(),
     }
 }
 

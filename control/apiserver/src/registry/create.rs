@@ -113,13 +113,18 @@ impl Registry {
         if !context.applying {
             managed::track_update(&mut value, None, &context.field_manager, target, "", now);
         }
+        let taken = self.admission.reserve(attributes, &value, None, now).await?;
         if context.dry_run {
             if target.cache.get(&target.namespace, &target.name).is_some() {
                 return Err(already_exists(target).into());
             }
             return Ok(Written { value, created: true, deleted: false });
         }
-        self.put(target, value, Expect::Absent).await
+        let written = self.put(target, value, Expect::Absent).await;
+        if written.is_err() {
+            self.admission.release(taken).await;
+        }
+        written
     }
 }
 

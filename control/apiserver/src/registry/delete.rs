@@ -56,30 +56,21 @@ impl Registry {
         target: &Target,
         options: &DeleteOptions,
     ) -> Result<Deleted, ApiError> {
-        self.delete_with(context, target, options, false).await
+        self.delete_as(context, target, options, true).await
     }
 
-    /// The same where admission was asked about another object that stands for the delete (an Eviction).
-    pub(super) async fn delete_admitted(
+    /// A delete; without `admit` when something else was admitted that leads to it (an eviction).
+    pub(super) async fn delete_as(
         &self,
         context: &WriteContext,
         target: &Target,
         options: &DeleteOptions,
-    ) -> Result<Deleted, ApiError> {
-        self.delete_with(context, target, options, true).await
-    }
-
-    async fn delete_with(
-        &self,
-        context: &WriteContext,
-        target: &Target,
-        options: &DeleteOptions,
-        admitted: bool,
+        admit: bool,
     ) -> Result<Deleted, ApiError> {
         let pinned = options.resource_version.is_some();
         for _ in 0..ATTEMPTS {
             let Some(current) = self.current(target).await? else { return Err(target.not_found()) };
-            match self.delete_once(context, target, options, &current, admitted).await {
+            match self.delete_once(context, target, options, admit, &current).await {
                 Ok(deleted) => return Ok(deleted),
                 Err(PutError::Api(error)) => return Err(error),
                 Err(PutError::Conflict(None)) => return Err(target.not_found()),
@@ -95,12 +86,12 @@ impl Registry {
         context: &WriteContext,
         target: &Target,
         options: &DeleteOptions,
+        admit: bool,
         current: &Object,
-        admitted: bool,
     ) -> Result<Deleted, PutError> {
         let old = current.value();
         check_preconditions(target, options, &old)?;
-        if !admitted {
+        if admit {
             let attributes = Attributes::new(context, target, "", Operation::Delete);
             self.admission.delete(&attributes, &old, options).await?;
         }

@@ -3,7 +3,7 @@
 //! Enters: decoded objects and options from `serve`, with the caller's identity. Leaves: objects, written through
 //! admission and the kind's strategy into the store, or an [`ApiError`]. What differs between kinds stands in
 //! `xebec-kinds` (pure) and in the few files here that need other objects: `alloc` (Service addresses and ports),
-//! `namespace`, `pod`, `own`, `scale`, `token`.
+//! `namespace`, `pod`, `scale`, `token`.
 
 mod alloc;
 mod apply;
@@ -17,7 +17,6 @@ mod managed;
 mod merge_schema;
 mod metadata;
 mod namespace;
-mod own;
 mod patch;
 mod pod;
 mod read;

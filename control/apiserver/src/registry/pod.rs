@@ -5,6 +5,8 @@ use xebec_api::field::{FieldError, Path};
 use xebec_api::status::ApiError;
 use xebec_api::{meta, time};
 
+use crate::admission::{Attributes, Operation};
+
 use super::{DeleteOptions, Deleted, Registry, Sub, Target, UpdateOptions, WriteContext, Written};
 
 impl Registry {
@@ -26,9 +28,11 @@ impl Registry {
             let error = FieldError::required(&path.child("name"), "");
             return Err(ApiError::invalid("", "Binding", &target.name, vec![error]));
         }
+        self.settle().await?;
+        let attributes = Attributes::new(context, target, "binding", Operation::Create);
+        let binding = self.admission.subresource(&attributes, binding).await?;
         let now = self.now();
-        let binding = &self.admit_own(context, target, "binding", binding.clone(), None).await?;
-        let editor = |old: &Value| bound(old, binding, &node, target, now);
+        let editor = |old: &Value| bound(old, &binding, &node, target, now);
         let options = UpdateOptions { admitted: true, ..UpdateOptions::default() };
         self.update(context, target, Sub::Other("binding"), options, &editor).await.map(drop)
     }
@@ -46,10 +50,12 @@ impl Registry {
                 "name in URL does not match name in Eviction object: {name}"
             )));
         }
-        let eviction = &self.admit_own(context, target, "eviction", eviction.clone(), None).await?;
+        self.settle().await?;
+        let attributes = Attributes::new(context, target, "eviction", Operation::Create);
+        let eviction = self.admission.subresource(&attributes, eviction).await?;
         let options = DeleteOptions::from_value(&eviction["deleteOptions"])?;
         self.check_budgets(target).await?;
-        self.delete_admitted(context, target, &options).await
+        self.delete_as(context, target, &options, false).await
     }
 
     /// 429 while a PodDisruptionBudget that covers the pod has no disruption left.

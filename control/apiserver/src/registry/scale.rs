@@ -8,6 +8,7 @@ use xebec_api::selector::LabelSelector;
 use xebec_api::status::ApiError;
 
 use super::{Patch, Registry, Sub, Target, UpdateOptions, WriteContext, metadata};
+use crate::admission::{Attributes, Operation};
 use crate::resources::Custom;
 
 /// Attempts against others writing the same object.
@@ -55,7 +56,8 @@ impl Registry {
             let asked = edit(&present)?;
             let pinned =
                 metadata::wanted_version(&asked).is_some_and(|v| v != meta::resource_version(&present));
-            let wanted = self.admit_own(context, target, "scale", asked, Some(&present)).await?;
+            let attributes = Attributes::new(context, target, "scale", Operation::Update);
+            let wanted = self.admission.subresource_update(&attributes, &asked, &present).await?;
             match self.write_scale(context, target, &current, &wanted).await {
                 // Somebody else wrote in between: the edit is made again, unless it names the version it is about.
                 Err(error) if error.is_conflict() && !pinned => {}

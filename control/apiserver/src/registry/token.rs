@@ -6,6 +6,7 @@ use xebec_api::status::ApiError;
 use xebec_identity::token::{TokenRequestError, TokenRequestOptions, token_request};
 
 use super::{Registry, Target, WriteContext};
+use crate::admission::{Attributes, Operation};
 
 impl Registry {
     /// Answers a TokenRequest for the account.
@@ -16,7 +17,8 @@ impl Registry {
         request: &Value,
     ) -> Result<Value, ApiError> {
         self.settle().await?;
-        let request = &self.admit_own(context, target, "token", request.clone(), None).await?;
+        let attributes = Attributes::new(context, target, "token", Operation::Create);
+        let request = &self.admission.subresource(&attributes, request).await?;
         let options = TokenRequestOptions {
             api_audiences: vec![self.signer.issuer().to_owned()],
             extend_expiration: true,

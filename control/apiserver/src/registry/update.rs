@@ -137,7 +137,7 @@ impl Registry {
         match sub {
             Sub::Main => target.strategy.prepare_for_update(&kinds, &mut value, &old),
             Sub::Status => target.strategy.prepare_for_status_update(&kinds, &mut value, &old),
-            Sub::Other(_) => {}
+            Sub::Other(sub) => target.strategy.prepare_for_subresource_update(sub, &kinds, &mut value, &old),
         }
         metadata::drop_empty(&mut value);
         let mut forgiven = Vec::new();
@@ -150,18 +150,14 @@ impl Registry {
                 None => target.strategy.validate_update(&value, &old),
             },
             Sub::Status => target.strategy.validate_status_update(&value, &old),
-            Sub::Other(_) => Vec::new(),
+            Sub::Other(sub) => target.strategy.validate_subresource_update(sub, &value, &old),
         });
         context.warnings.lock().extend(forgiven);
         let result = if errors.is_empty() {
-            let admitted = if options.admitted {
-                Ok(())
+            if options.admitted {
+                self.commit(context, target, sub, current, value).await
             } else {
-                self.admission.validate(&attributes, Some(&value), Some(&old)).await
-            };
-            match admitted {
-                Ok(()) => self.commit(context, target, sub, current, value).await,
-                Err(error) => Err(error.into()),
+                self.admitted(&attributes, sub, current, value).await
             }
         } else {
             Err(ApiError::invalid(target.served.group, target.served.kind, &target.name, errors).into())
@@ -171,6 +167,25 @@ impl Registry {
             _ => self.release(reserved).await,
         }
         result
+    }
+
+    /// The last of admission, then the write; what it had taken of quotas goes back when it fails.
+    async fn admitted(
+        &self,
+        attributes: &Attributes<'_>,
+        sub: Sub,
+        current: &Object,
+        value: Value,
+    ) -> Result<Written, PutError> {
+        let (context, target) = (attributes.context, attributes.target);
+        let old = current.value();
+        self.admission.validate(attributes, Some(&value), Some(&old)).await?;
+        let taken = self.admission.reserve(attributes, &value, Some(&old), self.now()).await?;
+        let written = self.commit(context, target, sub, current, value).await;
+        if written.is_err() {
+            self.admission.release(taken).await;
+        }
+        written
     }
 
     async fn commit(
@@ -188,10 +203,10 @@ impl Registry {
         let changed = !same_content(&value, &old) || is_stored_elsewhere(target);
         if context.applying {
             if !changed && metadata::same(&value, &old) {
-                return Ok(Written { value: Value::clone(&old), created: false, deleted: false });
+                return self.unchanged(context, target, current).await;
             }
         } else if !changed && !managed::client_changed(&value, &old) {
-            return Ok(Written { value: Value::clone(&old), created: false, deleted: false });
+            return self.unchanged(context, target, current).await;
         } else {
             managed::track_update(
                 &mut value,
@@ -213,6 +228,22 @@ impl Registry {
             return Ok(Written { value, created: false, deleted: false });
         }
         self.put(target, value, Expect::Revision(current.revision)).await
+    }
+
+    /// A write that changes nothing: it is none, unless the stored form is stale (encrypted with a key that is on its way
+    /// out). Then the same object is stored anew, which is how `kubectl replace` re-encrypts.
+    async fn unchanged(
+        &self,
+        context: &WriteContext,
+        target: &Target,
+        current: &Object,
+    ) -> Result<Written, PutError> {
+        let key = target.cache.key(&target.namespace, &target.name);
+        let value = Value::clone(&current.value());
+        if !context.dry_run && self.store.is_stale(&key).await.map_err(super::store_error)? {
+            return self.put(target, value, Expect::Revision(current.revision)).await;
+        }
+        Ok(Written { value, created: false, deleted: false })
     }
 
     /// Removes the object from the store as it is now and lets go of what it held; its last state.

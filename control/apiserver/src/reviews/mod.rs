@@ -30,19 +30,20 @@ pub async fn handle(call: &Call, served: &'static Resource, request: Request) ->
     }
     let accepted = negotiate::accept(&call.headers, false)?;
     let (mut review, _) = call.object(request, &served.api_version(), served.kind).await?;
-    review["status"] = status(call, served, &review)?;
+    review["status"] = status(call, served, &review).await?;
     if review["metadata"].is_null() {
         review["metadata"] = json!({});
     }
     render::value(StatusCode::CREATED, accepted, &review)
 }
 
-fn status(call: &Call, served: &Resource, review: &Value) -> Result<Value, ApiError> {
+async fn status(call: &Call, served: &Resource, review: &Value) -> Result<Value, ApiError> {
     let server = &call.server;
     match served.plural {
         "tokenreviews" => server
             .authenticator
             .review_token(review)
+            .await
             .ok_or_else(|| ApiError::bad_request("token is required for TokenReview in authentication")),
         "selfsubjectreviews" => Ok(json!({"userInfo": call.user.to_user_info()})),
         "selfsubjectrulesreviews" => {
@@ -68,7 +69,7 @@ fn status(call: &Call, served: &Resource, review: &Value) -> Result<Value, ApiEr
                 }
                 attributes.namespace.clone_from(&call.info.namespace);
             }
-            Ok(answer(&server.authorizer.authorize(&attributes)))
+            Ok(answer(&server.authorizer.decide(&attributes).await))
         }
     }
 }

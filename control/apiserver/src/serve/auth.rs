@@ -6,61 +6,94 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use xebec_api::status::ApiError;
+use xebec_identity::authn::Peer;
 use xebec_identity::authn::impersonate::Impersonation;
 use xebec_identity::{Attributes, Decision, User};
 
+use super::audit;
 use super::query::Query;
-use super::respond::Failure;
+use super::respond::{self, Failure};
 use super::route::{self, RequestInfo};
 use crate::ApiServer;
 
-/// The verified client certificate (DER) of a request's connection.
+/// The verified client certificate of a request's connection, and who vouches for it.
 #[derive(Clone)]
-pub struct PeerCertificate(pub Arc<[u8]>);
+pub struct PeerCertificate(pub Peer);
 
 /// The user of a request made in this process, put there by the in-memory client only.
 #[derive(Clone)]
 pub struct LocalUser(pub User);
 
-/// Authentication, then impersonation: the request goes on with a [`User`], a [`Query`] and a [`RequestInfo`].
+/// Authentication, then impersonation: the request goes on with a [`User`], a [`Query`] and a [`RequestInfo`]. From here
+/// on it is written down in the audit log.
 pub async fn authenticate(
     State(server): State<Arc<ApiServer>>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Failure> {
-    let user = match request.extensions_mut().remove::<LocalUser>() {
-        Some(local) => local.0,
-        None => {
-            let peer = request.extensions_mut().remove::<PeerCertificate>();
-            let peer = peer.as_ref().map(|certificate| &*certificate.0);
-            server.authenticator.authenticate(request.headers(), peer).map_err(|error| {
-                tracing::debug!(%error, "request not authenticated");
-                ApiError::unauthorized("Unauthorized")
-            })?
-        }
-    };
-    let user = impersonate(&server, request.headers(), user)?;
+    let auditor = server.config.audit.as_deref();
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let info = route::parse(request.method(), request.uri().path(), &query);
+    let caller = match request.extensions_mut().remove::<LocalUser>() {
+        Some(local) => local.0,
+        None => {
+            let peer = request.extensions().get::<PeerCertificate>().map(|certificate| &certificate.0);
+            let asked = server.authenticator.authenticate(request.headers(), peer, request.uri().path());
+            match asked.await {
+                Ok(user) => user,
+                Err(error) => {
+                    tracing::debug!(%error, "request not authenticated");
+                    audit::unauthenticated(auditor, &request, attributes(&User::default(), &info, &query));
+                    return Err(ApiError::unauthorized("Unauthorized").into());
+                }
+            }
+        }
+    };
+    let wanted = attributes(&caller, &info, &query);
+    let outcome = impersonate(&server, request.headers(), &wanted).await;
+    let user = outcome.as_ref().map_or(&caller, |became| became.as_ref().unwrap_or(&caller)).clone();
+    let impersonator = (user != caller).then_some(caller);
+    let audited = Attributes { user: user.clone(), ..wanted };
+    let (mut request, record) = audit::begin(auditor, request, &audited, impersonator)?;
+    if let Err(error) = outcome {
+        return Ok(audit::finish(record, respond::failure(&error)));
+    }
     tracing::Span::current().record("user", user.name.as_str());
     let extensions = request.extensions_mut();
     extensions.insert(user);
     extensions.insert(query);
     extensions.insert(info);
-    Ok(next.run(request).await)
+    Ok(audit::finish(record, next.run(request).await))
 }
 
-fn impersonate(server: &ApiServer, headers: &http::HeaderMap, caller: User) -> Result<User, ApiError> {
+/// Who the caller acts as, if they wish to and may: the first way all of whose checks hold.
+async fn impersonate(
+    server: &ApiServer,
+    headers: &http::HeaderMap,
+    request: &Attributes,
+) -> Result<Option<User>, ApiError> {
     let wanted =
         Impersonation::from_headers(headers).map_err(|error| ApiError::bad_request(error.to_string()))?;
-    let Some(wanted) = wanted else { return Ok(caller) };
-    for check in wanted.checks(&caller) {
-        let decision = server.authorizer.authorize(&check);
-        if !decision.allowed() {
-            return Err(forbidden(&check, &decision));
+    let Some(wanted) = wanted else { return Ok(None) };
+    let mut refusal = ApiError::internal("nobody decided about the impersonation");
+    for way in wanted.ways(&request.user, request) {
+        match refused(server, &way.checks).await {
+            None => return Ok(Some(way.user)),
+            Some(error) => refusal = error,
         }
     }
-    Ok(wanted.user)
+    Err(refusal)
+}
+
+/// The first of several checks that is refused, as an error.
+async fn refused(server: &ApiServer, checks: &[Attributes]) -> Option<ApiError> {
+    for check in checks {
+        let decision = server.authorizer.decide(check).await;
+        if !decision.allowed() {
+            return Some(forbidden(check, &decision));
+        }
+    }
+    None
 }
 
 /// Authorization by the request's attributes; 403 with upstream's sentence.
@@ -76,7 +109,12 @@ pub async fn authorize(
         return Err(ApiError::internal("the request was not authenticated").into());
     };
     let attributes = attributes(user, info, query);
-    let decision = server.authorizer.authorize(&attributes);
+    let decision = server.authorizer.decide(&attributes).await;
+    if let Some(audit::Record(record)) = request.extensions().get() {
+        let word = if decision.allowed() { "allow" } else { "forbid" };
+        record.annotate("authorization.k8s.io/decision", word);
+        record.annotate("authorization.k8s.io/reason", decision.reason());
+    }
     if decision.allowed() {
         return Ok(next.run(request).await);
     }

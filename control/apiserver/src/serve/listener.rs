@@ -16,7 +16,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::{debug, info, warn};
+use xebec_identity::authn::PeerAuthorities;
 
+use super::audit::PeerAddress;
 use super::auth::PeerCertificate;
 
 /// Longest time a client may take for its TLS handshake.
@@ -58,6 +60,7 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     tls: Arc<ServerConfig>,
+    authorities: Arc<PeerAuthorities>,
     stop: CancellationToken,
     grace: Duration,
 ) {
@@ -72,8 +75,9 @@ pub async fn serve(
             Ok((stream, peer)) => {
                 let watcher = graceful.watcher();
                 let (acceptor, router) = (acceptor.clone(), router.clone());
+                let authorities = Arc::clone(&authorities);
                 tokio::spawn(async move {
-                    if let Err(error) = connection(stream, acceptor, router, watcher).await {
+                    if let Err(error) = connection(stream, acceptor, &authorities, router, watcher).await {
                         debug!(%peer, %error, "connection ended");
                     }
                 });
@@ -98,18 +102,21 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 async fn connection(
     stream: TcpStream,
     acceptor: TlsAcceptor,
+    authorities: &PeerAuthorities,
     router: Router,
     watcher: hyper_util::server::graceful::Watcher,
 ) -> Result<(), BoxError> {
     stream.set_nodelay(true)?;
+    let address = PeerAddress(stream.peer_addr()?);
     let stream = tokio::time::timeout(HANDSHAKE_PATIENCE, acceptor.accept(stream)).await??;
-    let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-    let certificate = certificate.map(|der| PeerCertificate(Arc::from(der.as_ref())));
+    let chain = stream.get_ref().1.peer_certificates();
+    let certificate = chain.and_then(|chain| authorities.classify(chain)).map(PeerCertificate);
     let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
         let mut request = request.map(Body::new);
         if let Some(certificate) = &certificate {
             request.extensions_mut().insert(certificate.clone());
         }
+        request.extensions_mut().insert(address);
         router.clone().oneshot(request)
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());

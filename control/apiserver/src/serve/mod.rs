@@ -5,6 +5,7 @@
 //! later) -> `auth` (may they) -> `route`/`query`/`negotiate` (what is asked, in which form) -> `resource`/`subresource`/`reviews`/`gateway` (the
 //! verb) -> `render` (the answer). [`respond`] is the only file that turns errors into Status objects.
 
+pub mod audit;
 pub mod auth;
 pub mod body;
 pub mod fairness;

@@ -22,6 +22,7 @@ use super::sink::Sink;
 use super::table::Include;
 use super::{body, subresource, watching};
 use crate::ApiServer;
+use crate::aggregate;
 use crate::registry::{
     DeleteOptions, ListOptions, Patch, Sub, Target, VersionMatch, WriteContext, from_storage, manager_of,
     to_storage,
@@ -57,6 +58,10 @@ pub async fn handle(State(server): State<Arc<ApiServer>>, mut request: Request) 
         (extensions.remove::<User>(), extensions.remove::<RequestInfo>(), extensions.remove::<Query>());
     let (Some(user), Some(info), Some(query)) = (user, info, query) else {
         return respond::failure(&ApiError::internal("the request was not authenticated"));
+    };
+    let request = match aggregate::answer(&server.aggregator, &user, request).await {
+        Ok(response) => return response,
+        Err(own) => *own,
     };
     if !info.is_resource {
         return crate::discovery::handle(&server, request.method(), &info.path, request.headers())

@@ -34,7 +34,7 @@ pub async fn handle(call: &Call, kind: &Kind, request: Request) -> Result<Respon
         ("pods", "ephemeralcontainers" | "resize") => pod_part(call, &target, known, verb, request).await,
         ("serviceaccounts", "token") => token(call, &target, request).await,
         ("certificatesigningrequests", "approval") => approval(call, &target, verb, request).await,
-        ("pods", "log") => gateway::log(call, &target, request).await,
+        ("pods", "log") => gateway::log(call, &target).await,
         ("pods", "exec" | "attach" | "portforward") => {
             gateway::stream(call, &target, known.name, request).await
         }

@@ -19,8 +19,9 @@ use crate::ApiServer;
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
 /// The outermost filter.
-pub async fn request(State(server): State<Arc<ApiServer>>, request: Request, next: Next) -> Response {
+pub async fn request(State(server): State<Arc<ApiServer>>, mut request: Request, next: Next) -> Response {
     let id = request.headers().get(AUDIT_ID).cloned().unwrap_or_else(new_id);
+    request.headers_mut().insert(AUDIT_ID, id.clone());
     let method = request.method().clone();
     let span = info_span!(
         "request",
@@ -40,7 +41,9 @@ pub async fn request(State(server): State<Arc<ApiServer>>, request: Request, nex
     span.in_scope(|| debug!(status = status.as_u16(), elapsed_ms = elapsed.as_millis(), "request done"));
     server.metrics.observe(method.as_str(), status.as_u16(), elapsed);
     response.headers_mut().insert(AUDIT_ID, id);
-    response.headers_mut().insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    // A proxied backend may have said something of its own.
+    let caching = response.headers_mut().entry(http::header::CACHE_CONTROL);
+    caching.or_insert(HeaderValue::from_static("no-cache, private"));
     response
 }
 

@@ -45,7 +45,13 @@ impl Checker<'_> {
     /// `operand.?field`.
     fn optional_select(&mut self, id: u64, args: &mut [Expr]) -> Type {
         let [operand, field] = args else {
-            self.error(id, format!("unsupported optional field selection: incorrect signature. argument count: {}", args.len()));
+            self.error(
+                id,
+                format!(
+                    "unsupported optional field selection: incorrect signature. argument count: {}",
+                    args.len()
+                ),
+            );
             return Type::Error;
         };
         let Some(name) = field.as_string().cloned() else {
@@ -59,7 +65,14 @@ impl Checker<'_> {
         self.bindings.resolve(&ty, false)
     }
 
-    fn overload(&mut self, id: u64, function: &Function, member: bool, args: &[Expr], types: &[Type]) -> Type {
+    fn overload(
+        &mut self,
+        id: u64,
+        function: &Function,
+        member: bool,
+        args: &[Expr],
+        types: &[Type],
+    ) -> Type {
         if matches!(function.name.as_str(), "_&&_" | "_||_") {
             return self.logic(id, function, args, types);
         }

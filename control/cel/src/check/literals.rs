@@ -49,7 +49,8 @@ impl Checker<'_> {
             if !self.bindings.assign(&wanted, &ty) {
                 let found = self.bindings.resolve(&ty, false);
                 let name = &field.name;
-                let message = format!("expected type of field '{name}' is '{wanted}' but provided type is '{found}'");
+                let message =
+                    format!("expected type of field '{name}' is '{wanted}' but provided type is '{found}'");
                 self.error(field.id, message);
             }
         }

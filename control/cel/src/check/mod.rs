@@ -230,7 +230,8 @@ impl Checker<'_> {
     /// Reports a type that does not agree with what is expected.
     fn expect(&mut self, id: u64, expected: &Type, found: &Type) {
         if !self.bindings.assign(expected, found) {
-            let (expected, found) = (self.bindings.resolve(expected, false), self.bindings.resolve(found, false));
+            let (expected, found) =
+                (self.bindings.resolve(expected, false), self.bindings.resolve(found, false));
             self.error(id, format!("expected type '{expected}' but found '{found}'"));
         }
     }

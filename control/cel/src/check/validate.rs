@@ -114,7 +114,9 @@ impl Validator<'_> {
     }
 
     fn format(&mut self, target: &Expr, args: &[Expr]) {
-        let (Some(text), [Expr { kind: Kind::List { items, .. }, .. }]) = (target.as_string(), args) else { return };
+        let (Some(text), [Expr { kind: Kind::List { items, .. }, .. }]) = (target.as_string(), args) else {
+            return;
+        };
         let pieces = match formatting::pieces(text, items.len()) {
             Ok(pieces) => pieces,
             Err(message) => return self.report(target, message),
@@ -129,7 +131,8 @@ impl Validator<'_> {
         }
         if items.len() > clauses.len() {
             let (wanted, given) = (clauses.len(), items.len());
-            let message = format!("too many arguments supplied to string.format (expected {wanted}, got {given})");
+            let message =
+                format!("too many arguments supplied to string.format (expected {wanted}, got {given})");
             self.report(target, message);
         }
     }

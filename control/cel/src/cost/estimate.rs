@@ -3,86 +3,12 @@
 use std::collections::HashMap;
 
 use super::functions::{Arg, CallEstimate};
+use super::range::{CostEstimate, SizeEstimate};
 use super::{LIST_COST, MAP_COST, STRUCT_COST, SizeHints, functions};
 use crate::ast::{ACCUMULATOR, Expr, Fold, Kind};
 use crate::check::{RED_ZONE, STACK_STEP};
 use crate::types::Type;
 use crate::value::Value;
-
-/// A range of sizes: characters, octets, items or entries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SizeEstimate {
-    /// The least.
-    pub min: u64,
-    /// The most; `u64::MAX` is without bound.
-    pub max: u64,
-}
-
-/// A range of costs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CostEstimate {
-    /// The least.
-    pub min: u64,
-    /// The most; `u64::MAX` is without bound.
-    pub max: u64,
-}
-
-impl SizeEstimate {
-    pub(super) const UNKNOWN: SizeEstimate = SizeEstimate { min: 0, max: u64::MAX };
-
-    pub(super) const fn fixed(size: u64) -> Self {
-        SizeEstimate { min: size, max: size }
-    }
-
-    pub(super) fn add(self, other: Self) -> Self {
-        SizeEstimate { min: self.min.saturating_add(other.min), max: self.max.saturating_add(other.max) }
-    }
-
-    pub(super) fn times(self, other: Self) -> Self {
-        SizeEstimate { min: self.min.saturating_mul(other.min), max: self.max.saturating_mul(other.max) }
-    }
-
-    pub(super) fn union(self, other: Self) -> Self {
-        SizeEstimate { min: self.min.min(other.min), max: self.max.max(other.max) }
-    }
-
-    /// What reading it costs at `factor` a unit.
-    pub(super) fn cost(self, factor: f64) -> CostEstimate {
-        CostEstimate { min: scaled(self.min, factor), max: scaled(self.max, factor) }
-    }
-
-    /// `cost` for each unit.
-    pub(super) fn each(self, cost: CostEstimate) -> CostEstimate {
-        CostEstimate { min: self.min.saturating_mul(cost.min), max: self.max.saturating_mul(cost.max) }
-    }
-}
-
-impl CostEstimate {
-    pub(super) const fn fixed(cost: u64) -> Self {
-        CostEstimate { min: cost, max: cost }
-    }
-
-    pub(super) fn add(self, other: Self) -> Self {
-        CostEstimate { min: self.min.saturating_add(other.min), max: self.max.saturating_add(other.max) }
-    }
-
-    pub(super) fn times(self, other: Self) -> Self {
-        CostEstimate { min: self.min.saturating_mul(other.min), max: self.max.saturating_mul(other.max) }
-    }
-
-    pub(super) fn scale(self, factor: f64) -> Self {
-        CostEstimate { min: scaled(self.min, factor), max: scaled(self.max, factor) }
-    }
-
-    pub(super) fn union(self, other: Self) -> Self {
-        CostEstimate { min: self.min.min(other.min), max: self.max.max(other.max) }
-    }
-}
-
-fn scaled(n: u64, factor: f64) -> u64 {
-    // A double beyond the range saturates, which is what is wanted here.
-    (n as f64 * factor).ceil() as u64
-}
 
 /// The sizes of the keys (or items) and values of a container.
 #[derive(Clone, Copy, Debug)]
@@ -216,7 +142,8 @@ impl Coster<'_> {
         self.push_value(&fold.accu, &fold.init);
         let depth = self.locals.len();
         let entries = self.entry_size(&fold.range);
-        let list = entries.map_or_else(|| matches!(self.ty(&fold.range), Type::List(_)), |entries| entries.list);
+        let list =
+            entries.map_or_else(|| matches!(self.ty(&fold.range), Type::List(_)), |entries| entries.list);
         let path = self.path(&fold.range);
         let keyed = |step: &str| {
             let mut path = path.clone();
@@ -324,10 +251,16 @@ impl Coster<'_> {
         }
         match (overload, args, costs) {
             ("logical_and" | "logical_or", _, [left, right]) => {
-                return CallEstimate { cost: CostEstimate { min: left.min, max: left.add(*right).max }, result: None };
+                return CallEstimate {
+                    cost: CostEstimate { min: left.min, max: left.add(*right).max },
+                    result: None,
+                };
             }
             ("conditional", [_, then, or], [cond, then_cost, or_cost]) => {
-                let size = then.size.unwrap_or(SizeEstimate::UNKNOWN).union(or.size.unwrap_or(SizeEstimate::UNKNOWN));
+                let size = then
+                    .size
+                    .unwrap_or(SizeEstimate::UNKNOWN)
+                    .union(or.size.unwrap_or(SizeEstimate::UNKNOWN));
                 let entries = EntrySize::union(self.entry_size(then.expr), self.entry_size(or.expr));
                 self.entries.extend(entries.map(|entries| (expr.id, entries)));
                 return CallEstimate { cost: cond.add(then_cost.union(*or_cost)), result: Some(size) };

@@ -1,6 +1,6 @@
 //! Estimates of calls: Kubernetes' libraries by the name of the function, the standard library by overload.
 
-use super::estimate::{CostEstimate, SizeEstimate};
+use super::range::{CostEstimate, SizeEstimate};
 use super::{AUTHORIZATION, FORMAT_REGEX, LIST_COST, REGEX, STRUCT_COST, SizeHints, TRAVERSAL};
 use crate::ast::{Expr, Kind};
 use crate::types::Type;
@@ -66,10 +66,12 @@ pub(super) fn kubernetes(
     let read = |arg: &Arg<'_>, times: f64| CallEstimate::from(arg.size().cost(times * TRAVERSAL));
     match function {
         "check" => fixed(AUTHORIZATION),
-        "serviceAccount" | "path" | "group" | "resource" | "subresource" | "namespace" | "name" | "allowed"
-        | "reason" | "error" | "errored" => fixed(1),
+        "serviceAccount" | "path" | "group" | "resource" | "subresource" | "namespace" | "name"
+        | "allowed" | "reason" | "error" | "errored" => fixed(1),
         "fieldSelector" | "labelSelector" => args.first().map(|arg| selector(arg.size())),
-        "isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf" => target.map(|list| traversal(hints, list)),
+        "isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf" => {
+            target.map(|list| traversal(hints, list))
+        }
         "url" | "jsonpatch.escapeKey" => {
             args.first().map(|arg| CallEstimate { result: Some(arg.size()), ..read(arg, 1.0) })
         }
@@ -97,14 +99,36 @@ pub(super) fn kubernetes(
             args.first().map(|arg| read(arg, 1.0))
         }
         "ip.isCanonical" => args.first().map(|arg| read(arg, 2.0)),
-        "masked" | "prefixLength" | "family" | "isUnspecified" | "isLoopback" | "isLinkLocalMulticast"
-        | "isLinkLocalUnicast" | "isGlobalUnicast" | "sign" | "asInteger" | "isInteger" | "asApproximateFloat"
-        | "isGreaterThan" | "isLessThan" | "compareTo" | "add" | "sub" | "major" | "minor" | "patch" | "getScheme"
-        | "getHostname" | "getHost" | "getPort" | "getEscapedPath" | "getQuery" => fixed(1),
+        "masked"
+        | "prefixLength"
+        | "family"
+        | "isUnspecified"
+        | "isLoopback"
+        | "isLinkLocalMulticast"
+        | "isLinkLocalUnicast"
+        | "isGlobalUnicast"
+        | "sign"
+        | "asInteger"
+        | "isInteger"
+        | "asApproximateFloat"
+        | "isGreaterThan"
+        | "isLessThan"
+        | "compareTo"
+        | "add"
+        | "sub"
+        | "major"
+        | "minor"
+        | "patch"
+        | "getScheme"
+        | "getHostname"
+        | "getHost"
+        | "getPort"
+        | "getEscapedPath"
+        | "getQuery" => fixed(1),
         "containsIP" | "containsCIDR" => args.first().map(|arg| contains(function, overload, arg)),
-        "validate" => args.first().map(|arg| {
-            arg.size().cost(TRAVERSAL).scale(FORMAT_REGEX as f64 * REGEX).into()
-        }),
+        "validate" => {
+            args.first().map(|arg| arg.size().cost(TRAVERSAL).scale(FORMAT_REGEX as f64 * REGEX).into())
+        }
         "_==_" => match args {
             [left, right] if left.ty == right.ty => equality_of_library_types(left, right),
             _ => None,
@@ -214,14 +238,16 @@ fn lists(overload: &str, target: Option<&Arg<'_>>, args: &[Arg<'_>]) -> Option<C
         ("list_flatten", Some(list)) => made(1.0, list.size()),
         ("list_flatten_int", Some(list)) => made(number(0, u64::MAX) as f64, list.size()),
         ("list_distinct", Some(list)) => quadratic(list, false),
-        ("list_sets_contains_list" | "list_sets_intersects_list" | "list_sets_equivalent_list", _) => match args {
-            [a, b] => {
-                let factor = if overload == "list_sets_equivalent_list" { 2.0 } else { 1.0 };
-                let cost = a.size().times(b.size()).cost(factor).add(CostEstimate::fixed(1));
-                Some(cost.into())
+        ("list_sets_contains_list" | "list_sets_intersects_list" | "list_sets_equivalent_list", _) => {
+            match args {
+                [a, b] => {
+                    let factor = if overload == "list_sets_equivalent_list" { 2.0 } else { 1.0 };
+                    let cost = a.size().times(b.size()).cost(factor).add(CostEstimate::fixed(1));
+                    Some(cost.into())
+                }
+                _ => None,
             }
-            _ => None,
-        },
+        }
         (name, Some(list)) if name.starts_with("list_") => {
             let text = name.contains("string") || name.contains("bytes");
             match name.rsplit('_').next() {
@@ -241,16 +267,25 @@ pub(super) fn standard(overload: &str, target: Option<&Arg<'_>>, args: &[Arg<'_>
         ("string_format", Some(text), _) => read(text).into(),
         ("string_to_bytes", None, [text]) => {
             let size = text.size();
-            CallEstimate { cost: read(text), result: Some(SizeEstimate { min: size.min, max: size.max.saturating_mul(4) }) }
+            CallEstimate {
+                cost: read(text),
+                result: Some(SizeEstimate { min: size.min, max: size.max.saturating_mul(4) }),
+            }
         }
         ("bytes_to_string", None, [bytes]) => {
             let size = bytes.size();
-            CallEstimate { cost: read(bytes), result: Some(SizeEstimate { min: size.min / 4, max: size.max }) }
+            CallEstimate {
+                cost: read(bytes),
+                result: Some(SizeEstimate { min: size.min / 4, max: size.max }),
+            }
         }
         ("strings_quote", None, [text]) => {
             let size = text.size();
             let max = size.max.saturating_mul(2).saturating_add(2);
-            CallEstimate { cost: read(text), result: Some(SizeEstimate { min: size.min.saturating_add(2), max }) }
+            CallEstimate {
+                cost: read(text),
+                result: Some(SizeEstimate { min: size.min.saturating_add(2), max }),
+            }
         }
         ("starts_with_string" | "ends_with_string", _, [arg]) => read(arg).into(),
         ("in_list", _, [_, list]) => list.size().cost(1.0).into(),
@@ -264,8 +299,16 @@ pub(super) fn standard(overload: &str, target: Option<&Arg<'_>>, args: &[Arg<'_>
             CallEstimate { cost: size.cost(TRAVERSAL), result: Some(size) }
         }
         (
-            "less_string" | "greater_string" | "less_equals_string" | "greater_equals_string" | "less_bytes"
-            | "greater_bytes" | "less_equals_bytes" | "greater_equals_bytes" | "equals" | "not_equals",
+            "less_string"
+            | "greater_string"
+            | "less_equals_string"
+            | "greater_equals_string"
+            | "less_bytes"
+            | "greater_bytes"
+            | "less_equals_bytes"
+            | "greater_equals_bytes"
+            | "equals"
+            | "not_equals",
             _,
             [left, right],
         ) => {

@@ -2,15 +2,16 @@
 //!
 //! The numbers are upstream's and part of its API: whether a custom resource definition is accepted depends on them.
 
-pub mod estimate;
+pub(crate) mod estimate;
 mod functions;
+pub mod range;
 pub(crate) mod runtime;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::decl::Decl;
-use estimate::SizeEstimate;
+use range::SizeEstimate;
 
 /// Making a list.
 pub(crate) const LIST_COST: u64 = 10;

@@ -67,7 +67,9 @@ fn standard(function: &str, overload: Option<&'static str>, args: &[Value<'_>]) 
         ("matches", _) => regex(size(0), size(1)),
         ("contains", Some("contains_string")) => scaled(size(0), TRAVERSAL) * scaled(size(1), TRAVERSAL),
         ("slice", _) => match (args.get(1), args.get(2)) {
-            (Some(Value::Int(start)), Some(Value::Int(end))) => list_call(1.0, end.saturating_sub(*start).max(0) as u64),
+            (Some(Value::Int(start)), Some(Value::Int(end))) => {
+                list_call(1.0, end.saturating_sub(*start).max(0) as u64)
+            }
             _ => 1,
         },
         ("lists.range", _) => match args.first() {
@@ -123,7 +125,11 @@ fn self_compare(list: Option<&Value<'_>>) -> u64 {
 fn sets(function: &str, args: &[Value<'_>]) -> u64 {
     let (a, b) = (args.first().map_or(1, Value::cost_size), args.get(1).map_or(1, Value::cost_size));
     let pairs = a.saturating_mul(b);
-    if function == "sets.equivalent" { pairs.saturating_mul(2).saturating_add(1) } else { pairs.saturating_add(1) }
+    if function == "sets.equivalent" {
+        pairs.saturating_mul(2).saturating_add(1)
+    } else {
+        pairs.saturating_add(1)
+    }
 }
 
 /// Reading a value as a tree.

@@ -28,8 +28,8 @@ impl<'a> Evaluator<'_, 'a> {
         let value = self.operand(operand)?;
         let found = match &value {
             Value::Optional(None) => None,
-            Value::Optional(Some(inner)) => field_of(inner, field)?,
-            other => field_of(other, field)?,
+            Value::Optional(Some(inner)) => present(inner, field)?,
+            other => present(other, field)?,
         };
         Ok(Value::Bool(found.is_some()))
     }
@@ -65,7 +65,7 @@ impl<'a> Evaluator<'_, 'a> {
 
 fn optional_field<'a>(value: Option<&Value<'a>>, field: &str) -> EvalResult<Value<'a>> {
     let found = match value {
-        Some(value) => field_of(value, field)?,
+        Some(value) => present(value, field)?,
         None => None,
     };
     Ok(match found {
@@ -80,12 +80,21 @@ fn no_such_key(key: &str) -> EvalError {
     EvalError::NoSuchKey(key.to_owned())
 }
 
+/// A field that is asked for by `has` or `.?`: what has no fields lacks it, which is no error.
+fn present<'a>(value: &Value<'a>, field: &str) -> EvalResult<Option<Value<'a>>> {
+    match value {
+        Value::Map(_) | Value::Object(_) | Value::List(_) => field_of(value, field),
+        _ => Ok(None),
+    }
+}
+
 /// A field of a map or an object, or `None` if it is not there.
-pub(crate) fn field_of<'a>(value: &Value<'a>, field: &str) -> EvalResult<Option<Value<'a>>> {
+fn field_of<'a>(value: &Value<'a>, field: &str) -> EvalResult<Option<Value<'a>>> {
     match value {
         Value::Map(map) => map.field(field),
         Value::Object(object) => object_field(object, field),
-        _ => Err(EvalError::no_overload()),
+        Value::List(_) => Err(EvalError::other("unsupported index type 'string' in list")),
+        _ => Ok(None),
     }
 }
 
@@ -106,8 +115,18 @@ fn element<'a>(value: &Value<'a>, key: &Value<'_>, optional: bool) -> EvalResult
                 Value::Int(n) => usize::try_from(*n).ok(),
                 Value::Uint(n) => usize::try_from(*n).ok(),
                 Value::Double(d) if d.fract() == 0.0 && *d >= 0.0 && *d < 1e15 => Some(*d as usize),
-                Value::Double(_) => return Err(EvalError::other(format_args!("unsupported index value: {}", show_key(key)))),
-                _ => return Err(EvalError::other(format_args!("unsupported index type '{}' in list", key.type_name()))),
+                Value::Double(_) => {
+                    return Err(EvalError::other(format_args!(
+                        "unsupported index value {} in list",
+                        show_key(key)
+                    )));
+                }
+                _ => {
+                    return Err(EvalError::other(format_args!(
+                        "unsupported index type '{}' in list",
+                        key.type_name()
+                    )));
+                }
             };
             match index.filter(|index| *index < list.len()) {
                 Some(index) => list.get(index).map(Some),
@@ -120,7 +139,8 @@ fn element<'a>(value: &Value<'a>, key: &Value<'_>, optional: bool) -> EvalResult
             Value::String(field) => object_field(object, field),
             _ => Err(EvalError::no_overload()),
         },
-        _ => Err(EvalError::no_overload()),
+        // What has no elements lacks this one.
+        _ => Ok(None),
     }
 }
 

@@ -20,7 +20,9 @@ impl<'a> Evaluator<'_, 'a> {
                 (Value::Optional(None), true) => {}
                 (other, true) => {
                     let name = other.type_name();
-                    let message = format!("cannot initialize optional list element from non-optional value of type {name}");
+                    let message = format!(
+                        "cannot initialize optional list element from non-optional value of type {name}"
+                    );
                     return Err(EvalError::Other(message));
                 }
                 (value, false) => out.push(value),
@@ -35,11 +37,14 @@ impl<'a> Evaluator<'_, 'a> {
         for (key, value, optional) in entries {
             let key = self.node(key)?;
             let value = self.node(value)?;
-            if let Some(value) = given(value, *optional, key.as_str().unwrap_or_default())? {
-                let text = key.as_str().map(str::to_owned);
-                if !insert(&mut out, key, value)? {
-                    let key = text.unwrap_or_default();
-                    return Err(EvalError::other(format_args!("Failed with repeated key: {key}")));
+            // Of a key that is written twice the last value counts, and an absent one takes it away.
+            match given(value, *optional, key.as_str().unwrap_or_default())? {
+                Some(value) => {
+                    let at = key_of(&key)?;
+                    out.insert(at, (key, value));
+                }
+                None => {
+                    out.shift_remove(&key_of(&key)?);
                 }
             }
         }
@@ -47,7 +52,11 @@ impl<'a> Evaluator<'_, 'a> {
         Ok(Value::Map(Map::Owned(Arc::new(out))))
     }
 
-    pub(super) fn object(&mut self, name: &Arc<str>, fields: &[(String, Node, bool)]) -> EvalResult<Value<'a>> {
+    pub(super) fn object(
+        &mut self,
+        name: &Arc<str>,
+        fields: &[(String, Node, bool)],
+    ) -> EvalResult<Value<'a>> {
         let mut out = IndexMap::with_capacity(fields.len());
         for (field, value, optional) in fields {
             let value = self.node(value)?;
@@ -74,19 +83,22 @@ fn given<'a>(value: Value<'a>, optional: bool, field: &str) -> EvalResult<Option
     }
 }
 
+/// The key that a value is. Errors: its type cannot be one.
+fn key_of(key: &Value<'_>) -> EvalResult<Key> {
+    let found = match key {
+        Value::Bool(_) | Value::Int(_) | Value::Uint(_) | Value::String(_) => Key::find(key),
+        _ => None,
+    };
+    found.ok_or_else(|| EvalError::other(format_args!("unsupported key type: {}", key.type_name())))
+}
+
 /// Adds an entry; false if the key is there already.
 pub(crate) fn insert<'a>(
     map: &mut IndexMap<Key, (Value<'a>, Value<'a>)>,
     key: Value<'a>,
     value: Value<'a>,
 ) -> EvalResult<bool> {
-    let found = match &key {
-        Value::Bool(_) | Value::Int(_) | Value::Uint(_) | Value::String(_) => Key::find(&key),
-        _ => None,
-    };
-    let Some(at) = found else {
-        return Err(EvalError::other(format_args!("unsupported key type: {}", key.type_name())));
-    };
+    let at = key_of(&key)?;
     let fresh = !map.contains_key(&at);
     if fresh {
         map.insert(at, (key, value));

@@ -90,7 +90,8 @@ impl<'a> Evaluator<'_, 'a> {
                 for key in map.keys() {
                     let item = match two {
                         true => {
-                            let value = map.find(&key).and_then(|found| found.ok_or_else(EvalError::no_overload));
+                            let value =
+                                map.find(&key).and_then(|found| found.ok_or_else(EvalError::no_overload));
                             Item(Ok(key), Some(value))
                         }
                         false => Item(Ok(key), None),
@@ -105,7 +106,11 @@ impl<'a> Evaluator<'_, 'a> {
         Ok(())
     }
 
-    fn visit(&mut self, item: Item<'a>, visit: &mut impl FnMut(&mut Self) -> EvalResult<bool>) -> EvalResult<bool> {
+    fn visit(
+        &mut self,
+        item: Item<'a>,
+        visit: &mut impl FnMut(&mut Self) -> EvalResult<bool>,
+    ) -> EvalResult<bool> {
         // An item costs nothing by itself; visiting very many still takes time.
         self.ctx.work.take(1)?;
         let depth = self.locals.len();

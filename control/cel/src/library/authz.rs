@@ -166,7 +166,10 @@ enum Step {
 
 impl fmt::Debug for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stage").field("user", &self.user.name).field("step", &self.step).finish_non_exhaustive()
+        f.debug_struct("Stage")
+            .field("user", &self.user.name)
+            .field("step", &self.step)
+            .finish_non_exhaustive()
     }
 }
 
@@ -196,7 +199,11 @@ impl Value<'_> {
 
     /// The variable `authorizer.requestResource`: a check about the resource of a request, to which the expression adds
     /// the verb. Its type is `kubernetes.authorization.ResourceCheck`.
-    pub fn request_resource(authorizer: Arc<dyn Authorizer>, user: User, resource: ResourceAttributes) -> Self {
+    pub fn request_resource(
+        authorizer: Arc<dyn Authorizer>,
+        user: User,
+        resource: ResourceAttributes,
+    ) -> Self {
         let stage = Stage { authorizer, user: Arc::new(user), step: Step::Resource(resource) };
         Value::Opaque(Opaque::Authorizer(Arc::new(stage)))
     }
@@ -234,7 +241,8 @@ fn service_account<'a>(_: &mut Ctx, args: &[Value<'a>]) -> EvalResult<Value<'a>>
         groups: vec!["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")],
         ..User::default()
     };
-    let stage = Stage { authorizer: stage(args)?.authorizer.clone(), user: Arc::new(user), step: Step::Authorizer };
+    let stage =
+        Stage { authorizer: stage(args)?.authorizer.clone(), user: Arc::new(user), step: Step::Authorizer };
     Ok(Value::Opaque(Opaque::Authorizer(Arc::new(stage))))
 }
 
@@ -244,7 +252,8 @@ fn resource<'a>(_: &mut Ctx, args: &[Value<'a>]) -> EvalResult<Value<'a>> {
     if resource.trim().is_empty() {
         return Err(EvalError::other("resource must not be empty"));
     }
-    let check = ResourceAttributes { group: group.clone(), resource: resource.to_owned(), ..Default::default() };
+    let check =
+        ResourceAttributes { group: group.clone(), resource: resource.to_owned(), ..Default::default() };
     Ok(stage.value(Step::Resource(check)))
 }
 

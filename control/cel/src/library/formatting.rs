@@ -73,7 +73,8 @@ pub(crate) fn pieces(text: &str, args: usize) -> Result<Vec<Piece<'_>>, String> 
         if rest.is_empty() {
             return Err("unexpected end of string".to_owned());
         }
-        let (clause, after) = clause(rest).map_err(|why| format!("could not parse formatting clause: {why}"))?;
+        let (clause, after) =
+            clause(rest).map_err(|why| format!("could not parse formatting clause: {why}"))?;
         out.push(Piece::Clause(clause));
         rest = after;
         used += 1;
@@ -89,7 +90,8 @@ fn clause(text: &str) -> Result<(Clause, &str), String> {
         None => (PRECISION, text),
         Some(rest) => {
             let end = rest.find(|c: char| !c.is_ascii_digit());
-            let end = end.ok_or("error while parsing precision: could not find end of precision specifier")?;
+            let end =
+                end.ok_or("error while parsing precision: could not find end of precision specifier")?;
             let digits = &rest[..end];
             let precision = digits.parse::<usize>().map_err(|_| {
                 let quoted = quote(digits);
@@ -139,7 +141,9 @@ impl Clause {
             ),
             Clause::Decimal => format!("decimal clause can only be used on integers, was given {name}"),
             Clause::Fixed(_) => format!("fixed-point clause can only be used on doubles, was given {name}"),
-            Clause::Scientific(_) => format!("scientific clause can only be used on doubles, was given {name}"),
+            Clause::Scientific(_) => {
+                format!("scientific clause can only be used on doubles, was given {name}")
+            }
             Clause::Binary => format!("only integers and bools can be formatted as binary, was given {name}"),
             Clause::Hex(_) => {
                 format!("only integers, byte buffers, and strings can be formatted as hex, was given {name}")
@@ -194,7 +198,9 @@ impl Clause {
                 "-Infinity" => "-\u{221e}".to_owned(),
                 _ => return Err(EvalError::Other(self.refuse("string"))),
             },
-            (Clause::Fixed(precision), Value::Double(d)) => special(*d).unwrap_or_else(|| grouped(&format!("{d:.precision$}"))),
+            (Clause::Fixed(precision), Value::Double(d)) => {
+                special(*d).unwrap_or_else(|| grouped(&format!("{d:.precision$}")))
+            }
             (Clause::Scientific(precision), Value::Double(d)) => {
                 special(*d).unwrap_or_else(|| scientific(*d, precision))
             }
@@ -302,10 +308,14 @@ fn map(ctx: &mut Ctx, entries: &Map<'_>, depth: usize) -> EvalResult<String> {
     for key in entries.keys() {
         let value = entries.find(&key)?.unwrap_or(Value::Null);
         let key = match &key {
-            Value::String(_) | Value::Bool(_) | Value::Int(_) | Value::Uint(_) => inner(ctx, &key, depth + 1)?,
+            Value::String(_) | Value::Bool(_) | Value::Int(_) | Value::Uint(_) => {
+                inner(ctx, &key, depth + 1)?
+            }
             other => {
                 let name = other.type_name();
-                return Err(EvalError::other(format_args!("no formatting function for map key of type {name}")));
+                return Err(EvalError::other(format_args!(
+                    "no formatting function for map key of type {name}"
+                )));
             }
         };
         pairs.push((key, inner(ctx, &value, depth + 1)?));

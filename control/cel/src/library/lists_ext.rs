@@ -27,7 +27,11 @@ pub(super) const DEFS: &[Def] = &[
     ("list_double_sortByAssociatedKeys", "list(T)!@sortByAssociatedKeys(list(double)): list(T)", sort_by),
     ("list_bool_sortByAssociatedKeys", "list(T)!@sortByAssociatedKeys(list(bool)): list(T)", sort_by),
     ("list_duration_sortByAssociatedKeys", "list(T)!@sortByAssociatedKeys(list(duration)): list(T)", sort_by),
-    ("list_timestamp_sortByAssociatedKeys", "list(T)!@sortByAssociatedKeys(list(timestamp)): list(T)", sort_by),
+    (
+        "list_timestamp_sortByAssociatedKeys",
+        "list(T)!@sortByAssociatedKeys(list(timestamp)): list(T)",
+        sort_by,
+    ),
     ("list_string_sortByAssociatedKeys", "list(T)!@sortByAssociatedKeys(list(string)): list(T)", sort_by),
     ("list_bytes_sortByAssociatedKeys", "list(T)!@sortByAssociatedKeys(list(bytes)): list(T)", sort_by),
     ("lists_range", "lists.range(int): list(int)", range),

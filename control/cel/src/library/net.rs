@@ -92,13 +92,16 @@ fn parse_ip(text: &str) -> EvalResult<IpAddr> {
 fn parse_cidr(text: &str) -> EvalResult<Cidr> {
     let quoted = quote(text);
     let prefix = "network address parse error during conversion from string: ";
-    let refuse = |why: &str| EvalError::other(format_args!("{prefix}{prefix}netip.ParsePrefix({quoted}): {why}"));
+    let refuse =
+        |why: &str| EvalError::other(format_args!("{prefix}{prefix}netip.ParsePrefix({quoted}): {why}"));
     let (address, bits) = text.rsplit_once('/').ok_or_else(|| refuse("no '/'"))?;
     let address: IpAddr = address.parse().map_err(|_| refuse("unable to parse IP"))?;
     if let IpAddr::V6(v6) = address
         && v6.to_ipv4_mapped().is_some()
     {
-        return Err(EvalError::other(format_args!("{prefix}IPv4-mapped IPv6 address {quoted} is not allowed")));
+        return Err(EvalError::other(format_args!(
+            "{prefix}IPv4-mapped IPv6 address {quoted} is not allowed"
+        )));
     }
     let plain = bits.bytes().all(|b| b.is_ascii_digit()) && (bits.len() == 1 || !bits.starts_with('0'));
     let parsed = bits.parse::<u8>().ok().filter(|_| plain);

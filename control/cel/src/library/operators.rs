@@ -186,7 +186,9 @@ fn multiply<'a>(_: &mut Ctx, args: &[Value<'a>]) -> EvalResult<Value<'a>> {
 
 fn divide<'a>(_: &mut Ctx, args: &[Value<'a>]) -> EvalResult<Value<'a>> {
     match args {
-        [Value::Int(_), Value::Int(0)] | [Value::Uint(_), Value::Uint(0)] => Err(EvalError::other("division by zero")),
+        [Value::Int(_), Value::Int(0)] | [Value::Uint(_), Value::Uint(0)] => {
+            Err(EvalError::other("division by zero"))
+        }
         [Value::Int(a), Value::Int(b)] => checked(a.checked_div(*b), Value::Int, INT),
         [Value::Uint(a), Value::Uint(b)] => Ok(Value::Uint(a / b)),
         [Value::Double(a), Value::Double(b)] => Ok(Value::Double(a / b)),
@@ -196,7 +198,9 @@ fn divide<'a>(_: &mut Ctx, args: &[Value<'a>]) -> EvalResult<Value<'a>> {
 
 fn modulo<'a>(_: &mut Ctx, args: &[Value<'a>]) -> EvalResult<Value<'a>> {
     match args {
-        [Value::Int(_), Value::Int(0)] | [Value::Uint(_), Value::Uint(0)] => Err(EvalError::other("modulus by zero")),
+        [Value::Int(_), Value::Int(0)] | [Value::Uint(_), Value::Uint(0)] => {
+            Err(EvalError::other("modulus by zero"))
+        }
         [Value::Int(a), Value::Int(b)] => checked(a.checked_rem(*b), Value::Int, INT),
         [Value::Uint(a), Value::Uint(b)] => Ok(Value::Uint(a % b)),
         _ => Err(EvalError::no_overload()),

@@ -72,7 +72,12 @@ fn unwrap<'a>(ctx: &mut Ctx, args: &[Value<'a>]) -> EvalResult<Value<'a>> {
     for item in list.iter() {
         match item? {
             Value::Optional(inner) => out.extend(inner.map(|inner| (*inner).clone())),
-            other => return Err(EvalError::other(format_args!("value of type {} is not optional", other.type_name()))),
+            other => {
+                return Err(EvalError::other(format_args!(
+                    "value of type {} is not optional",
+                    other.type_name()
+                )));
+            }
         }
     }
     Ok(Value::list(out))

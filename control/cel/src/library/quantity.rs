@@ -16,7 +16,11 @@ pub(super) const DEFS: &[Def] = &[
     // Upstream declares it a function while its documentation shows a method; both are taken.
     ("quantity_sign", "sign(kubernetes.Quantity): int", sign),
     ("quantity_get_sign", "kubernetes.Quantity!sign(): int", sign),
-    ("quantity_is_greater_than", "kubernetes.Quantity!isGreaterThan(kubernetes.Quantity): bool", is_greater_than),
+    (
+        "quantity_is_greater_than",
+        "kubernetes.Quantity!isGreaterThan(kubernetes.Quantity): bool",
+        is_greater_than,
+    ),
     ("quantity_is_less_than", "kubernetes.Quantity!isLessThan(kubernetes.Quantity): bool", is_less_than),
     ("quantity_compare_to", "kubernetes.Quantity!compareTo(kubernetes.Quantity): int", compare_to),
     ("quantity_get_float", "kubernetes.Quantity!asApproximateFloat(): double", as_approximate_float),

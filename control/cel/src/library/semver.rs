@@ -37,7 +37,11 @@ fn parse(text: &str) -> Result<Version, String> {
     }
     for (name, part) in ["Major", "Minor", "Patch"].iter().zip(numbers.splitn(3, '.')) {
         if part.is_empty() || !part.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(format!("Invalid character(s) found in {} number {}", name.to_lowercase(), quote(part)));
+            return Err(format!(
+                "Invalid character(s) found in {} number {}",
+                name.to_lowercase(),
+                quote(part)
+            ));
         }
         if part.len() > 1 && part.starts_with('0') {
             return Err(format!("{name} number must not contain leading zeroes {}", quote(part)));

@@ -106,11 +106,17 @@ fn to_bool<'a>(_: &mut Ctx, args: &[Value<'a>]) -> EvalResult<Value<'a>> {
 
 /// The error of Go's strconv, which upstream passes on.
 fn syntax(function: &str, text: &str) -> EvalError {
-    EvalError::other(format_args!("strconv.{function}: parsing {}: invalid syntax", xebec_api::gotext::quote(text)))
+    EvalError::other(format_args!(
+        "strconv.{function}: parsing {}: invalid syntax",
+        xebec_api::gotext::quote(text)
+    ))
 }
 
 fn out_of_range(function: &str, text: &str) -> EvalError {
-    EvalError::other(format_args!("strconv.{function}: parsing {}: value out of range", xebec_api::gotext::quote(text)))
+    EvalError::other(format_args!(
+        "strconv.{function}: parsing {}: value out of range",
+        xebec_api::gotext::quote(text)
+    ))
 }
 
 fn to_bytes<'a>(_: &mut Ctx, args: &[Value<'a>]) -> EvalResult<Value<'a>> {
@@ -157,7 +163,10 @@ fn to_int<'a>(_: &mut Ctx, args: &[Value<'a>]) -> EvalResult<Value<'a>> {
     Ok(Value::Int(int))
 }
 
-fn parse_integer<T: std::str::FromStr<Err = std::num::ParseIntError>>(text: &str, function: &str) -> EvalResult<T> {
+fn parse_integer<T: std::str::FromStr<Err = std::num::ParseIntError>>(
+    text: &str,
+    function: &str,
+) -> EvalResult<T> {
     use std::num::IntErrorKind::{NegOverflow, PosOverflow};
     text.parse().map_err(|error: std::num::ParseIntError| match error.kind() {
         PosOverflow | NegOverflow => out_of_range(function, text),
@@ -245,7 +254,9 @@ fn to_timestamp<'a>(_: &mut Ctx, args: &[Value<'a>]) -> EvalResult<Value<'a>> {
 pub(crate) fn parse_timestamp(text: &str) -> EvalResult<Instant> {
     time::parse_timestamp(text).ok_or_else(|| {
         let quoted = xebec_api::gotext::quote(text);
-        EvalError::other(format_args!("parsing time {quoted} as \"2006-01-02T15:04:05Z07:00\": cannot parse {quoted}"))
+        EvalError::other(format_args!(
+            "parsing time {quoted} as \"2006-01-02T15:04:05Z07:00\": cannot parse {quoted}"
+        ))
     })
 }
 

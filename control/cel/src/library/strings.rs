@@ -78,8 +78,9 @@ fn last_index_of<'a>(ctx: &mut Ctx, args: &[Value<'a>]) -> EvalResult<Value<'a>>
         return Ok(Value::Int(-1));
     }
     // The match may start at the last position that is allowed, and extend beyond it.
-    let end = last.and_then(|last| offset(text, last)).map_or(text.len(), |at| text.len().min(at + part.len()));
-    let end = (end..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
+    let end =
+        last.and_then(|last| offset(text, last)).map_or(text.len(), |at| text.len().min(at + part.len()));
+    let end = (0..=end).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     Ok(Value::Int(text[..end].rfind(part).map_or(-1, |at| position(text, at))))
 }
 
@@ -181,7 +182,9 @@ fn join<'a>(_: &mut Ctx, args: &[Value<'a>]) -> EvalResult<Value<'a>> {
         }
         match item? {
             Value::String(text) => out.push_str(&text),
-            other => return Err(EvalError::other(format_args!("join: invalid input: {}", other.type_name()))),
+            other => {
+                return Err(EvalError::other(format_args!("join: invalid input: {}", other.type_name())));
+            }
         }
         bounded(out.len())?;
     }

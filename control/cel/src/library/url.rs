@@ -183,7 +183,11 @@ fn unescape(text: &str, host: bool) -> Result<Vec<u8>, String> {
                 }
                 at += 3;
             }
-            b if host && b < 0x80 && !b.is_ascii_alphanumeric() && !b"-_.~!$&'()*+,;=:[]<>\"".contains(&b) => {
+            b if host
+                && b < 0x80
+                && !b.is_ascii_alphanumeric()
+                && !b"-_.~!$&'()*+,;=:[]<>\"".contains(&b) =>
+            {
                 let shown = char::from(b).to_string();
                 return Err(format!("invalid character {} in host name", quote(&shown)));
             }
@@ -204,8 +208,9 @@ fn get<'v>(args: &'v [Value<'_>]) -> EvalResult<&'v ParsedUrl> {
 }
 
 fn url<'a>(_: &mut Ctx, args: &[Value<'a>]) -> EvalResult<Value<'a>> {
-    let parsed = ParsedUrl::parse(args.string(0)?)
-        .map_err(|why| EvalError::other(format_args!("URL parse error during conversion from string: {why}")))?;
+    let parsed = ParsedUrl::parse(args.string(0)?).map_err(|why| {
+        EvalError::other(format_args!("URL parse error during conversion from string: {why}"))
+    })?;
     Ok(Value::Opaque(Opaque::Url(Arc::new(parsed))))
 }
 

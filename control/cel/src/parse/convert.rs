@@ -3,8 +3,8 @@
 use cel::common::ast::{self as theirs, EntryExpr, IdedExpr, LiteralValue, SourceInfo};
 
 use super::Places;
-use super::macros::OPT_MAP;
 use super::macros::OPT_FLAT_MAP;
+use super::macros::OPT_MAP;
 use crate::ast::{Entry, Expr, Field, Fold, Kind, string};
 use crate::value::Value;
 
@@ -30,7 +30,9 @@ impl Converter<'_> {
         }
         let depth = depth + 1;
         let kind = match expr.expr {
-            theirs::Expr::Unspecified => return Err("unexpected unspecified type: an expression is missing".to_owned()),
+            theirs::Expr::Unspecified => {
+                return Err("unexpected unspecified type: an expression is missing".to_owned());
+            }
             theirs::Expr::Literal(literal) => Kind::Literal(self.literal(literal)),
             theirs::Expr::Ident(name) => Kind::Ident(name),
             theirs::Expr::Select(select) => Kind::Select {

@@ -6,6 +6,15 @@ const MAX_BRACKETS: usize = 250;
 /// refuses chains from 250 on, which the tree's own depth decides afterwards.
 const MAX_LEVELS: usize = 3000;
 
+/// How deep a text can nest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Depth {
+    /// The brackets that are open at once.
+    pub(super) brackets: usize,
+    /// The levels of the tree.
+    pub(super) levels: usize,
+}
+
 #[derive(Default)]
 struct Level {
     /// Operators since the last separator: the depth of the chain that they form.
@@ -24,8 +33,9 @@ impl Level {
 }
 
 /// A bound on the depth of the tree of a text, or `None` if it is beyond what is accepted.
-pub(super) fn depth(source: &str) -> Option<usize> {
+pub(super) fn depth(source: &str) -> Option<Depth> {
     let mut levels = vec![Level::default()];
+    let mut brackets = 0;
     let bytes = source.as_bytes();
     let mut at = 0;
     while at < bytes.len() {
@@ -46,6 +56,7 @@ pub(super) fn depth(source: &str) -> Option<usize> {
                 // An index is a link of a chain as well as a bracket.
                 top.chain += 1;
                 levels.push(Level::default());
+                brackets = brackets.max(levels.len());
                 if levels.len() > MAX_BRACKETS {
                     return None;
                 }
@@ -83,7 +94,7 @@ pub(super) fn depth(source: &str) -> Option<usize> {
     }
     let mut root = levels.pop()?;
     root.close_segment();
-    (root.deepest <= MAX_LEVELS).then_some(root.deepest)
+    (root.deepest <= MAX_LEVELS).then_some(Depth { brackets, levels: root.deepest })
 }
 
 /// Whether a quote after these bytes opens a raw string.
@@ -120,12 +131,12 @@ mod tests {
 
     #[test]
     fn depth_is_bounded_by_brackets_and_chains() {
-        assert_eq!(depth("1"), Some(0));
-        assert!(depth("((1))").is_some_and(|d| d >= 2));
+        assert_eq!(depth("1"), Some(Depth { brackets: 0, levels: 0 }));
+        assert!(depth("((1))").is_some_and(|d| d.levels >= 2 && d.brackets >= 2));
         assert_eq!(depth(&"(".repeat(10_000)), None);
         assert_eq!(depth(&format!("a{}", ".a".repeat(10_000))), None);
-        assert!(depth(&vec!["a.b == 1"; 2000].join(" && ")).is_some_and(|d| d < 10));
-        assert!(depth(r#"'((((' == r"\" && true"#).is_some_and(|d| d < 10));
+        assert!(depth(&vec!["a.b == 1"; 2000].join(" && ")).is_some_and(|d| d.levels < 10));
+        assert!(depth(r#"'((((' == r"\" && true"#).is_some_and(|d| d.levels < 10));
         assert!(depth(&format!("'{}'", "(".repeat(10_000))).is_some());
     }
 }

@@ -1,9 +1,9 @@
-//! The macros that the parser does not bring: comprehensions of two variables, optMap, optFlatMap, sortBy.
-//!
-//! Each expands as cel-go's does, so that types and costs come out alike; except optMap, which stays a call that the
-//! converter turns into a node of its own.
+//! The macros. Each expands as cel-go's does, so that types and costs come out alike; except optMap, which stays a call
+//! that the converter turns into a node of its own: expanded, it would hold its target twice.
 
-use cel::common::ast::{CallExpr, ComprehensionExpr, Expr, IdedExpr, ListExpr, LiteralValue, MapExpr, operators};
+use cel::common::ast::{
+    CallExpr, ComprehensionExpr, Expr, IdedExpr, ListExpr, LiteralValue, MapExpr, operators,
+};
 use cel::parser::{Macro, MacroExprHelper};
 use cel::{Env, ParseError};
 
@@ -18,29 +18,58 @@ pub(crate) const MAP_INSERT: &str = "cel.@mapInsert";
 
 type Expansion = Result<Option<IdedExpr>, ParseError>;
 
-/// The parser's environment: the standard macros and those of this file.
+/// The parser's environment: these macros and nothing else.
 pub(super) fn environment() -> Env {
-    let mut env = Env::stdlib();
-    let macros = [
-        Macro::receiver("all", 3, |h, target, args| two(h, target, args, all)),
-        Macro::receiver("exists", 3, |h, target, args| two(h, target, args, exists)),
-        Macro::receiver("exists_one", 3, |h, target, args| two(h, target, args, exists_one)),
-        Macro::receiver("existsOne", 3, |h, target, args| two(h, target, args, exists_one)),
-        Macro::receiver("transformList", 3, |h, target, args| two(h, target, args, transform_list)),
-        Macro::receiver("transformList", 4, |h, target, args| two(h, target, args, transform_list)),
-        Macro::receiver("transformMap", 3, |h, target, args| two(h, target, args, transform_map)),
-        Macro::receiver("transformMap", 4, |h, target, args| two(h, target, args, transform_map)),
-        Macro::receiver("transformMapEntry", 3, |h, target, args| two(h, target, args, transform_entry)),
-        Macro::receiver("transformMapEntry", 4, |h, target, args| two(h, target, args, transform_entry)),
-        Macro::receiver("optMap", 2, |h, target, args| opt_map(h, target, args, OPT_MAP)),
-        Macro::receiver("optFlatMap", 2, |h, target, args| opt_map(h, target, args, OPT_FLAT_MAP)),
-        Macro::receiver("sortBy", 2, sort_by),
-    ];
-    for addition in macros {
-        // The names and arities above are not the standard ones; a duplicate would only keep the standard macro.
+    let mut env = Env::default();
+    for addition in macros() {
+        // No two of them share a name and a number of arguments, which is all that could be refused.
         let _ = env.add_macro(addition);
     }
     env
+}
+
+fn macros() -> Vec<Macro> {
+    let mut out = vec![
+        Macro::global("has", 1, has),
+        Macro::receiver("optMap", 2, |h, target, args| opt_map(h, target, args, OPT_MAP)),
+        Macro::receiver("optFlatMap", 2, |h, target, args| opt_map(h, target, args, OPT_FLAT_MAP)),
+        Macro::receiver("sortBy", 2, sort_by),
+        Macro::receiver("filter", 2, |h, target, args| fold(h, target, args, 1, filter)),
+        Macro::receiver("map", 2, |h, target, args| fold(h, target, args, 1, transform_list)),
+        Macro::receiver("map", 3, |h, target, args| fold(h, target, args, 1, transform_list)),
+    ];
+    type Body = fn(&mut Nodes<'_, '_>, &str, Option<IdedExpr>, IdedExpr) -> Parts;
+    let quantifiers: [(&str, Body); 4] =
+        [("all", all), ("exists", exists), ("exists_one", exists_one), ("existsOne", exists_one)];
+    for (name, body) in quantifiers {
+        for variables in [1, 2] {
+            out.push(Macro::receiver(name, variables + 1, move |h, target, args| {
+                fold(h, target, args, variables, body)
+            }));
+        }
+    }
+    let transforms: [(&str, Body); 3] = [
+        ("transformList", transform_list),
+        ("transformMap", transform_map),
+        ("transformMapEntry", transform_entry),
+    ];
+    for (name, body) in transforms {
+        for args in [3, 4] {
+            out.push(Macro::receiver(name, args, move |h, target, args| fold(h, target, args, 2, body)));
+        }
+    }
+    out
+}
+
+fn has(helper: &mut MacroExprHelper<'_>, _: &mut Option<IdedExpr>, args: &mut Vec<IdedExpr>) -> Expansion {
+    match args.pop() {
+        Some(IdedExpr { expr: Expr::Select(mut select), .. }) => {
+            select.test = true;
+            Ok(Some(helper.next_expr(Expr::Select(select))))
+        }
+        Some(other) => Err(helper.new_error(other.id, "invalid argument to has() macro")),
+        None => Ok(None),
+    }
 }
 
 /// The parts of a fold that differ from macro to macro.
@@ -97,25 +126,28 @@ fn filter_and_body(args: &mut Vec<IdedExpr>) -> Option<(Option<IdedExpr>, IdedEx
     Some((args.pop(), body))
 }
 
-/// Expands a macro of two variables over `target`.
-fn two(
+/// Expands a macro of one or two variables over `target`.
+fn fold(
     helper: &mut MacroExprHelper<'_>,
     target: &mut Option<IdedExpr>,
     args: &mut Vec<IdedExpr>,
+    variables: usize,
     parts: fn(&mut Nodes<'_, '_>, &str, Option<IdedExpr>, IdedExpr) -> Parts,
 ) -> Expansion {
     let var = variable(helper, &args[0])?;
-    let var2 = variable(helper, &args[1])?;
-    if var == var2 {
+    let var2 = if variables > 1 { Some(variable(helper, &args[1])?) } else { None };
+    if var2.as_ref() == Some(&var) {
         return Err(helper.new_error(args[1].id, format!("duplicate variable name: {var}")));
     }
-    let mut rest = args.split_off(2);
-    let (Some((filter, body)), Some(range)) = (filter_and_body(&mut rest), target.take()) else { return Ok(None) };
+    let mut rest = args.split_off(variables);
+    let (Some((filter, body)), Some(range)) = (filter_and_body(&mut rest), target.take()) else {
+        return Ok(None);
+    };
     let Parts { init, cond, step, result } = parts(&mut Nodes(helper), &var, filter, body);
     let fold = ComprehensionExpr {
         iter_range: range,
         iter_var: var,
-        iter_var2: Some(var2),
+        iter_var2: var2,
         accu_var: ACCUMULATOR.to_owned(),
         accu_init: init,
         loop_cond: cond,
@@ -159,6 +191,12 @@ fn exists_one(n: &mut Nodes<'_, '_>, _: &str, _: Option<IdedExpr>, body: IdedExp
     Parts { init, cond, step, result: n.call(operators::EQUALS, vec![accu, one]) }
 }
 
+/// `filter`: its body is the filter, and what it keeps is the variable itself.
+fn filter(n: &mut Nodes<'_, '_>, var: &str, _: Option<IdedExpr>, body: IdedExpr) -> Parts {
+    let item = n.ident(var);
+    transform_list(n, var, Some(body), item)
+}
+
 fn transform_list(n: &mut Nodes<'_, '_>, _: &str, filter: Option<IdedExpr>, body: IdedExpr) -> Parts {
     let (init, cond, accu) = (n.list(Vec::new()), n.boolean(true), n.accu());
     let one = n.list(vec![body]);
@@ -193,7 +231,11 @@ fn opt_map(
         let message = format!("{}() variable name must be a simple identifier", &name[1..]);
         return Err(helper.new_error(args[0].id, message));
     }
-    let call = CallExpr { func_name: name.to_owned(), target: target.take().map(Box::new), args: std::mem::take(args) };
+    let call = CallExpr {
+        func_name: name.to_owned(),
+        target: target.take().map(Box::new),
+        args: std::mem::take(args),
+    };
     Ok(Some(helper.next_expr(Expr::Call(call))))
 }
 
@@ -210,7 +252,8 @@ fn sort_by(
     let var = var.clone();
     let list = target.as_ref().map(|target| (target.id, &target.expr));
     if let Some((id, Expr::Literal(_) | Expr::Map(_) | Expr::Struct(_))) = list {
-        let message = "sortBy can only be applied to a list, identifier, comprehension, call or select expression";
+        let message =
+            "sortBy can only be applied to a list, identifier, comprehension, call or select expression";
         return Err(helper.new_error(id, message));
     }
     let (Some(body), Some(target)) = (args.pop(), target.take()) else { return Ok(None) };

@@ -19,8 +19,11 @@ use crate::error::{CompileError, CompileErrors};
 const MAX_CODE_POINTS: usize = 100_000;
 /// Nesting that the parser takes, as in cel-go.
 const MAX_RECURSION: u16 = 250;
-/// Stack that the parser gets for each level of nesting that the text can have; measured in a debug build, and doubled.
-const STACK_PER_LEVEL: usize = 48 << 10;
+/// Stack that the parser gets for each bracket that is open at once: each takes it through all rules of the grammar, about
+/// 100 KiB in a debug build. It is address space; only what is used becomes memory.
+const STACK_PER_BRACKET: usize = 256 << 10;
+/// Stack that the parser gets for each level of nesting of the tree.
+const STACK_PER_LEVEL: usize = 32 << 10;
 /// Stack that the parser gets in any case.
 const STACK_BASE: usize = 1 << 20;
 
@@ -57,13 +60,15 @@ static PARSER: LazyLock<cel::Env> = LazyLock::new(macros::environment);
 pub(crate) fn parse(source: &str) -> Result<Parsed, CompileErrors> {
     let size = source.chars().count();
     if size > MAX_CODE_POINTS {
-        let message = format!("expression code point size exceeds limit: size: {size}, limit {MAX_CODE_POINTS}");
+        let message =
+            format!("expression code point size exceeds limit: size: {size}, limit {MAX_CODE_POINTS}");
         return Err(at_start(source, message));
     }
     let Some(depth) = guard::depth(source) else {
         return Err(at_start(source, format!("expression recursion limit exceeded: {MAX_RECURSION}")));
     };
-    stacker::maybe_grow(STACK_BASE, STACK_BASE + depth * STACK_PER_LEVEL, || parse_within(source))
+    let stack = STACK_BASE + depth.brackets * STACK_PER_BRACKET + depth.levels * STACK_PER_LEVEL;
+    stacker::maybe_grow(stack, stack, || parse_within(source))
 }
 
 fn parse_within(source: &str) -> Result<Parsed, CompileErrors> {

@@ -27,26 +27,14 @@ fn mistakes_read_as_upstreams() {
             "'a'.startsWith(1)",
             "ERROR: <input>:1:15: found no matching overload for 'startsWith' applied to 'string.(int)'\n | 'a'.startsWith(1)\n | ..............^",
         ),
-        (
-            "1 && true",
-            "ERROR: <input>:1:1: expected type 'bool' but found 'int'\n | 1 && true\n | ^",
-        ),
-        (
-            "[1, 'a']",
-            "ERROR: <input>:1:5: expected type 'int' but found 'string'\n | [1, 'a']\n | ....^",
-        ),
+        ("1 && true", "ERROR: <input>:1:1: expected type 'bool' but found 'int'\n | 1 && true\n | ^"),
+        ("[1, 'a']", "ERROR: <input>:1:5: expected type 'int' but found 'string'\n | [1, 'a']\n | ....^"),
         (
             "{'a': 1, 'b': 'c'}",
             "ERROR: <input>:1:15: expected type 'int' but found 'string'\n | {'a': 1, 'b': 'c'}\n | ..............^",
         ),
-        (
-            "1.foo",
-            "ERROR: <input>:1:2: type 'int' does not support field selection\n | 1.foo\n | .^",
-        ),
-        (
-            "(1).foo",
-            "ERROR: <input>:1:4: type 'int' does not support field selection\n | (1).foo\n | ...^",
-        ),
+        ("1.foo", "ERROR: <input>:1:2: type 'int' does not support field selection\n | 1.foo\n | .^"),
+        ("(1).foo", "ERROR: <input>:1:4: type 'int' does not support field selection\n | (1).foo\n | ...^"),
         (
             "(1).all(i, true)",
             "ERROR: <input>:1:2: expression of type 'int' cannot be range of a comprehension (must be list, map, or dynamic)\n | (1).all(i, true)\n | .^",
@@ -63,10 +51,7 @@ fn mistakes_read_as_upstreams() {
             "'a'.matches('(')",
             "ERROR: <input>:1:13: invalid matches argument\n | 'a'.matches('(')\n | ............^",
         ),
-        (
-            "has(x)",
-            "ERROR: <input>:1:5: invalid argument to has() macro\n | has(x)\n | ....^",
-        ),
+        ("has(x)", "ERROR: <input>:1:5: invalid argument to has() macro\n | has(x)\n | ....^"),
         (
             "'é' + foo",
             "ERROR: <input>:1:7: undeclared reference to 'foo' (in container '')\n | 'é' + foo\n | .．....^",
@@ -90,7 +75,10 @@ fn mistakes_read_as_upstreams() {
     ] {
         let found = mistakes(source);
         let exact = text.contains('\n');
-        assert!(if exact { found == text } else { found.starts_with(text) }, "{source}\nfound\n{found}\nwanted\n{text}");
+        assert!(
+            if exact { found == text } else { found.starts_with(text) },
+            "{source}\nfound\n{found}\nwanted\n{text}"
+        );
     }
 }
 
@@ -99,7 +87,10 @@ fn several_mistakes_come_in_the_order_of_the_source() {
     let text = mistakes("foo + bar + 'a'.baz()");
     let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("ERROR")).collect();
     assert_eq!(lines.len(), 3, "{text}");
-    assert!(lines[0].contains("1:1: ") && lines[1].contains("1:7: ") && lines[2].contains("1:20: "), "{text}");
+    assert!(
+        lines[0].contains("1:1: ") && lines[1].contains("1:7: ") && lines[2].contains("1:20: "),
+        "{text}"
+    );
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn numbers_compare_across_types() {
     all_fail(&[
         ("dyn(0.0 / 0.0) < 1", "NaN values cannot be ordered"),
         ("dyn('a') < 1", "no such overload"),
-        ("[1][dyn(0.5)]", "unsupported index value: 0.5"),
+        ("[1][dyn(0.5)]", "unsupported index value 0.5 in list"),
     ]);
 }
 
@@ -146,7 +146,10 @@ fn conversions() {
     ]);
     all_fail(&[
         ("int('x')", "strconv.ParseInt: parsing \"x\": invalid syntax"),
-        ("int('9223372036854775808')", "strconv.ParseInt: parsing \"9223372036854775808\": value out of range"),
+        (
+            "int('9223372036854775808')",
+            "strconv.ParseInt: parsing \"9223372036854775808\": value out of range",
+        ),
         ("int(1e99)", "integer overflow"),
         ("int(18446744073709551615u)", "integer overflow"),
         ("uint(-1)", "unsigned integer overflow"),
@@ -213,9 +216,10 @@ fn lists_and_maps() {
         ("{'a': 1}['b']", "no such key: b"),
         ("{'a': 1}.b", "no such key: b"),
         ("{1: 1}[7]", "no such key: 7"),
-        ("{'a': 1, 'a': 2}", "Failed with repeated key: a"),
-        ("dyn(1).a", "no such overload"),
-        ("dyn(1)[0]", "no such overload"),
+        ("dyn(1).a", "no such key: a"),
+        ("dyn(null).a", "no such key: a"),
+        ("dyn(1)[0]", "no such key: 0"),
+        ("dyn([1]).a", "unsupported index type 'string' in list"),
     ]);
 }
 
@@ -235,6 +239,11 @@ fn macros() {
         "{'a': 1, 'b': 2}.all(k, k in ['a', 'b'])",
         "{'a': 1, 'b': 2}.filter(k, k == 'a') == ['a']",
         "has({'a': 1}.a)",
+        "!has(dyn(1).a)",
+        "!has(dyn(null).a)",
+        "dyn(1).?a == optional.none()",
+        "{'a': 1, 'a': 2} == {'a': 2}",
+        "{'a': 1, ?'a': optional.none()} == {}",
         "!has({'a': 1}.b)",
         "[[1, 2], [3]].map(l, l.map(e, e + 1)) == [[2, 3], [4]]",
         "[1, 2].map(x, [3, 4].map(y, x * y)) == [[3, 4], [6, 8]]",

@@ -57,6 +57,10 @@ fn runtime_costs_are_upstreams() {
         ("url('https:://kubernetes.io/').getScheme()", 4),
         ("'abc'.split('')", 1),
         ("[1, 2, 3].sum()", 3),
+        // hasValue of the target, value of the target written again, the body, of().
+        ("optional.of(1).optMap(v, v)", (1 + 1) + (1 + 1) + 1 + 1),
+        ("optional.of(1).optMap(v, v).optMap(v, v)", (6 + 1) + (6 + 1) + 1 + 1),
+        ("optional.none().optMap(v, v)", (1 + 1) + 1),
     ] {
         assert_eq!(runtime(source, &[]), cost, "{source}");
     }
@@ -77,11 +81,7 @@ fn runtime_costs_of_variables_are_upstreams() {
         ("input[3-3]", vec![("input", ints(), json!([1]))], 3),
         ("has(input.key)", vec![("input", strings(), json!({"key": "v"}))], 1),
         ("has(input.a.b)", vec![("input", nested(), json!({"a": {"b": 1}}))], 2),
-        (
-            "a || b || c || d",
-            ["a", "b", "c", "d"].map(|name| (name, Type::Bool, json!(false))).to_vec(),
-            4,
-        ),
+        ("a || b || c || d", ["a", "b", "c", "d"].map(|name| (name, Type::Bool, json!(false))).to_vec(), 4),
         (
             "input.contains(arg1)",
             vec![("input", Type::String, json!(long)), ("arg1", Type::String, json!("y".repeat(500)))],
@@ -95,11 +95,7 @@ fn runtime_costs_of_variables_are_upstreams() {
         ),
         ("input.size()", vec![("input", Type::String, json!("500"))], 2),
         ("input.all(k, input[k].all(x, true))", vec![("input", nested(), json!({}))], 2),
-        (
-            "(list1 + list2).all(x, true)",
-            vec![("list1", ints(), json!([])), ("list2", ints(), json!([]))],
-            4,
-        ),
+        ("(list1 + list2).all(x, true)", vec![("list1", ints(), json!([])), ("list2", ints(), json!([]))], 4),
         (
             "\"abcdefg\".contains(str1 + str2)",
             vec![("str1", Type::String, json!("val1")), ("str2", Type::String, json!("val2222222"))],
@@ -140,7 +136,10 @@ fn estimates_are_upstreams() {
         ("{'a': [1,2], 'b': [1,2], 'c': [1,2], 'd': [1,2], 'e': [1,2]}.b", (81, 81)),
         ("[[1, 1], [2, 2], [3, 3], [4, 4], [5, 5]].all(y, y.all(y, y == 1))", (76, 136)),
         ("[1,2,3,4,5].map(x, [x, x]).all(y, y.all(y, y == 1))", (157, 217)),
-        ("[\"a\", \"ab\", \"abc\", \"abcd\", \"abcde\"].map(x, [x, x]).all(y, y.all(y, y.startsWith('a')))", (157, 217)),
+        (
+            "[\"a\", \"ab\", \"abc\", \"abcd\", \"abcde\"].map(x, [x, x]).all(y, y.all(y, y.startsWith('a')))",
+            (157, 217),
+        ),
         ("[1,2,3,4,5].map(x, x).map(x, x) + [1]", (173, 173)),
         ("[1,2,3].all(i, i in [1,2,3].map(j, j + j))", (20, 230)),
         ("dyn([1,2,3]).all(i, i in dyn([1,2,3]).map(j, j + j))", (21, 234)),
@@ -175,7 +174,11 @@ fn loops_over_what_has_no_bound_are_refused() {
     let nested = "self.items.all(x, self.items.exists(y, x == y))";
     assert!(rule(list(None), once) <= crate::ESTIMATED_COST_LIMIT, "{}", rule(list(None), once));
     assert!(rule(list(None), nested) > crate::ESTIMATED_COST_LIMIT);
-    assert!(rule(list(Some(32)), nested) < crate::ESTIMATED_COST_LIMIT / 100, "{}", rule(list(Some(32)), nested));
+    assert!(
+        rule(list(Some(32)), nested) < crate::ESTIMATED_COST_LIMIT / 100,
+        "{}",
+        rule(list(Some(32)), nested)
+    );
 
     let text = |max: Option<u64>| {
         let mut text = json!({"type": "string"});

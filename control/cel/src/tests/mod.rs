@@ -12,7 +12,9 @@ use crate::{Bindings, Budget, Env, EvalError, Program, Type, Value};
 
 /// The environment of these tests: Kubernetes', and a few variables of type dyn.
 pub(super) fn env() -> Env {
-    ["x", "y", "object", "oldObject"].into_iter().fold(Env::kubernetes(), |env, name| env.declare(name, Type::Dyn))
+    ["x", "y", "object", "oldObject"]
+        .into_iter()
+        .fold(Env::kubernetes(), |env, name| env.declare(name, Type::Dyn))
 }
 
 pub(super) fn compile(source: &str) -> Program {

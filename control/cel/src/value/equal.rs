@@ -117,7 +117,13 @@ fn includes_all(work: &mut Work, a: &List<'_>, b: &List<'_>) -> EvalResult<bool>
 }
 
 /// Lists of one length whose items are known by keys: items of the same keys are compared, in any order.
-fn map_lists(work: &mut Work, items: &[Json], a: &List<'_>, b: &List<'_>, keys: &[String]) -> EvalResult<bool> {
+fn map_lists(
+    work: &mut Work,
+    items: &[Json],
+    a: &List<'_>,
+    b: &List<'_>,
+    keys: &[String],
+) -> EvalResult<bool> {
     let index: std::collections::HashMap<String, usize> =
         items.iter().enumerate().map(|(at, item)| (item_key(item, keys), at)).collect();
     let mut seen = std::collections::HashSet::new();

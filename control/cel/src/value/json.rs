@@ -49,15 +49,18 @@ pub(crate) fn typed<'a>(json: &'a Json, decl: Option<&Arc<Decl>>) -> EvalResult<
             false => Err(EvalError::other("invalid data, got null for schema with nullable=false")),
         };
     }
-    let invalid = |wanted: &str| EvalError::other(format_args!("invalid data, expected {wanted}, got {}", kind(json)));
+    let invalid =
+        |wanted: &str| EvalError::other(format_args!("invalid data, expected {wanted}, got {}", kind(json)));
     match (&decl.kind, json) {
         (Kind::Preserved, _) => Ok(Value::from_json(json)),
         (Kind::IntOrString, Json::String(s)) => Ok(Value::from(s.as_str())),
         (Kind::IntOrString, Json::Number(n)) if n.is_i64() => Ok(number(n)),
-        (Kind::IntOrString, _) => {
-            Err(EvalError::other("invalid data, expected XIntOrString value to be either a string or integer"))
+        (Kind::IntOrString, _) => Err(EvalError::other(
+            "invalid data, expected XIntOrString value to be either a string or integer",
+        )),
+        (Kind::Object(_) | Kind::Map(_), Json::Object(map)) => {
+            Ok(Value::Map(Map::Json(map, Some(decl.clone()))))
         }
-        (Kind::Object(_) | Kind::Map(_), Json::Object(map)) => Ok(Value::Map(Map::Json(map, Some(decl.clone())))),
         (Kind::Object(_) | Kind::Map(_), _) => {
             Err(EvalError::other("invalid data, expected a map for the provided schema with type=object"))
         }
@@ -88,13 +91,17 @@ fn typed_string<'a>(s: &'a str, kind: &Kind) -> EvalResult<Value<'a>> {
         Kind::Date => match s.parse::<jiff::civil::Date>().ok().filter(|_| s.len() == 10) {
             Some(date) => match Instant::from_civil(date.at(0, 0, 0, 0), 0) {
                 Some(instant) => Ok(Value::Timestamp(instant)),
-                None => Err(EvalError::other(format_args!("Invalid date formatted string {s}: out of range"))),
+                None => {
+                    Err(EvalError::other(format_args!("Invalid date formatted string {s}: out of range")))
+                }
             },
             None => Err(EvalError::other(format_args!("Invalid date formatted string {s}: not YYYY-MM-DD"))),
         },
         Kind::DateTime => match time::parse_timestamp(s) {
             Some(instant) => Ok(Value::Timestamp(instant)),
-            None => Err(EvalError::other(format_args!("Invalid date-time formatted string {s}: not RFC 3339"))),
+            None => {
+                Err(EvalError::other(format_args!("Invalid date-time formatted string {s}: not RFC 3339")))
+            }
         },
         Kind::Bytes => match STANDARD.decode(s) {
             Ok(bytes) => Ok(Value::Bytes(bytes.into())),
@@ -146,7 +153,9 @@ fn to_json(value: &Value<'_>, depth: usize) -> EvalResult<Json> {
             for (key, value) in map.values() {
                 let Value::String(key) = key else {
                     let name = key.type_name();
-                    return Err(EvalError::other(format_args!("a map key of type {name} is no JSON object key")));
+                    return Err(EvalError::other(format_args!(
+                        "a map key of type {name} is no JSON object key"
+                    )));
                 };
                 out.insert(key.to_string(), to_json(value, depth + 1)?);
             }

@@ -74,7 +74,9 @@ impl<'a> Map<'a> {
         match self {
             Map::Json(map, decl) => match key {
                 Value::String(key) => find_json(map, decl.as_ref(), key),
-                Value::Bool(_) | Value::Int(_) | Value::Uint(_) | Value::Double(_) if decl.is_none() => Ok(None),
+                Value::Bool(_) | Value::Int(_) | Value::Uint(_) | Value::Double(_) if decl.is_none() => {
+                    Ok(None)
+                }
                 _ => Err(EvalError::no_overload()),
             },
             Map::Owned(map) => match Key::find(key) {

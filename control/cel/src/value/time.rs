@@ -64,7 +64,13 @@ impl From<Timestamp> for Instant {
 pub(crate) fn parse_timestamp(text: &str) -> Option<Instant> {
     let bytes = text.as_bytes();
     let shape = |at: usize, c: u8| bytes.get(at) == Some(&c);
-    if !(text.is_ascii() && shape(4, b'-') && shape(7, b'-') && shape(10, b'T') && shape(13, b':') && shape(16, b':')) {
+    if !(text.is_ascii()
+        && shape(4, b'-')
+        && shape(7, b'-')
+        && shape(10, b'T')
+        && shape(13, b':')
+        && shape(16, b':'))
+    {
         return None;
     }
     let number = |from: usize, to: usize| -> Option<i32> {
@@ -178,7 +184,8 @@ pub(crate) fn civil(instant: Instant, zone: Option<&str>) -> EvalResult<DateTime
 /// Seconds east of UTC.
 fn offset(instant: Instant, zone: &str) -> EvalResult<i32> {
     let Some((hours, minutes)) = zone.split_once(':') else {
-        let found = TimeZone::get(zone).map_err(|_| EvalError::other(format_args!("unknown time zone {zone}")))?;
+        let found =
+            TimeZone::get(zone).map_err(|_| EvalError::other(format_args!("unknown time zone {zone}")))?;
         // The last hours of the year 9999 are beyond the time library; rules do not change then.
         let nanos = instant.0.clamp(Timestamp::MIN.as_nanosecond(), Timestamp::MAX.as_nanosecond());
         let at = Timestamp::from_nanosecond(nanos).unwrap_or(Timestamp::UNIX_EPOCH);
@@ -195,7 +202,8 @@ fn offset(instant: Instant, zone: &str) -> EvalResult<i32> {
         return Err(EvalError::other(format_args!("timezone offset minutes out of range [0, 59]: {zone}")));
     }
     let minutes = hours * 60 + if zone.starts_with('-') { -minutes } else { minutes };
-    i32::try_from(minutes * 60).map_err(|_| EvalError::other(format_args!("timezone offset out of range: {zone}")))
+    i32::try_from(minutes * 60)
+        .map_err(|_| EvalError::other(format_args!("timezone offset out of range: {zone}")))
 }
 
 #[cfg(test)]
@@ -213,7 +221,9 @@ mod tests {
         ] {
             assert_eq!(parse_timestamp(text).map(format_timestamp).as_deref(), Some(out), "{text}");
         }
-        for bad in ["", "2009-02-13", "2009-02-13 23:31:30Z", "2009-02-30T00:00:00Z", "2009-02-13T23:31:30", "x"] {
+        for bad in
+            ["", "2009-02-13", "2009-02-13 23:31:30Z", "2009-02-30T00:00:00Z", "2009-02-13T23:31:30", "x"]
+        {
             assert_eq!(parse_timestamp(bad), None, "{bad}");
         }
     }

@@ -9,10 +9,13 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, Repl
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, PersistentVolumeClaim, Pod, ResourceQuota, Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota,
+    Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::resource::v1::ResourceClaim;
+use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use kube::runtime::watcher;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
@@ -21,6 +24,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::cache::{Cache, Cached};
+use super::census::Census;
 use super::events::{Recorder, Sink};
 use super::time::Clock;
 use super::write::Writer;
@@ -75,6 +79,14 @@ pub struct World {
     pub budgets: Arc<Cache<PodDisruptionBudget>>,
     /// ResourceQuotas.
     pub quotas: Arc<Cache<ResourceQuota>>,
+    /// Persistent volumes.
+    pub volumes: Arc<Cache<PersistentVolume>>,
+    /// VolumeAttributesClasses.
+    pub attributes_classes: Arc<Cache<VolumeAttributesClass>>,
+    /// ResourceClaims.
+    pub resource_claims: Arc<Cache<ResourceClaim>>,
+    /// How many objects of every resource there are.
+    pub census: Arc<Census>,
 }
 
 impl World {
@@ -107,6 +119,10 @@ impl World {
             cron_jobs: Arc::default(),
             budgets: Arc::default(),
             quotas: Arc::default(),
+            volumes: Arc::default(),
+            attributes_classes: Arc::default(),
+            resource_claims: Arc::default(),
+            census: Arc::default(),
         };
         (Arc::new(world), sink)
     }
@@ -143,6 +159,9 @@ impl World {
         self.spawn(tasks, cancel, &self.cron_jobs, all());
         self.spawn(tasks, cancel, &self.budgets, all());
         self.spawn(tasks, cancel, &self.quotas, all());
+        self.spawn(tasks, cancel, &self.volumes, all());
+        self.spawn(tasks, cancel, &self.attributes_classes, all());
+        self.spawn(tasks, cancel, &self.resource_claims, all());
     }
 
     fn spawn<K: Cached>(

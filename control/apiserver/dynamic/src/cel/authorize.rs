@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use xebec_cel::{Attributes, Decision, ResourceAttributes, User, Value};
 use xebec_identity::Authorizer;
 
@@ -9,6 +11,21 @@ use super::Input;
 
 /// The server's authorizer as expressions ask it.
 struct Asked(Arc<Authorizer>);
+
+impl Asked {
+    /// The decision. Expressions are evaluated without waiting and local authorizers answer at once; a webhook's answer
+    /// is waited for on this thread, whose other tasks move on. None where the runtime has no other thread for them.
+    fn decide(&self, attributes: &xebec_identity::Attributes) -> Option<xebec_identity::Decision> {
+        if let Some(decision) = self.0.decide(attributes).now_or_never() {
+            return Some(decision);
+        }
+        let runtime = Handle::try_current().ok()?;
+        if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
+            return None;
+        }
+        Some(tokio::task::block_in_place(|| runtime.block_on(self.0.decide(attributes))))
+    }
+}
 
 impl xebec_cel::Authorizer for Asked {
     fn authorize(&self, user: &User, attributes: &Attributes) -> Decision {
@@ -38,7 +55,10 @@ impl xebec_cel::Authorizer for Asked {
                 attributes
             }
         };
-        let decision = self.0.authorize(&attributes);
+        let Some(decision) = self.decide(&attributes) else {
+            let error = Some("the authorizer cannot be waited for here".to_owned());
+            return Decision { error, ..Decision::default() };
+        };
         Decision { allowed: decision.allowed(), reason: decision.reason().to_owned(), error: None }
     }
 }

@@ -14,7 +14,9 @@ use xebec_identity::{Authorizer, ObjectReader, User};
 pub(crate) use server::{Identity, Reply, Webhook};
 pub(crate) use types::TestTypes;
 
-use crate::{Attributes, Dynamic, Kind, NoMetrics, Operation, ResolveError, Resolver, Resource, World};
+use crate::{
+    Attributes, Dynamic, Enabled, Kind, NoMetrics, Operation, ResolveError, Resolver, Resource, World,
+};
 
 /// Objects in memory, found by kind.
 #[derive(Default)]
@@ -104,7 +106,7 @@ impl Bench {
             authorizer: Arc::new(Authorizer::new(objects.clone())),
             metrics: Arc::new(NoMetrics),
         };
-        let dynamic = Dynamic::new(world, services.clone());
+        let dynamic = Dynamic::new(world, services.clone(), Enabled::default());
         Self { objects, services, dynamic, user: User::new("alice", &["devs"]) }
     }
 

@@ -1,17 +1,23 @@
 //! Acting as someone else: the `Impersonate-*` headers.
 //!
-//! Enters: headers. Leaves: the user to become and the requests the caller must be allowed to make first. The API
-//! server authorizes each of [`Impersonation::checks`] for the caller and then goes on as the user.
+//! Enters: headers, and what the request wants to do. Leaves: ways ([`Way`]) to become the user, each with the requests
+//! the caller must be allowed to make first. The API server goes the first way all of whose checks hold: the constrained
+//! ones, which need a right for the identity and one for the action, then the unconstrained verb `impersonate`.
 //!
-//! Authority: `k8s.io/apiserver/pkg/endpoints/filters/impersonation`.
+//! Authority: `k8s.io/apiserver/pkg/endpoints/filters/impersonation`, KEP-5284 (on by default in 1.36).
 
 use std::collections::BTreeMap;
 
 use http::HeaderMap;
 
 use super::serviceaccount::groups;
-use crate::{ANONYMOUS, Attributes, GROUP_AUTHENTICATED, GROUP_UNAUTHENTICATED, User};
+use crate::{
+    ANONYMOUS, Attributes, GROUP_AUTHENTICATED, GROUP_NODES, GROUP_UNAUTHENTICATED, NODE_USER_PREFIX, User,
+};
 
+/// The fact of a service account's token that tells its node.
+const CALLER_NODE: &str = "authentication.kubernetes.io/node-name";
+const CALLER_NODE_KEYS: &str = "authentication.kubernetes.io/associated-node-keys";
 const EXTRA_PREFIX: &str = "impersonate-extra-";
 
 /// Why the headers make no sense (400).
@@ -31,8 +37,51 @@ pub struct Impersonation {
     requested_groups: Vec<String>,
 }
 
+/// A way to become the user.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Way {
+    /// What limits it (`impersonate:user-info` and the like), for the audit log; empty for the unconstrained way.
+    pub constraint: &'static str,
+    /// What the caller must be allowed to do, all of it, in this order.
+    pub checks: Vec<Attributes>,
+    /// Who the caller becomes.
+    pub user: User,
+}
+
+impl Way {
+    /// A constrained way: the action is checked first, as upstream, since it depends on no identity.
+    fn new(
+        mode: &'static str,
+        caller: &User,
+        request: &Attributes,
+        identity: Vec<Attributes>,
+        user: User,
+    ) -> Way {
+        let verb = format!("impersonate-on:{mode}:{}", request.verb);
+        let action = Attributes { user: caller.clone(), verb, ..request.clone() };
+        let constraint = match mode {
+            "associated-node" => "impersonate:associated-node",
+            "arbitrary-node" => "impersonate:arbitrary-node",
+            "serviceaccount" => "impersonate:serviceaccount",
+            _ => "impersonate:user-info",
+        };
+        Way { constraint, checks: [vec![action], identity].concat(), user }
+    }
+}
+
+fn identity_check(caller: &User, verb: &str, resource: &str, namespace: &str, name: &str) -> Attributes {
+    Attributes::resource(caller, verb, "authentication.k8s.io", resource, namespace, name)
+}
+
+/// The caller as authorizers see it on the way to its own node: which node it is plays no part, so the values of its
+/// extra facts are left out and their keys kept.
+fn without_extra_values(caller: &User) -> User {
+    let keys = caller.extra.keys().cloned().collect();
+    User { extra: BTreeMap::from([(CALLER_NODE_KEYS.to_owned(), keys)]), ..caller.clone() }
+}
+
 /// `%2f` and the like; what is not well-formed stays as it is.
-fn unescape(text: &str) -> String {
+pub(super) fn unescape(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
@@ -102,7 +151,61 @@ impl Impersonation {
         Ok(Some(Impersonation { user, requested_groups: requested }))
     }
 
-    /// What the caller must be allowed to do, all of it: `impersonate` the user (or service account), each group
+    /// The ways to become the user for one request, in the order they are tried; the last one is the unconstrained one,
+    /// whose refusal is the request's.
+    pub fn ways(&self, caller: &User, request: &Attributes) -> Vec<Way> {
+        let mut ways = Vec::new();
+        if let Some(node) = self.user.name.strip_prefix(NODE_USER_PREFIX).filter(|_| self.is_name_only()) {
+            let user = self.with_groups(&[GROUP_NODES]);
+            let own = caller.extra.get(CALLER_NODE).map(Vec::as_slice);
+            if service_account(&caller.name).is_some() && own == Some(&[node.to_owned()]) {
+                let caller = without_extra_values(caller);
+                let check = identity_check(&caller, "impersonate:associated-node", "nodes", "", "*");
+                ways.push(Way::new("associated-node", &caller, request, vec![check], user.clone()));
+            }
+            let check = identity_check(caller, "impersonate:arbitrary-node", "nodes", "", node);
+            ways.push(Way::new("arbitrary-node", caller, request, vec![check], user));
+        } else if let Some((namespace, name)) =
+            service_account(&self.user.name).filter(|_| self.is_name_only())
+        {
+            let verb = "impersonate:serviceaccount";
+            let check = identity_check(caller, verb, "serviceaccounts", namespace, name);
+            ways.push(Way::new("serviceaccount", caller, request, vec![check], self.user.clone()));
+        } else if !self.user.name.starts_with(NODE_USER_PREFIX) && service_account(&self.user.name).is_none()
+        {
+            let checks = self.user_info_checks(caller);
+            ways.push(Way::new("user-info", caller, request, checks, self.user.clone()));
+        }
+        ways.push(Way { constraint: "", checks: self.checks(caller), user: self.user.clone() });
+        ways
+    }
+
+    /// Whether nothing but a name is asked for: groups follow from it.
+    fn is_name_only(&self) -> bool {
+        self.requested_groups.is_empty() && self.user.uid.is_empty() && self.user.extra.is_empty()
+    }
+
+    fn with_groups(&self, groups: &[&str]) -> User {
+        let groups = groups.iter().chain(&[GROUP_AUTHENTICATED]).map(|group| (*group).to_owned()).collect();
+        User { groups, ..self.user.clone() }
+    }
+
+    fn user_info_checks(&self, caller: &User) -> Vec<Attributes> {
+        const VERB: &str = "impersonate:user-info";
+        let mut checks = vec![identity_check(caller, VERB, "users", "", &self.user.name)];
+        let groups = self.requested_groups.iter();
+        checks.extend(groups.map(|group| identity_check(caller, VERB, "groups", "", group)));
+        if !self.user.uid.is_empty() {
+            checks.push(identity_check(caller, VERB, "uids", "", &self.user.uid));
+        }
+        for (key, values) in &self.user.extra {
+            let extras = values.iter().map(|value| identity_check(caller, VERB, "userextras", "", value));
+            checks.extend(extras.map(|attributes| attributes.with_subresource(key)));
+        }
+        checks
+    }
+
+    /// What the caller must be allowed to do for the unconstrained way, all of it: `impersonate` the user (or service account), each group
     /// asked for, the uid, and each extra value.
     pub fn checks(&self, caller: &User) -> Vec<Attributes> {
         let check = |group: &str, resource: &str, namespace: &str, name: &str| {

@@ -10,7 +10,7 @@ use crate::{strings, text};
 impl Authenticator {
     /// The `status` of a TokenReview; `None` if its `spec.token` is empty (400: token is required for TokenReview in
     /// authentication).
-    pub fn review_token(&self, review: &Value) -> Option<Value> {
+    pub async fn review_token(&self, review: &Value) -> Option<Value> {
         let token = text(review, "/spec/token");
         if token.is_empty() {
             return None;
@@ -19,7 +19,7 @@ impl Authenticator {
         if audiences.is_empty() {
             audiences = self.api_audiences().to_vec();
         }
-        Some(match self.authenticate_token(token, &audiences) {
+        Some(match self.authenticate_token(token, &audiences).await {
             Ok(found) => json!({
                 "authenticated": true,
                 "user": found.user.to_user_info(),

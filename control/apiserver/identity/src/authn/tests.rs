@@ -6,9 +6,9 @@ use parking_lot::Mutex;
 use rcgen::KeyPair;
 use serde_json::{Value, json};
 
-use super::{Authenticator, AuthenticatorOptions, AuthnError, Impersonation, StaleTokenError};
+use super::{Authenticator, AuthenticatorOptions, AuthnError, Impersonation, Peer, StaleTokenError};
 use crate::pki::{Authority, Leaf, Usage};
-use crate::testing::MemoryReader;
+use crate::testing::{MemoryReader, now};
 use crate::token::{TokenError, TokenRequestOptions, TokenSigner, token_request};
 use crate::{Attributes, User};
 
@@ -37,7 +37,7 @@ fn world(anonymous: bool) -> World {
         TokenSigner::from_pem(KeyPair::generate().unwrap().serialize_pem().as_bytes(), ISSUER).unwrap();
     let now = Arc::new(Mutex::new("2026-01-02T03:04:05Z".parse::<Timestamp>().unwrap()));
     let clock = Arc::clone(&now);
-    let options = AuthenticatorOptions { anonymous, api_audiences: vec![ISSUER.to_owned()] };
+    let options = AuthenticatorOptions::new(anonymous, vec![ISSUER.to_owned()]);
     let shared: Arc<dyn crate::ObjectReader> = Arc::clone(&reader) as _;
     let authenticator =
         Authenticator::with_clock(shared, signer.verifier(), options, Arc::new(move || *clock.lock()));
@@ -54,12 +54,16 @@ impl World {
         answer["status"]["token"].as_str().unwrap().to_owned()
     }
 
+    fn authenticate(&self, headers: &HeaderMap, der: Option<&[u8]>) -> Result<User, AuthnError> {
+        now(self.authenticator.authenticate(headers, der.map(Peer::client).as_ref(), "/api"))
+    }
+
     fn pod_token(&self) -> String {
         self.token(json!({"boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": "p"}}))
     }
 
     fn bearer(&self, token: &str) -> Result<User, AuthnError> {
-        self.authenticator.authenticate(&headers(&[("authorization", &format!("Bearer {token}"))]), None)
+        self.authenticate(&headers(&[("authorization", &format!("Bearer {token}"))]), None)
     }
 }
 
@@ -129,7 +133,7 @@ fn expiry_and_audience_are_checked_even_for_tokens_seen_before() {
     let token = world.token(json!({"expirationSeconds": 600}));
     assert!(world.bearer(&token).is_ok());
     let other = ["other".to_owned()];
-    let result = world.authenticator.authenticate_token(&token, &other);
+    let result = now(world.authenticator.authenticate_token(&token, &other));
     assert!(matches!(result, Err(AuthnError::Token(TokenError::Audience { .. }))));
     let later = *world.now.lock() + 700.seconds();
     *world.now.lock() = later;
@@ -142,13 +146,13 @@ fn expiry_and_audience_are_checked_even_for_tokens_seen_before() {
 fn no_credential_is_anonymous_and_a_bad_one_never_is() {
     let open = world(true);
     let none = HeaderMap::new();
-    assert_eq!(open.authenticator.authenticate(&none, None).unwrap(), User::anonymous());
+    assert_eq!(open.authenticate(&none, None).unwrap(), User::anonymous());
     let basic = headers(&[("authorization", "Basic eDp5")]);
-    assert_eq!(open.authenticator.authenticate(&basic, None).unwrap(), User::anonymous());
+    assert_eq!(open.authenticate(&basic, None).unwrap(), User::anonymous());
     assert!(open.bearer("nonsense").is_err());
     assert!(open.bearer("a.b.c").is_err());
     let closed = world(false);
-    assert!(matches!(closed.authenticator.authenticate(&none, None), Err(AuthnError::AnonymousOff)));
+    assert!(matches!(closed.authenticate(&none, None), Err(AuthnError::AnonymousOff)));
 }
 
 #[test]
@@ -158,9 +162,9 @@ fn browsers_send_tokens_as_a_subprotocol() {
     let encoded = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(world.pod_token());
     let protocol = format!("v5.channel.k8s.io, base64url.bearer.authorization.k8s.io.{encoded}");
     let upgrade = headers(&[("upgrade", "websocket"), ("sec-websocket-protocol", &protocol)]);
-    assert_eq!(world.authenticator.authenticate(&upgrade, None).unwrap().name, "system:serviceaccount:a:bot");
+    assert_eq!(world.authenticate(&upgrade, None).unwrap().name, "system:serviceaccount:a:bot");
     let plain = headers(&[("sec-websocket-protocol", &protocol)]);
-    assert!(world.authenticator.authenticate(&plain, None).is_err());
+    assert!(world.authenticate(&plain, None).is_err());
 }
 
 #[test]
@@ -176,7 +180,7 @@ fn a_certificate_names_user_and_group_and_wins_over_a_token() {
     };
     let cert = der(&Leaf::new("system:node:n", Usage::Client).organization("system:nodes"));
     let with_token = headers(&[("authorization", &format!("Bearer {}", world.pod_token()))]);
-    let user = world.authenticator.authenticate(&with_token, Some(&cert)).unwrap();
+    let user = world.authenticate(&with_token, Some(&cert)).unwrap();
     assert_eq!((user.name.as_str(), user.node_name()), ("system:node:n", Some("n")));
     assert_eq!(user.groups, ["system:nodes", "system:authenticated"]);
     assert!(user.extra["authentication.kubernetes.io/credential-id"][0].starts_with("X509SHA256="));
@@ -184,13 +188,13 @@ fn a_certificate_names_user_and_group_and_wins_over_a_token() {
     let none = HeaderMap::new();
     let server = der(&Leaf::new("web", Usage::Server));
     assert!(matches!(
-        world.authenticator.authenticate(&none, Some(&server)),
+        world.authenticate(&none, Some(&server)),
         Err(AuthnError::Certificate(super::X509Error::Usage))
     ));
-    assert!(world.authenticator.authenticate(&none, Some(b"garbage")).is_err());
+    assert!(world.authenticate(&none, Some(b"garbage")).is_err());
     *world.now.lock() = now + (366 * 24).hours();
     assert!(matches!(
-        world.authenticator.authenticate(&none, Some(&cert)),
+        world.authenticate(&none, Some(&cert)),
         Err(AuthnError::Certificate(super::X509Error::Validity))
     ));
 }
@@ -199,7 +203,7 @@ fn a_certificate_names_user_and_group_and_wins_over_a_token() {
 fn token_reviews() {
     let world = world(true);
     let review = |token: &str, audiences: Value| {
-        world.authenticator.review_token(&json!({"spec": {"token": token, "audiences": audiences}}))
+        now(world.authenticator.review_token(&json!({"spec": {"token": token, "audiences": audiences}})))
     };
     let token = world.token(json!({"audiences": ["vault", ISSUER]}));
     let status = review(&token, json!([])).unwrap();
@@ -249,4 +253,57 @@ fn impersonation_needs_each_part_allowed() {
     assert_eq!(as_account.checks(&caller), [check("", "serviceaccounts", "a", "bot")]);
     let as_nobody = read(&[("impersonate-user", "system:anonymous")]).unwrap().unwrap();
     assert_eq!(as_nobody.user.groups, ["system:unauthenticated"]);
+}
+
+#[test]
+fn constrained_ways_come_before_the_unconstrained_one() {
+    let request = Attributes::resource(&User::new("x", &[]), "list", "", "pods", "a", "");
+    let wanted =
+        |list: &[(&'static str, &str)]| Impersonation::from_headers(&headers(list)).unwrap().unwrap();
+    let shown = |caller: &User, wanted: &Impersonation| -> Vec<String> {
+        let line = |check: &Attributes| format!("{} {} {}", check.verb, check.resource, check.name);
+        let ways = wanted.ways(caller, &request);
+        ways.iter().map(|way| way.checks.iter().map(line).collect::<Vec<_>>().join(", ")).collect()
+    };
+    let ann = User::new("ann", &[]);
+    let bob = wanted(&[("impersonate-user", "bob"), ("impersonate-group", "devs")]);
+    assert_eq!(
+        shown(&ann, &bob),
+        [
+            "impersonate-on:user-info:list pods , impersonate:user-info users bob, impersonate:user-info groups devs",
+            "impersonate users bob, impersonate groups devs",
+        ]
+    );
+    assert_eq!(bob.ways(&ann, &request)[0].constraint, "impersonate:user-info");
+    let account = wanted(&[("impersonate-user", "system:serviceaccount:a:bot")]);
+    assert_eq!(
+        shown(&ann, &account),
+        [
+            "impersonate-on:serviceaccount:list pods , impersonate:serviceaccount serviceaccounts bot",
+            "impersonate serviceaccounts bot",
+        ]
+    );
+    let node = wanted(&[("impersonate-user", "system:node:n")]);
+    let arbitrary = "impersonate-on:arbitrary-node:list pods , impersonate:arbitrary-node nodes n";
+    assert_eq!(shown(&ann, &node), [arbitrary, "impersonate users system:node:n"]);
+    assert_eq!(node.ways(&ann, &request)[0].user.groups, ["system:nodes", "system:authenticated"]);
+    let mut agent = User::service_account("kube-system", "agent");
+    agent.extra.insert("authentication.kubernetes.io/node-name".to_owned(), vec!["n".to_owned()]);
+    assert_eq!(
+        shown(&agent, &node),
+        [
+            "impersonate-on:associated-node:list pods , impersonate:associated-node nodes *",
+            arbitrary,
+            "impersonate users system:node:n",
+        ]
+    );
+    let seen = &node.ways(&agent, &request)[0].checks[0].user.extra;
+    assert_eq!(
+        seen["authentication.kubernetes.io/associated-node-keys"],
+        ["authentication.kubernetes.io/node-name"]
+    );
+    let other = wanted(&[("impersonate-user", "system:node:m")]);
+    assert_eq!(shown(&agent, &other).len(), 2, "another node than its own");
+    let grouped = wanted(&[("impersonate-user", "system:node:n"), ("impersonate-group", "x")]);
+    assert_eq!(shown(&agent, &grouped).len(), 1, "a node with groups of choice is only had without limits");
 }

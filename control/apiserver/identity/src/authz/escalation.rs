@@ -44,7 +44,7 @@ impl Authorizer {
     ///
     /// Passes members of `system:masters`, holders of the verb `escalate` on the role, updates that change no rule,
     /// and grants the user holds.
-    pub fn check_role_write(
+    pub async fn check_role_write(
         &self,
         user: &User,
         plural: &str,
@@ -56,7 +56,10 @@ impl Authorizer {
         });
         let namespace = text(new, "/metadata/namespace");
         let name = text(new, "/metadata/name");
-        if user.in_group(GROUP_MASTERS) || unchanged || self.may(user, "escalate", plural, namespace, name) {
+        if user.in_group(GROUP_MASTERS)
+            || unchanged
+            || self.may(user, "escalate", plural, namespace, name).await
+        {
             return Ok(());
         }
         let aggregates = |role: &Value| role.get("aggregationRule").is_some_and(|rule| !rule.is_null());
@@ -73,7 +76,7 @@ impl Authorizer {
     ///
     /// Passes members of `system:masters`, holders of the verb `bind` on the role bound, updates that change neither
     /// role nor subjects, and roles whose every right the user holds.
-    pub fn check_binding_write(
+    pub async fn check_binding_write(
         &self,
         user: &User,
         new: &Value,
@@ -85,7 +88,8 @@ impl Authorizer {
         let namespace = text(new, "/metadata/namespace");
         let (kind, name) = (text(new, "/roleRef/kind"), text(new, "/roleRef/name"));
         let plural = if kind == "ClusterRole" { "clusterroles" } else { "roles" };
-        if user.in_group(GROUP_MASTERS) || unchanged || self.may(user, "bind", plural, namespace, name) {
+        if user.in_group(GROUP_MASTERS) || unchanged || self.may(user, "bind", plural, namespace, name).await
+        {
             return Ok(());
         }
         let rules = self.rbac.role(kind, namespace, name).map_err(|_| EscalationError::RoleNotFound {
@@ -95,8 +99,8 @@ impl Authorizer {
         self.confirm_held(user, namespace, &rules)
     }
 
-    fn may(&self, user: &User, verb: &str, plural: &str, namespace: &str, name: &str) -> bool {
-        self.authorize(&Attributes::resource(user, verb, RBAC_GROUP, plural, namespace, name)).allowed()
+    async fn may(&self, user: &User, verb: &str, plural: &str, namespace: &str, name: &str) -> bool {
+        self.decide(&Attributes::resource(user, verb, RBAC_GROUP, plural, namespace, name)).await.allowed()
     }
 
     fn confirm_held(&self, user: &User, namespace: &str, wanted: &[Rule]) -> Result<(), EscalationError> {

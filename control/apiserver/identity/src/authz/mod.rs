@@ -1,28 +1,37 @@
 //! May this user do that? Enters: [`Attributes`] of one request. Leaves: a [`Decision`].
 //!
-//! The order is upstream's default mode `Node,RBAC`: members of `system:masters` may do anything, then the
-//! [`node`] authorizer answers for kubelets, then [`rbac`] for everyone. The first that allows wins; the reasons of
-//! those that did not are joined. The API server calls [`Authorizer::authorize`] for each request and the
+//! Members of `system:masters` may do anything; then the authorizers of the configuration are asked in its order, by
+//! default the [`node`] authorizer for kubelets and [`rbac`] for everyone. The first that allows or denies decides; the
+//! reasons of those without an opinion are joined. The API server calls [`Authorizer::decide`] for each request and the
 //! escalation checks of [`escalation`] on each write of a role or binding.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use xebec_api::field::{FieldError, Path};
 
+use crate::authn::config::ConfigError;
 use crate::{GROUP_MASTERS, ObjectReader, User};
 
+mod conditions;
+pub mod config;
 mod escalation;
 mod node;
 mod rbac;
 mod references;
 mod review;
 mod rules;
+pub mod webhook;
 
+pub use config::{AuthorizationConfiguration, ModeFlags};
 pub use escalation::EscalationError;
 pub use review::RulesReview;
 pub use rules::{Rule, covers};
+pub use webhook::{AccessWebhook, FailurePolicy, WebhookOptions};
 
 pub(crate) use rbac::RBAC_GROUP;
+
+use conditions::Conditions;
 
 /// What a request wants to do.
 ///
@@ -158,37 +167,131 @@ impl Decision {
     }
 }
 
-/// Answers whether requests may proceed, from the roles, bindings and pods the reader holds now.
+/// One authorizer of the chain.
+enum Step {
+    AlwaysAllow,
+    AlwaysDeny,
+    Node,
+    Rbac,
+    Webhook(Arc<AccessWebhook>, Conditions),
+}
+
+/// Answers whether requests may proceed, from the roles, bindings and pods the reader holds now, and from webhooks.
 pub struct Authorizer {
     reader: Arc<dyn ObjectReader>,
     rbac: rbac::Rbac,
     node_rules: Vec<Rule>,
+    steps: Vec<Step>,
 }
 
 impl Authorizer {
-    /// An authorizer over the cluster's objects.
+    /// An authorizer over the cluster's objects, in upstream's default mode `Node,RBAC`.
     pub fn new(reader: Arc<dyn ObjectReader>) -> Authorizer {
         let node_rules = crate::bootstrap::node_rules();
-        Authorizer { rbac: rbac::Rbac::new(Arc::clone(&reader)), reader, node_rules }
+        let rbac = rbac::Rbac::new(Arc::clone(&reader));
+        Authorizer { rbac, reader, node_rules, steps: vec![Step::Node, Step::Rbac] }
     }
 
-    /// Decides one request.
-    pub fn authorize(&self, attributes: &Attributes) -> Decision {
+    /// An authorizer with the chain of a configuration that was found in order; webhooks' kubeconfigs are read now.
+    pub async fn configured(
+        reader: Arc<dyn ObjectReader>,
+        config: &AuthorizationConfiguration,
+    ) -> Result<Authorizer, ConfigError> {
+        let mut steps = Vec::with_capacity(config.authorizers.len());
+        for (index, one) in config.authorizers.iter().enumerate() {
+            let at = Path::new("authorizers").index(index);
+            steps.push(match (one.kind.as_str(), &one.webhook) {
+                ("AlwaysAllow", _) => Step::AlwaysAllow,
+                ("AlwaysDeny", _) => Step::AlwaysDeny,
+                ("Node", _) => Step::Node,
+                ("RBAC", _) => Step::Rbac,
+                ("Webhook", Some(webhook)) => {
+                    let file = webhook.connection_info.kube_config_file.clone().unwrap_or_default();
+                    let conditions_at = at.child("webhook").child("matchConditions");
+                    let conditions = Conditions::new(&webhook.match_conditions, &conditions_at)?;
+                    let loaded = AccessWebhook::load(&file, webhook.options(&one.name)).await?;
+                    Step::Webhook(Arc::new(loaded), conditions)
+                }
+                (other, _) => {
+                    let allowed = ["AlwaysAllow", "AlwaysDeny", "Node", "RBAC", "Webhook"];
+                    let error = FieldError::not_supported(&at.child("type"), other, &allowed);
+                    return Err(ConfigError::Fields(vec![error]));
+                }
+            });
+        }
+        Ok(Authorizer { steps, ..Authorizer::new(reader) })
+    }
+
+    /// Decides one request, asking webhooks where the chain has them; without any it never waits.
+    pub async fn decide(&self, attributes: &Attributes) -> Decision {
+        let mut reasons = Reasons::default();
         if attributes.user.in_group(GROUP_MASTERS) {
             return Decision::Allow(String::new());
         }
-        let node = node::authorize(self.reader.as_ref(), &self.node_rules, attributes);
-        let node_reason = match node {
-            Decision::NoOpinion(reason) => reason,
-            decided => return decided,
-        };
-        match self.rbac.authorize(attributes) {
-            Decision::NoOpinion(reason) if !node_reason.is_empty() => {
-                let joined = if reason.is_empty() { node_reason } else { format!("{node_reason}\n{reason}") };
-                Decision::NoOpinion(joined)
+        for step in &self.steps {
+            let decision = match step {
+                Step::Webhook(webhook, conditions) => match conditions.hold(&webhook::spec(attributes, "v1"))
+                {
+                    Ok(true) => webhook.authorize(attributes).await,
+                    Ok(false) => Decision::NoOpinion(String::new()),
+                    Err(reason) => webhook.failed(&reason),
+                },
+                local => self.locally(local, attributes),
+            };
+            if let Some(decided) = reasons.add(decision) {
+                return decided;
             }
-            decision => decision,
         }
+        reasons.undecided()
+    }
+
+    /// Decides one request without the webhooks: they are passed over as if they had no opinion.
+    ///
+    /// For code that cannot wait; what decides about a request of a client must ask [`Authorizer::decide`].
+    pub fn authorize(&self, attributes: &Attributes) -> Decision {
+        let mut reasons = Reasons::default();
+        if attributes.user.in_group(GROUP_MASTERS) {
+            return Decision::Allow(String::new());
+        }
+        for step in &self.steps {
+            if let Some(decided) = reasons.add(self.locally(step, attributes)) {
+                return decided;
+            }
+        }
+        reasons.undecided()
+    }
+
+    fn locally(&self, step: &Step, attributes: &Attributes) -> Decision {
+        match step {
+            Step::AlwaysAllow => Decision::Allow(String::new()),
+            Step::AlwaysDeny => Decision::NoOpinion("Everything is forbidden.".to_owned()),
+            Step::Node => node::authorize(self.reader.as_ref(), &self.node_rules, attributes),
+            Step::Rbac => self.rbac.authorize(attributes),
+            Step::Webhook(..) => Decision::NoOpinion(String::new()),
+        }
+    }
+}
+
+/// The reasons of those without an opinion, joined when nobody has one.
+#[derive(Default)]
+struct Reasons(Vec<String>);
+
+impl Reasons {
+    /// The decision, if it is one.
+    fn add(&mut self, decision: Decision) -> Option<Decision> {
+        match decision {
+            Decision::NoOpinion(reason) => {
+                if !reason.is_empty() {
+                    self.0.push(reason);
+                }
+                None
+            }
+            decided => Some(decided),
+        }
+    }
+
+    fn undecided(self) -> Decision {
+        Decision::NoOpinion(self.0.join("\n"))
     }
 }
 

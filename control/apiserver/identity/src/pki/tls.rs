@@ -169,7 +169,7 @@ impl ResolvesClientCert for ReloadingKey {
     }
 }
 
-fn protocols(alpn: &[&str]) -> Vec<Vec<u8>> {
+pub(super) fn protocols(alpn: &[&str]) -> Vec<Vec<u8>> {
     alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect()
 }
 
@@ -183,13 +183,27 @@ pub fn server_config(
     client_ca: Option<&Path>,
     alpn: &[&str],
 ) -> Result<ServerConfig, TlsError> {
+    server_config_for(cert, key, client_ca.as_slice(), alpn)
+}
+
+/// [`server_config`] with several client authorities; which of them vouches for a certificate is for
+/// [`crate::authn::PeerAuthorities`] to say.
+pub fn server_config_for(
+    cert: &Path,
+    key: &Path,
+    client_cas: &[&Path],
+    alpn: &[&str],
+) -> Result<ServerConfig, TlsError> {
     let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-    let builder = match client_ca {
-        Some(path) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(path)?), provider());
-            builder.with_client_cert_verifier(verifier.allow_unauthenticated().build()?)
+    let builder = if client_cas.is_empty() {
+        builder.with_no_client_auth()
+    } else {
+        let mut all = RootCertStore::empty();
+        for path in client_cas {
+            all.extend(roots(path)?.roots);
         }
-        None => builder.with_no_client_auth(),
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(all), provider());
+        builder.with_client_cert_verifier(verifier.allow_unauthenticated().build()?)
     };
     let mut config = builder.with_cert_resolver(ReloadingKey::load(cert, key)?);
     config.alpn_protocols = protocols(alpn);

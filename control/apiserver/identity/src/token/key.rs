@@ -210,6 +210,11 @@ impl TokenVerifier {
         }
     }
 
+    /// The issuers whose tokens are accepted.
+    pub fn issuers(&self) -> &[String] {
+        &self.issuers
+    }
+
     pub(super) fn public_jwks(&self) -> Vec<Value> {
         self.keys.iter().map(|key| key.jwk.clone()).collect()
     }

@@ -10,11 +10,13 @@ mod services;
 mod typecheck;
 mod types;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
+use xebec_admission::Plugin;
 use xebec_dynamic_admission as dynamic;
-use xebec_dynamic_admission::{Dynamic, Kind, Record, Resource, World};
+use xebec_dynamic_admission::{Dynamic, Enabled, Kind, Record, Resource, World};
 use xebec_identity::Authorizer;
 
 use super::{Attributes, Operation};
@@ -33,10 +35,21 @@ pub(super) fn new(
     resources: Arc<Resources>,
     authorizer: Arc<Authorizer>,
     metrics: Arc<Counters>,
+    enabled: Enabled,
 ) -> Dynamic {
     let services = Arc::new(services::Services::new(Arc::clone(&caches)));
     let types = Arc::new(ServedTypes::new(resources));
-    Dynamic::new(World { reader: caches, types, authorizer, metrics }, services)
+    Dynamic::new(World { reader: caches, types, authorizer, metrics }, services, enabled)
+}
+
+/// Which of the plug-ins of this folder run.
+pub(super) fn plugins(plugins: &BTreeSet<Plugin>) -> Enabled {
+    Enabled {
+        mutating_policies: plugins.contains(&Plugin::MutatingAdmissionPolicy),
+        mutating_webhooks: plugins.contains(&Plugin::MutatingAdmissionWebhook),
+        validating_policies: plugins.contains(&Plugin::ValidatingAdmissionPolicy),
+        validating_webhooks: plugins.contains(&Plugin::ValidatingAdmissionWebhook),
+    }
 }
 
 /// The request as webhooks and policies see it.
@@ -67,7 +80,7 @@ pub(super) fn attributes<'a>(
         subresource: attributes.subresource.to_owned(),
         namespace: namespace.clone(),
         name: if attributes.name_generated { String::new() } else { target.name.clone() },
-        dry_run: attributes.context.dry_run,
+        dry_run: attributes.context.dry_run || options["dryRun"].is_array(),
         options,
         old_object: old,
         deadline: attributes.context.deadline,

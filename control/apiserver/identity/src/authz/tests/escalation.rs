@@ -2,6 +2,7 @@ use serde_json::json;
 
 use super::super::{EscalationError, Rule, covers};
 use super::{authorizer, binding, role, user_subject};
+use crate::testing::now;
 use crate::{GROUP_MASTERS, User};
 
 fn rules(text: serde_json::Value) -> Vec<Rule> {
@@ -65,14 +66,14 @@ fn a_role_grants_only_what_its_author_holds() {
     let (_, authorizer) = authorizer(world());
     let ann = User::new("ann", &["devs", "system:authenticated"]);
     let pods = role("Role", "a", "r", json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]));
-    assert_eq!(authorizer.check_role_write(&ann, "roles", &pods, None), Ok(()));
+    assert_eq!(now(authorizer.check_role_write(&ann, "roles", &pods, None)), Ok(()));
     let wide = role(
         "Role",
         "a",
         "r",
         json!([{"apiGroups": [""], "resources": ["pods", "secrets"], "verbs": ["get", "delete"]}]),
     );
-    let error = authorizer.check_role_write(&ann, "roles", &wide, None).unwrap_err();
+    let error = now(authorizer.check_role_write(&ann, "roles", &wide, None)).unwrap_err();
     assert_eq!(
         error.to_string(),
         "user \"ann\" (groups=[\"devs\" \"system:authenticated\"]) is attempting to grant RBAC permissions not \
@@ -81,15 +82,15 @@ fn a_role_grants_only_what_its_author_holds() {
     );
     // Held in a, not in b.
     let elsewhere = role("Role", "b", "r", pods["rules"].clone());
-    assert!(authorizer.check_role_write(&ann, "roles", &elsewhere, None).is_err());
+    assert!(now(authorizer.check_role_write(&ann, "roles", &elsewhere, None)).is_err());
     // An update that changes no rule is free.
-    assert_eq!(authorizer.check_role_write(&ann, "roles", &wide, Some(&wide)), Ok(()));
+    assert_eq!(now(authorizer.check_role_write(&ann, "roles", &wide, Some(&wide))), Ok(()));
     assert_eq!(
-        authorizer.check_role_write(&User::new("root", &[GROUP_MASTERS]), "roles", &wide, None),
+        now(authorizer.check_role_write(&User::new("root", &[GROUP_MASTERS]), "roles", &wide, None)),
         Ok(())
     );
-    assert_eq!(authorizer.check_role_write(&User::new("eve", &[]), "roles", &wide, None), Ok(()));
-    assert!(authorizer.check_role_write(&User::new("eve", &[]), "clusterroles", &wide, None).is_err());
+    assert_eq!(now(authorizer.check_role_write(&User::new("eve", &[]), "roles", &wide, None)), Ok(()));
+    assert!(now(authorizer.check_role_write(&User::new("eve", &[]), "clusterroles", &wide, None)).is_err());
 }
 
 #[test]
@@ -98,7 +99,7 @@ fn aggregation_is_for_cluster_administrators() {
     let ann = User::new("ann", &[]);
     let mut aggregated = role("ClusterRole", "", "sum", json!([]));
     aggregated["aggregationRule"] = json!({"clusterRoleSelectors": [{"matchLabels": {"x": "y"}}]});
-    let check = || authorizer.check_role_write(&ann, "clusterroles", &aggregated, None);
+    let check = || now(authorizer.check_role_write(&ann, "clusterroles", &aggregated, None));
     assert_eq!(check(), Err(EscalationError::Aggregation));
     reader.add(role(
         "ClusterRole",
@@ -115,17 +116,17 @@ fn a_binding_needs_the_rights_or_the_verb_bind() {
     let (_, authorizer) = authorizer(world());
     let (ann, ben) = (User::new("ann", &[]), User::new("ben", &[]));
     let bind = |role: &str| binding("a", "new", ("ClusterRole", role), user_subject("mallory"));
-    assert_eq!(authorizer.check_binding_write(&ann, &bind("pods"), None), Ok(()));
+    assert_eq!(now(authorizer.check_binding_write(&ann, &bind("pods"), None)), Ok(()));
     assert!(matches!(
-        authorizer.check_binding_write(&ann, &bind("secrets"), None),
+        now(authorizer.check_binding_write(&ann, &bind("secrets"), None)),
         Err(EscalationError::NotHeld(_))
     ));
-    assert_eq!(authorizer.check_binding_write(&ben, &bind("secrets"), None), Ok(()));
-    assert!(authorizer.check_binding_write(&ben, &bind("pods"), None).is_err());
+    assert_eq!(now(authorizer.check_binding_write(&ben, &bind("secrets"), None)), Ok(()));
+    assert!(now(authorizer.check_binding_write(&ben, &bind("pods"), None)).is_err());
     assert_eq!(
-        authorizer.check_binding_write(&ann, &bind("absent"), None),
+        now(authorizer.check_binding_write(&ann, &bind("absent"), None)),
         Err(EscalationError::RoleNotFound { plural: "clusterroles".into(), name: "absent".into() })
     );
     let secrets = bind("secrets");
-    assert_eq!(authorizer.check_binding_write(&ann, &secrets, Some(&secrets)), Ok(()));
+    assert_eq!(now(authorizer.check_binding_write(&ann, &secrets, Some(&secrets))), Ok(()));
 }
