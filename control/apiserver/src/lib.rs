@@ -12,6 +12,7 @@ pub mod admission;
 pub mod aggregate;
 pub mod bootstrap;
 mod config;
+mod custom;
 pub mod discovery;
 pub mod gateway;
 pub mod identity;

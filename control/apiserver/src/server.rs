@@ -19,6 +19,8 @@ use xebec_store::Store;
 use crate::admission::{self, Admission};
 use crate::aggregate::{self, Aggregator};
 use crate::config::Config;
+use crate::custom::{Definitions, Webhooks};
+use crate::discovery::Documents;
 use crate::gateway::{Dialer, GatewayError};
 use crate::identity::IdentityError;
 use crate::registry::{AllocError, Allocators, Registry};
@@ -74,6 +76,7 @@ pub struct ApiServer {
     pub(crate) authorizer: Arc<Authorizer>,
     pub(crate) dialer: Arc<Dialer>,
     pub(crate) aggregator: Arc<Aggregator>,
+    pub(crate) openapi: Documents,
     pub(crate) in_flight: InFlight,
     pub(crate) flow: Option<Arc<FlowControl>>,
     pub(crate) metrics: Metrics,
@@ -124,6 +127,10 @@ impl ApiServer {
             Arc::new(Registry::new(store, caches, resources, admission, allocators, signer, clock));
         registry.rebuild_allocations().await.map_err(BuildError::Allocation)?;
         bootstrap::run(&registry, &config).await?;
+        let services = Arc::new(admission::Services::new(Arc::clone(registry.caches())));
+        let mut definitions = Definitions::new(Arc::clone(&registry), Arc::new(Webhooks::new(services)));
+        definitions.load().await?;
+        definitions.start(stop.clone());
         admission::start_type_checking(Arc::clone(&registry), stop.clone());
         let front_proxy = (file("front-proxy-client.crt"), file("front-proxy-client.key"));
         let aggregator = Arc::new(Aggregator::new(Arc::clone(&registry), Arc::clone(&dialer), front_proxy));
@@ -141,6 +148,7 @@ impl ApiServer {
             authenticator,
             authorizer,
             dialer,
+            openapi: Documents::default(),
             aggregator,
             in_flight: InFlight::default(),
             flow,

@@ -25,7 +25,7 @@ use xebec_store::Store;
 use quota::Quotas;
 
 pub use configuration::{ConfigurationError, configuration};
-pub(crate) use dynamic::{Counters, start_type_checking};
+pub(crate) use dynamic::{Counters, Services, start_type_checking};
 
 pub use xebec_admission::Operation;
 

@@ -7,8 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-
-use crate::discovery::rank;
+use xebec_crd::served::compare_versions;
 
 /// The label that says who keeps an APIService.
 pub const MANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
@@ -131,7 +130,7 @@ pub fn ordered(entries: impl IntoIterator<Item = Ranked>) -> Vec<(String, Vec<St
     groups.sort_by_key(|(_, versions)| Reverse(versions.iter().map(|v| v.group_priority).max()));
     let names = |mut versions: Vec<Ranked>| {
         versions.sort_by(|a, b| {
-            let by_name = rank(&b.version).cmp(&rank(&a.version)).then_with(|| a.version.cmp(&b.version));
+            let by_name = compare_versions(&b.version, &a.version);
             b.version_priority.cmp(&a.version_priority).then(by_name)
         });
         versions.into_iter().map(|ranked| ranked.version).collect()

@@ -14,12 +14,19 @@ pub fn versions(address: &str) -> Value {
 }
 
 /// GET /api/v1 and /apis/G/V.
-pub fn resources(groups: &[Group], group: &str, version: &str) -> Option<Value> {
+///
+/// `hash_of` names the version a resource is stored in.
+pub fn resources(
+    groups: &[Group],
+    group: &str,
+    version: &str,
+    hash_of: &dyn Fn(&Resource) -> Option<String>,
+) -> Option<Value> {
     let group = groups.iter().find(|candidate| candidate.name == group)?;
     let (_, resources) = group.versions.iter().find(|(candidate, _)| *candidate == version)?;
     let mut list = Vec::new();
     for served in resources {
-        list.push(main(served));
+        list.push(main(served, hash_of(served)));
         list.extend(served.subresources.iter().map(|sub| {
             let mut value = json!({
                 "name": format!("{}/{}", served.plural, sub.name), "singularName": "",
@@ -39,7 +46,7 @@ pub fn resources(groups: &[Group], group: &str, version: &str) -> Option<Value> 
     }))
 }
 
-fn main(served: &Resource) -> Value {
+fn main(served: &Resource, hash: Option<String>) -> Value {
     let mut value = json!({
         "name": served.plural, "singularName": served.singular, "namespaced": served.namespaced,
         "kind": served.kind, "verbs": served.verbs,
@@ -50,8 +57,8 @@ fn main(served: &Resource) -> Value {
     if !served.categories.is_empty() {
         value["categories"] = json!(served.categories);
     }
-    if served.storage {
-        value["storageVersionHash"] = json!(served.storage_version_hash());
+    if let Some(hash) = hash.filter(|_| served.storage) {
+        value["storageVersionHash"] = json!(hash);
     }
     value
 }
@@ -63,10 +70,10 @@ mod tests {
     #[test]
     fn lists_resources_with_subresources() {
         let groups = super::super::groups(crate::resources::built_in());
-        let apps = resources(&groups, "apps", "v1").unwrap();
+        let apps = resources(&groups, "apps", "v1", &|_| None).unwrap();
         let names: Vec<&str> =
             apps["resources"].as_array().unwrap().iter().filter_map(|r| r["name"].as_str()).collect();
         assert!(names.contains(&"deployments/scale") && names.contains(&"statefulsets"));
-        assert!(resources(&groups, "apps", "v2").is_none());
+        assert!(resources(&groups, "apps", "v2", &|_| None).is_none());
     }
 }

@@ -9,20 +9,10 @@ use serde_json::Value;
 use xebec_api::status::ApiError;
 use xebec_store::{Entry, ListAt, Store, StoreError};
 
-use crate::watch::{Cache, Object, Selection};
+use crate::watch::{Cache, Listed, Object, Selection};
 
 /// Entries read from the store at once when a selector may leave most of them out.
 const CHUNK: usize = 1000;
-
-/// Objects of one revision.
-pub(super) struct Then {
-    /// The objects, in key order.
-    pub(super) objects: Vec<Arc<Object>>,
-    /// Key suffix of the last one.
-    pub(super) last_key: Option<String>,
-    /// How many entries follow, chosen or not.
-    pub(super) remaining: u64,
-}
 
 /// At most `limit` (0: all) of the chosen objects after key suffix `after`, as of `revision`.
 pub(super) async fn list(
@@ -32,12 +22,12 @@ pub(super) async fn list(
     revision: u64,
     after: Option<&str>,
     limit: usize,
-) -> Result<Then, StoreError> {
+) -> Result<Listed, StoreError> {
     let prefix = match &selection.namespace {
         Some(namespace) => format!("{}{namespace}/", cache.prefix()),
         None => cache.prefix().to_owned(),
     };
-    let mut then = Then { objects: Vec::new(), last_key: None, remaining: 0 };
+    let mut then = Listed { objects: Vec::new(), last_key: None, remaining: 0, revision };
     let mut after = after.map(|suffix| format!("{}{suffix}", cache.prefix()));
     loop {
         let wanted = if limit == 0 { CHUNK } else { limit - then.objects.len() };

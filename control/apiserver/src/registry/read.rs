@@ -13,7 +13,7 @@ use xebec_api::status::ApiError;
 use xebec_store::StoreError;
 
 use super::{Registry, Target, past};
-use crate::watch::{Object, Selection};
+use crate::watch::{Listed, Object, Selection};
 
 /// `resourceVersionMatch`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,9 +89,9 @@ impl Registry {
         }
         let applied = self.caches.applied();
         let after = resume.as_ref().map(|(_, key)| key.as_str());
-        let listed = target.cache.list(selection, after, options.limit);
+        let listed = target.select(selection, after, options.limit).await?;
         let revision = applied.max(listed.revision);
-        page(target, selection, revision, listed.objects, listed.last_key, listed.remaining).await
+        Ok(page(selection, revision, listed))
     }
 
     /// A page as of `revision`: from the cache while nothing has changed since, else from the store's history.
@@ -104,17 +104,20 @@ impl Registry {
         after: Option<&str>,
         expired: impl Fn() -> ApiError,
     ) -> Result<ListPage, ApiError> {
-        let listed = target.cache.list(selection, after, limit);
-        if listed.revision <= revision && revision <= self.caches.applied() {
-            return page(target, selection, revision, listed.objects, listed.last_key, listed.remaining)
-                .await;
+        if target.cache.revision() <= revision && revision <= self.caches.applied() {
+            let listed = target.select(selection, after, limit).await?;
+            // A change may have come in between; history then tells.
+            if listed.revision <= revision {
+                return Ok(page(selection, revision, listed));
+            }
         }
-        let then = match past::list(&*self.store, &target.cache, selection, revision, after, limit).await {
+        let (choice, most) = target.asks(selection, limit);
+        let then = match past::list(&*self.store, &target.cache, &choice, revision, after, most).await {
             Ok(then) => then,
             Err(StoreError::Compacted { .. }) => return Err(expired()),
             Err(error) => return Err(super::store_error(error)),
         };
-        page(target, selection, revision, then.objects, then.last_key, then.remaining).await
+        Ok(page(selection, revision, target.choose(selection, limit, then).await?))
     }
 
     /// Brings the caches to where a read of `resource_version` may be answered.
@@ -127,21 +130,14 @@ impl Registry {
     }
 }
 
-async fn page(
-    target: &Target,
-    selection: &Selection,
-    revision: u64,
-    objects: Vec<Arc<Object>>,
-    last_key: Option<String>,
-    remaining: u64,
-) -> Result<ListPage, ApiError> {
-    let more = remaining > 0;
-    Ok(ListPage {
-        continue_token: last_key.filter(|_| more).map(|key| encode_continue(Some(revision), &key)),
-        remaining: (more && selection.is_whole()).then_some(remaining),
-        objects: target.decode(objects).await?,
+fn page(selection: &Selection, revision: u64, listed: Listed) -> ListPage {
+    let more = listed.remaining > 0;
+    ListPage {
+        continue_token: listed.last_key.filter(|_| more).map(|key| encode_continue(Some(revision), &key)),
+        remaining: (more && selection.is_whole()).then_some(listed.remaining),
+        objects: listed.objects,
         revision,
-    })
+    }
 }
 
 /// A resourceVersion as a revision; 400 when it is not a number.

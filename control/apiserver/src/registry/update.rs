@@ -142,15 +142,20 @@ impl Registry {
             Sub::Other(sub) => target.strategy.prepare_for_subresource_update(sub, &kinds, &mut value, &old),
         }
         metadata::drop_empty(&mut value);
+        let mut forgiven = Vec::new();
         errors.extend(match sub {
             Sub::Main => {
-                let mut errors = target.strategy.validate_update(&value, &old);
+                let checked = target.custom.as_ref().and_then(|custom| custom.check_update(&value, &old));
+                let (mut errors, warnings) =
+                    checked.unwrap_or_else(|| (target.strategy.validate_update(&value, &old), Vec::new()));
+                forgiven = warnings;
                 errors.extend(expressions::errors(&*target.strategy, &value, Some(&old)));
                 errors
             }
             Sub::Status => target.strategy.validate_status_update(&value, &old),
             Sub::Other(sub) => target.strategy.validate_subresource_update(sub, &value, &old),
         });
+        context.warnings.lock().extend(forgiven);
         let result = if errors.is_empty() {
             if options.admitted {
                 self.commit(context, target, sub, current, value).await
@@ -196,9 +201,9 @@ impl Registry {
     ) -> Result<Written, PutError> {
         let old = current.value();
         if sub == Sub::Main {
-            context.warnings.lock().extend(target.strategy.warnings(&value));
+            context.warnings.lock().extend(target.strategy.update_warnings(&value, &old));
         }
-        let changed = !same_content(&value, &old);
+        let changed = !same_content(&value, &old) || is_stored_elsewhere(target);
         if context.applying {
             if !changed && metadata::same(&value, &old) {
                 return self.unchanged(context, target, current).await;
@@ -217,7 +222,7 @@ impl Registry {
         }
         if should_remove(target, &value, &old) {
             if !context.dry_run {
-                self.remove(target, current.revision).await?;
+                self.remove(target, current).await?;
             }
             return Ok(Written { value, created: false, deleted: true });
         }
@@ -244,14 +249,13 @@ impl Registry {
         Ok(Written { value, created: false, deleted: false })
     }
 
-    /// Removes the object from the store at `revision` and lets go of what it held.
-    pub(super) async fn remove(&self, target: &Target, revision: u64) -> Result<Value, PutError> {
+    /// Removes the object from the store as it is now and lets go of what it held; its last state.
+    pub(super) async fn remove(&self, target: &Target, current: &Object) -> Result<Value, PutError> {
         let key = target.cache.key(&target.namespace, &target.name);
-        match self.store.delete(&key, Expect::Revision(revision)).await {
-            Ok((at, entry)) => {
+        match self.store.delete(&key, Expect::Revision(current.revision)).await {
+            Ok((at, _)) => {
                 self.settle_at(at).await?;
-                let mut value: Value = serde_json::from_slice(&entry.value)
-                    .map_err(|error| ApiError::internal(error.to_string()))?;
+                let mut value = current.parse();
                 crate::watch::set_resource_version(&mut value, at);
                 self.release_all(target, &value).await;
                 Ok(value)
@@ -260,6 +264,12 @@ impl Registry {
             Err(error) => Err(PutError::Api(super::store_error(error))),
         }
     }
+}
+
+/// Whether a custom resource's object is stored in a version it should no longer be stored in.
+fn is_stored_elsewhere(target: &Target) -> bool {
+    let Some(custom) = &target.custom else { return false };
+    target.cache.get(&target.namespace, &target.name).is_some_and(|stored| !custom.is_current(&stored))
 }
 
 fn same_content(value: &Value, old: &Value) -> bool {
@@ -296,5 +306,5 @@ fn should_remove(target: &Target, value: &Value, old: &Value) -> bool {
     meta::finalizers(value).is_empty()
         && meta::deletion_timestamp(old).is_some()
         && old["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
-        && !(target.stored.plural == "namespaces" && namespace::held(value))
+        && !(target.is_core("namespaces") && namespace::held(value))
 }

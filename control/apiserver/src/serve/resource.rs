@@ -13,7 +13,7 @@ use xebec_api::schema::Finding;
 use xebec_api::status::ApiError;
 use xebec_identity::User;
 
-use super::negotiate::{self, Accepted, PatchType};
+use super::negotiate::{self, Accepted, Media, PatchType};
 use super::query::Query;
 use super::render::{self, Form};
 use super::respond::{self, Failure};
@@ -28,6 +28,9 @@ use crate::registry::{
     to_storage,
 };
 use crate::resources::Kind;
+
+/// The encodings of custom resources.
+const WITHOUT_PROTOBUF: &str = "application/json, application/yaml";
 
 /// A request about a resource, with everything the verbs need.
 pub struct Call {
@@ -81,6 +84,9 @@ impl Call {
         let kind =
             resources.lookup(&info.group, &info.version, &info.resource).ok_or_else(ApiError::generic_404)?;
         let served = kind.served;
+        if let Some(warning) = kind.custom.as_ref().and_then(|custom| custom.deprecation()) {
+            self.warnings.lock().push(warning.to_owned());
+        }
         self.check_scope(served)?;
         if !info.subresource.is_empty() {
             return subresource::handle(self, &kind, request).await;
@@ -88,8 +94,12 @@ impl Call {
         if !served.storage {
             return crate::reviews::handle(self, served, request).await;
         }
-        if !served.has_verb(&info.verb) {
+        if kind.custom.is_none() && !served.has_verb(&info.verb) {
             return Err(ApiError::method_not_allowed());
+        }
+        if info.verb == "create" && kind.custom.as_ref().is_some_and(|custom| custom.is_terminating()) {
+            let why = "create not allowed while custom resource definition is terminating";
+            return Err(ApiError { message: why.to_owned(), ..ApiError::method_not_allowed() });
         }
         let target = self.target(&kind)?;
         match info.verb.as_str() {
@@ -115,7 +125,10 @@ impl Call {
                 ApiError::method_not_allowed()
             });
         }
-        if !served.namespaced && !info.namespace.is_empty() && served.plural != "namespaces" {
+        if !served.namespaced
+            && !info.namespace.is_empty()
+            && (served.group, served.plural) != ("", "namespaces")
+        {
             return Err(ApiError::generic_404());
         }
         // A collection takes new objects, an object takes changes; not the other way round.
@@ -146,6 +159,33 @@ impl Call {
         })
     }
 
+    /// The form of an answer that is this resource's; 406 when it has no such form.
+    pub fn form_of(&self, target: &Target) -> Result<Form, ApiError> {
+        let form = self.form(true)?;
+        let accepted = form.accepted;
+        if target.custom.is_some()
+            && accepted.media == Media::Protobuf
+            && accepted.shape == negotiate::Shape::Plain
+        {
+            return Err(ApiError::not_acceptable(format!(
+                "only the following media types are accepted: {WITHOUT_PROTOBUF}"
+            )));
+        }
+        Ok(form)
+    }
+
+    /// The kind of patch in the body; custom resources know no strategic merge.
+    pub fn patch_type(&self, target: &Target) -> Result<PatchType, ApiError> {
+        let kind = negotiate::patch_type(&self.headers)?;
+        if kind == PatchType::Strategic && target.custom.is_some() {
+            return Err(ApiError::unsupported_media_type(
+                "the body of the request was in an unknown format - accepted media types include: \
+                 application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
+            ));
+        }
+        Ok(kind)
+    }
+
     /// The context of a write.
     pub fn context(&self) -> Result<WriteContext, ApiError> {
         let manager = match self.query.get("fieldManager").filter(|name| !name.is_empty()) {
@@ -166,14 +206,14 @@ impl Call {
     }
 
     async fn get(&self, target: &Target) -> Result<Response, ApiError> {
-        let form = self.form(true)?;
+        let form = self.form_of(target)?;
         let version = self.query.get("resourceVersion").unwrap_or_default();
         let object = self.server.registry.get(target, version).await?;
         render::object(&form, target, &object)
     }
 
     async fn list(&self, target: &Target) -> Result<Response, ApiError> {
-        let form = self.form(true)?;
+        let form = self.form_of(target)?;
         let selection = self.selection(target)?;
         let options = list_options(&self.query)?;
         let page = self.server.registry.list(target, &selection, &options).await?;
@@ -181,7 +221,7 @@ impl Call {
     }
 
     async fn watch(&self, target: &Target) -> Result<Response, ApiError> {
-        let form = self.form(true)?;
+        let form = self.form_of(target)?;
         let selection = self.selection(target)?;
         let sink = Sink { target: target.clone(), form };
         watching::watch(&self.server, target, selection, &self.query, sink).await
@@ -215,6 +255,11 @@ impl Call {
     /// Reads and decodes the body as an object of the target's resource in the served version.
     async fn object_of(&self, request: Request, target: &Target) -> Result<(Value, Vec<String>), ApiError> {
         let validation = self.query.field_validation()?;
+        if target.custom.is_some() && negotiate::content_type(&self.headers)? == Media::Protobuf {
+            return Err(ApiError::unsupported_media_type(format!(
+                "the body of the request was in an unknown format - accepted media types include: {WITHOUT_PROTOBUF}"
+            )));
+        }
         let bytes = body::read(request.into_body()).await?;
         let (mut value, findings) = body::decode(&self.headers, &bytes)?;
         body::set_kind(&mut value, &target.served.api_version(), target.served.kind)?;
@@ -223,7 +268,7 @@ impl Call {
     }
 
     async fn create(&self, target: &Target, request: Request) -> Result<Response, ApiError> {
-        let form = self.form(true)?;
+        let form = self.form_of(target)?;
         let context = self.context()?;
         let served = target.served;
         let (mut value, warnings) = self.object_of(request, target).await?;
@@ -236,7 +281,7 @@ impl Call {
 
     /// PUT of the object or a subresource that takes the whole object.
     pub async fn update(&self, target: &Target, sub: Sub, request: Request) -> Result<Response, ApiError> {
-        let form = self.form(true)?;
+        let form = self.form_of(target)?;
         let context = self.context()?;
         let served = target.served;
         let (mut value, warnings) = self.object_of(request, target).await?;
@@ -250,9 +295,9 @@ impl Call {
 
     /// PATCH of the object or its status.
     pub async fn patch(&self, target: &Target, sub: Sub, request: Request) -> Result<Response, ApiError> {
-        let form = self.form(true)?;
+        let form = self.form_of(target)?;
         let mut context = self.context()?;
-        let kind = negotiate::patch_type(&self.headers)?;
+        let kind = self.patch_type(target)?;
         if kind == PatchType::Apply {
             context.applying = true;
             return self.apply(&form, &context, target, sub, request).await;
@@ -323,7 +368,7 @@ impl Call {
     }
 
     async fn delete(&self, target: &Target, request: Request) -> Result<Response, ApiError> {
-        let form = self.form(true)?;
+        let form = self.form_of(target)?;
         let context = self.context()?;
         let options = self.delete_options(request).await?;
         let deleted = self.server.registry.delete(&context, target, &options).await?;
@@ -334,7 +379,7 @@ impl Call {
     }
 
     async fn delete_collection(&self, target: &Target, request: Request) -> Result<Response, ApiError> {
-        let form = self.form(true)?;
+        let form = self.form_of(target)?;
         let context = self.context()?;
         let selection = self.selection(target)?;
         let options = self.delete_options(request).await?;

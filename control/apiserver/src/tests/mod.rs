@@ -7,6 +7,7 @@ mod aggregate;
 mod apply;
 mod audit;
 mod certificates;
+mod crds;
 mod crud;
 mod custom;
 mod dynamic;

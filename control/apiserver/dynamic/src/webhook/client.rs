@@ -47,15 +47,16 @@ pub(crate) enum Endpoint {
 
 /// A webhook's `clientConfig`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct ClientConfig {
+pub struct ClientConfig {
     pub(crate) endpoint: Endpoint,
     /// PEM certificates its certificate must come from; empty: what the system trusts.
     pub(crate) ca_bundle: Vec<u8>,
 }
 
 impl ClientConfig {
-    /// Reads a `clientConfig`.
-    pub(crate) fn parse(config: &Value) -> Self {
+    /// Reads a `clientConfig`. What is missing reads as empty; asking it says so.
+    #[must_use]
+    pub fn parse(config: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let service = &config["service"];
         let endpoint = if service.is_object() {
@@ -76,9 +77,11 @@ impl ClientConfig {
 
 /// A call did not bring an answer: the text behind `failed calling webhook "x": `, and the code for the metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct CallFailure {
-    pub(super) reason: String,
-    pub(super) code: u16,
+pub struct CallFailure {
+    /// What went wrong.
+    pub reason: String,
+    /// An HTTP status code.
+    pub code: u16,
 }
 
 /// The connections of one configuration.
@@ -87,8 +90,8 @@ struct Pool {
     uri: Uri,
 }
 
-/// Asks webhooks.
-pub(super) struct WebhookClient {
+/// Asks webhooks: those of admission, and those that convert custom resources.
+pub struct WebhookClient {
     resolver: Arc<dyn Resolver>,
     pools: Mutex<Pools>,
 }
@@ -101,12 +104,14 @@ struct Pools {
 }
 
 impl WebhookClient {
-    pub(super) fn new(resolver: Arc<dyn Resolver>) -> Self {
+    /// A client that finds Services by `resolver`.
+    #[must_use]
+    pub fn new(resolver: Arc<dyn Resolver>) -> Self {
         Self { resolver, pools: Mutex::default() }
     }
 
     /// Posts `question`; the decoded JSON of a successful answer.
-    pub(super) async fn ask(
+    pub async fn ask(
         &self,
         config: &ClientConfig,
         question: &Value,

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use xebec_api::status::ApiError;
 
-pub use client::MAX_ANSWER;
+pub use client::{CallFailure, ClientConfig, MAX_ANSWER, WebhookClient};
 pub use config::Flavor;
 pub(crate) use mutating::patch_text;
 
@@ -31,7 +31,6 @@ use crate::cel::{Input, Verdict};
 use crate::matching::Matched;
 use crate::versions::Versioned;
 use crate::{Attributes, Record, Resolver, World};
-use client::WebhookClient;
 use config::Hook;
 
 /// The two webhook plug-ins.

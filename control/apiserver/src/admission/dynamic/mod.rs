@@ -25,6 +25,7 @@ use crate::resources::Resources;
 use crate::watch::Caches;
 
 pub(crate) use metrics::Counters;
+pub(crate) use services::Services;
 pub(crate) use typecheck::start as start_type_checking;
 pub(crate) use types::ServedTypes;
 

@@ -12,12 +12,12 @@ use xebec_identity::ObjectReader;
 use crate::watch::{Caches, Selection};
 
 /// Finds endpoints in the caches.
-pub(super) struct Services {
+pub(crate) struct Services {
     caches: Arc<Caches>,
 }
 
 impl Services {
-    pub(super) fn new(caches: Arc<Caches>) -> Self {
+    pub(crate) fn new(caches: Arc<Caches>) -> Self {
         Self { caches }
     }
 

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use xebec_api::schema;
 use xebec_api::status::ApiError;
+use xebec_crd::openapi::Published;
 use xebec_dynamic_admission::{Decoding, Kind, MergeError, Resource, Types};
 
 use super::merge;
@@ -153,7 +154,10 @@ impl Types for ServedTypes {
     fn schema(&self, kind: &Kind) -> Option<Arc<Value>> {
         let snapshot = self.resources.snapshot();
         if let Some(custom) = &find(&snapshot, kind)?.custom {
-            return custom.openapi_schema();
+            let served = find(&snapshot, kind)?.served;
+            let definition = custom.definition()?;
+            let document = xebec_crd::openapi::v3(&[Published { definition, resource: served }]);
+            return schema_in(&document, kind).map(Arc::new);
         }
         if let Some(known) = self.schemas.lock().get(kind) {
             return known.clone();
@@ -172,10 +176,15 @@ fn restore_version(value: &mut Value, original: &Value) {
     };
 }
 
-/// The kind's schema out of its group's OpenAPI document, references resolved.
+/// The kind's schema out of its group's OpenAPI document.
 fn built_in_schema(kind: &Kind) -> Option<Value> {
     let bytes = xebec_kinds::openapi::v3_document(&kind.api_version())?;
     let document: Value = serde_json::from_slice(&bytes).ok()?;
+    schema_in(&document, kind)
+}
+
+/// The kind's schema out of a document, references resolved.
+fn schema_in(document: &Value, kind: &Kind) -> Option<Value> {
     let schemas = document["components"]["schemas"].as_object()?;
     let own = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
     let found = schemas.values().find(|schema| {

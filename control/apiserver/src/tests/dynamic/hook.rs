@@ -84,7 +84,7 @@ async fn review(State(shared): State<Arc<Shared>>, Json(review): Json<Value>) ->
     shared.requests.lock().push(request.clone());
     let mut response = (shared.answer)(request);
     response["uid"] = request["uid"].clone();
-    Json(json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}))
+    Json(json!({"apiVersion": review["apiVersion"], "kind": review["kind"], "response": response}))
 }
 
 /// A response that allows with a JSON patch.

@@ -1,6 +1,6 @@
 //! Webhooks and policies, asked by the real server.
 
-mod hook;
+pub(super) mod hook;
 mod policies;
 mod webhooks;
 
