@@ -63,6 +63,7 @@ pub(crate) async fn server(options: Server, all: bool, stop: CancellationToken) 
             cluster_cidr: options.cluster_cidr.clone(),
             service_cidr: options.service_cluster_ip_range.clone(),
             root_ca: pki.ca_pem().to_owned(),
+            signing: Some(signing_authority(&pki)?),
             ..xebec_controllers::Options::default()
         };
         parts.spawn(run_controllers(local("system:kube-controller-manager"), controllers, stop.clone()));
@@ -85,6 +86,16 @@ async fn open_store(options: &Server, stop: &CancellationToken) -> Result<Arc<dy
     }
     let etcd = etcd::options(options.etcd_cafile.as_deref(), options.etcd_client.as_ref())?;
     Ok(Etcd::connect(&options.etcd_servers, etcd).await.map_err(|error| failed(&error))?)
+}
+
+/// The cluster's CA as the signer of certificate requests, for a year at most (upstream's default).
+fn signing_authority(pki: &Pki) -> Result<xebec_controllers::SigningAuthority, Failure> {
+    let path = pki.path("ca.key");
+    let key = std::fs::read_to_string(&path)
+        .map_err(|error| Failure::Option(format!("{}: {error}", path.display())))?;
+    let longest = std::time::Duration::from_secs(365 * 24 * 3600);
+    xebec_controllers::SigningAuthority::from_pem(pki.ca_pem(), &key, longest)
+        .map_err(|error| Failure::part("certificate signing")(&error))
 }
 
 /// The controllers over the network.

@@ -241,13 +241,6 @@ impl Admission {
         Ok(value)
     }
 
-    /// Both phases for a connection through the server (exec, attach, port-forward, proxy). `options` are the
-    /// connection's (`PodExecOptions` and so on, with apiVersion and kind); webhooks may change them.
-    pub async fn connect(&self, attributes: &Attributes<'_>, options: &mut Value) -> Result<(), ApiError> {
-        self.mutate(attributes, options, None).await?;
-        self.validate(attributes, Some(options), None).await
-    }
-
     /// Takes what the write needs of the namespace's quotas, or 403. A write that then fails gives it back by
     /// [`Admission::release`].
     pub async fn reserve(

@@ -56,6 +56,7 @@ impl Watched {
 pub async fn start(aggregator: &Arc<Aggregator>, stop: CancellationToken) {
     let mut settled = HashSet::new();
     register(&aggregator.registry, &mut settled).await;
+    judge_local(&aggregator.registry).await;
     let mut watched = HashMap::new();
     refresh(aggregator, &mut watched);
     let aggregator = Arc::clone(aggregator);
@@ -65,6 +66,18 @@ pub async fn start(aggregator: &Arc<Aggregator>, stop: CancellationToken) {
             () = stop.cancelled() => {}
         }
     });
+}
+
+/// Says of every local APIService that it is available: a server that is ready has nothing left to write by itself.
+async fn judge_local(registry: &Registry) {
+    let objects = registry.caches().list(GROUP, PLURAL, None);
+    let local = Condition::of(Verdict::Local, Ok(()));
+    let writes = objects.iter().filter(|object| ServiceRef::of(object).is_none()).map(|object| async {
+        if let Err(error) = write(registry, meta::name(object), &local).await {
+            warn!(%error, apiservice = meta::name(object), "the condition cannot be written");
+        }
+    });
+    futures::future::join_all(writes).await;
 }
 
 async fn follow(

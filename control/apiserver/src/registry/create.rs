@@ -7,7 +7,7 @@ use xebec_api::status::ApiError;
 use xebec_kinds::Context;
 use xebec_store::Expect;
 
-use super::{PutError, Registry, Target, WriteContext, Written, managed, metadata};
+use super::{PutError, Registry, Target, WriteContext, Written, expressions, managed, metadata, requester};
 use crate::admission::{Attributes, Operation};
 
 /// Attempts with another generated name before the client is told to retry.
@@ -102,8 +102,10 @@ impl Registry {
         let now = self.now();
         let kinds = kinds_context(context, target, now);
         target.strategy.prepare_for_create(&kinds, &mut value);
+        requester::complete(target, &context.user, &mut value);
         metadata::drop_empty(&mut value);
-        let errors = target.strategy.validate(&value);
+        let mut errors = target.strategy.validate(&value);
+        errors.extend(expressions::errors(&*target.strategy, &value, None));
         if !errors.is_empty() {
             let name = meta::name(&value);
             return Err(ApiError::invalid(target.served.group, target.served.kind, name, errors).into());

@@ -96,20 +96,36 @@ impl Target {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Listed, ApiError> {
+        let (choice, most) = self.asks(selection, limit);
+        let listed = self.cache.list(&choice, after, most);
+        self.choose(selection, limit, listed).await
+    }
+
+    /// What to ask for so that [`Target::choose`] can choose: everything where fields exist in the served version only.
+    pub(super) fn asks(&self, selection: &Selection, limit: usize) -> (Selection, usize) {
         let late = self.custom.as_ref().is_some_and(|custom| custom.selects_decoded());
-        if !late || selection.is_whole() {
-            let mut listed = self.cache.list(selection, after, limit);
-            listed.objects = self.decode(listed.objects).await?;
-            return Ok(listed);
+        if late && !selection.is_whole() {
+            return (Selection::everything(selection.namespace.clone()), 0);
         }
-        let mut listed = self.cache.list(&Selection::everything(selection.namespace.clone()), after, 0);
+        (selection.clone(), limit)
+    }
+
+    /// Brings what [`Target::asks`] asked for into the version the rules work on, and chooses what was left to choose.
+    pub(super) async fn choose(
+        &self,
+        selection: &Selection,
+        limit: usize,
+        mut listed: Listed,
+    ) -> Result<Listed, ApiError> {
         let mut chosen = self.decode(std::mem::take(&mut listed.objects)).await?;
-        chosen.retain(|object| selection.matches(object));
+        if self.asks(selection, limit).1 != limit || !selection.is_whole() {
+            chosen.retain(|object| selection.matches(object));
+        }
         if limit > 0 && chosen.len() > limit {
             listed.remaining = u64::try_from(chosen.len() - limit).unwrap_or(u64::MAX);
             chosen.truncate(limit);
+            listed.last_key = chosen.last().map(|object| object.key());
         }
-        listed.last_key = chosen.last().map(|object| object.key());
         listed.objects = chosen;
         Ok(listed)
     }

@@ -6,7 +6,9 @@ use xebec_api::status::ApiError;
 use xebec_store::{Expect, StoreError};
 
 use super::create::kinds_context;
-use super::{Editor, PutError, Registry, Target, WriteContext, Written, managed, metadata, namespace};
+use super::{
+    Editor, PutError, Registry, Target, WriteContext, Written, expressions, managed, metadata, namespace,
+};
 use crate::admission::{Attributes, Operation};
 use crate::watch::Object;
 
@@ -142,13 +144,14 @@ impl Registry {
         metadata::drop_empty(&mut value);
         let mut forgiven = Vec::new();
         errors.extend(match sub {
-            Sub::Main => match target.custom.as_ref().and_then(|custom| custom.check_update(&value, &old)) {
-                Some((errors, warnings)) => {
-                    forgiven = warnings;
-                    errors
-                }
-                None => target.strategy.validate_update(&value, &old),
-            },
+            Sub::Main => {
+                let checked = target.custom.as_ref().and_then(|custom| custom.check_update(&value, &old));
+                let (mut errors, warnings) =
+                    checked.unwrap_or_else(|| (target.strategy.validate_update(&value, &old), Vec::new()));
+                forgiven = warnings;
+                errors.extend(expressions::errors(&*target.strategy, &value, Some(&old)));
+                errors
+            }
             Sub::Status => target.strategy.validate_status_update(&value, &old),
             Sub::Other(sub) => target.strategy.validate_subresource_update(sub, &value, &old),
         });

@@ -85,6 +85,9 @@ cached!(
     k8s_openapi::api::discovery::v1::EndpointSlice,
     k8s_openapi::api::coordination::v1::Lease,
     k8s_openapi::api::policy::v1::PodDisruptionBudget,
+    k8s_openapi::api::certificates::v1::CertificateSigningRequest,
+    k8s_openapi::api::rbac::v1::ClusterRole,
+    k8s_openapi::api::core::v1::Secret,
 );
 
 impl Cached for Pod {

@@ -120,11 +120,10 @@ impl Store for EncryptedStore {
     }
 
     async fn list_at(&self, prefix: &str, page: ListAt) -> Result<Page, StoreError> {
-        let mut page = self.inner.list_at(prefix, page).await?;
+        let page = self.inner.list_at(prefix, page).await?;
         let transformers = self.current();
         let opened = page.entries.into_iter().map(|entry| open_entry(&transformers, entry));
-        page.entries = opened.collect::<Result<_, _>>()?;
-        Ok(page)
+        Ok(Page { entries: opened.collect::<Result<_, _>>()?, ..page })
     }
 
     async fn put(&self, key: &str, value: Bytes, expect: Expect) -> Result<Revision, StoreError> {

@@ -270,7 +270,7 @@ impl Round<'_> {
 impl Invocation<'_> {
     /// What tells it from others of the same request.
     fn id(&self) -> String {
-        let param = self.param.as_deref().map(|param| meta::key(param)).unwrap_or_default();
+        let param = self.param.as_deref().map(meta::key).unwrap_or_default();
         format!("{}\n{}\n{param}", self.policy.name, self.binding.name)
     }
 }

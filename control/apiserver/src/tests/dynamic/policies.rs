@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{API, DEPLOYMENTS, MAPS, MERGE, deployment, made, map, warnings};
+use super::{API, DEPLOYMENTS, MAPS, MERGE, PODS, deployment, made, map, pod, warnings};
 use crate::tests::harness::Cluster;
 
 fn rules(group: &str, resource: &str) -> Value {
@@ -171,5 +171,76 @@ async fn policies_are_type_checked_in_their_status() {
     assert!(
         text.starts_with("apps/v1, Kind=Deployment: ERROR: <input>:1:12: undefined field 'replicaz'"),
         "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn expressions_that_do_not_compile_are_refused() {
+    let cluster = Cluster::start().await;
+    let mut policy = json!({"metadata": {"name": "p"}, "spec": {
+        "matchConstraints": rules("apps", "deployments"),
+        "validations": [{"expression": "object.spec.replicas", "messageExpression": "params.x"}],
+    }});
+    let path = format!("{API}/validatingadmissionpolicies");
+    let refused = cluster.post(&path, &policy).await;
+    assert_eq!(refused.code, 422, "{}", refused.text);
+    let causes = refused.json()["details"]["causes"].clone();
+    assert_eq!(
+        (&causes[0]["field"], &causes[0]["message"]),
+        (
+            &json!("spec.validations[0].expression"),
+            &json!("Invalid value: \"object.spec.replicas\": must evaluate to bool but got dyn")
+        )
+    );
+    assert_eq!(causes[1]["field"], "spec.validations[0].messageExpression");
+    assert!(causes[1]["message"].as_str().unwrap().contains("undeclared reference to 'params'"), "{causes}");
+    policy["spec"]["validations"] = json!([{"expression": "object.spec.replicas > 0"}]);
+    made(&cluster, &path, &policy).await;
+    let change = json!({"spec": {"validations": [{"expression": "nonsense("}]}});
+    let refused = cluster.patch(&format!("{path}/p"), MERGE, &change).await;
+    assert_eq!(refused.code, 422, "{}", refused.text);
+    let webhook = json!({"metadata": {"name": "w"}, "webhooks": [{
+        "name": "w.example.com", "clientConfig": {"url": "https://localhost:1/"}, "sideEffects": "None",
+        "admissionReviewVersions": ["v1"], "matchConditions": [{"name": "c", "expression": "variables.x"}],
+    }]});
+    let refused = cluster.post(&format!("{API}/validatingwebhookconfigurations"), &webhook).await;
+    assert_eq!(refused.code, 422, "{}", refused.text);
+    assert!(refused.message().contains("webhooks[0].matchConditions[0].expression"), "{}", refused.text);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_are_admitted_by_their_options() {
+    let cluster = Cluster::start().await;
+    cluster.account("default").await;
+    made(&cluster, PODS, &pod("p")).await;
+    let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n1"}});
+    assert_eq!(cluster.post(&format!("{PODS}/p/binding"), &binding).await.code, 201);
+    let mut constraints = rules("", "pods/exec");
+    constraints["resourceRules"][0]["operations"] = json!(["CONNECT"]);
+    let spec = json!({
+        "matchConstraints": constraints,
+        "validations": [{"expression": "object.command[0] != 'rm'", "message": "not that", "reason": "Forbidden"}],
+    });
+    validating(&cluster, "exec", spec, json!({})).await;
+    let upgrade = [
+        ("connection", "Upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("sec-websocket-protocol", "v5.channel.k8s.io"),
+    ];
+    let exec = |command: &str| format!("{PODS}/p/exec?stdout=1&command={command}");
+    let refused = cluster.send("GET", &exec("rm"), &upgrade, "").await;
+    assert_eq!(refused.code, 403, "{}", refused.text);
+    assert!(
+        refused.message().ends_with("with binding 'exec-binding' denied request: not that"),
+        "{}",
+        refused.text
+    );
+    let missing = cluster.send("GET", &exec("ls"), &upgrade, "").await;
+    assert!(
+        !missing.text.contains("denied request"),
+        "the node is missing, admission passed: {}",
+        missing.text
     );
 }

@@ -65,7 +65,8 @@ async fn huge_answers_are_cut_off() {
 
 #[tokio::test]
 async fn nonsense() {
-    let cases: [(fn() -> Reply, &str); 7] = [
+    type Make = fn() -> Reply;
+    let cases: [(Make, &str); 7] = [
         (
             || Reply::Raw(500, "text/plain", "boom".to_owned()),
             "an error on the server (\"boom\") has prevented the request from succeeding",

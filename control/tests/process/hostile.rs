@@ -1,8 +1,5 @@
 //! Clients that mean harm or are merely broken: the server answers clearly, its memory stays bounded, others go on.
 
-#[path = "../linear/server.rs"]
-mod server;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use server::Server;
+use super::server::Server;
 
 const WATCHERS: usize = 1000;
 /// What the watchers would be owed together, if each were owed its own copy, is a hundred times this.
@@ -49,7 +46,8 @@ impl Raw {
         let _ = stream.write_all(bytes).await;
         let mut answer = Vec::new();
         let mut buffer = [0; 4096];
-        while let Ok(Ok(count)) = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut buffer)).await {
+        while let Ok(Ok(count)) = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut buffer)).await
+        {
             if count == 0 {
                 break;
             }
@@ -66,7 +64,9 @@ impl Raw {
 fn ends(answer: &[u8]) -> bool {
     let text = String::from_utf8_lossy(answer);
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
-    let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    let length = head
+        .lines()
+        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
     length.is_some_and(|length: usize| body.len() >= length)
 }
 
@@ -95,12 +95,16 @@ async fn requests_that_are_too_much_are_refused_clearly() {
     let client = server.client().await;
     let raw = Raw::new(&server).await;
 
-    let huge = format!("{{\"metadata\":{{\"name\":\"a\"}},\"data\":{{\"x\":\"{}\"}}}}", "x".repeat(10 * 1024 * 1024));
+    let huge = format!(
+        "{{\"metadata\":{{\"name\":\"a\"}},\"data\":{{\"x\":\"{}\"}}}}",
+        "x".repeat(10 * 1024 * 1024)
+    );
     let answer = raw.say(&post(huge.as_bytes())).await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     others_are_served(&client, "after-huge").await;
 
-    let deep = format!("{{\"metadata\":{{\"name\":\"a\"}},\"x\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    let deep =
+        format!("{{\"metadata\":{{\"name\":\"a\"}},\"x\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
     let answer = raw.say(&post(deep.as_bytes())).await;
     assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("\"status\":\"Failure\""), "{answer}");
     others_are_served(&client, "after-deep").await;
@@ -108,7 +112,10 @@ async fn requests_that_are_too_much_are_refused_clearly() {
     let labels: String = (0..50_000).map(|i| format!("\"l{i}\":\"{}\",", "v".repeat(30))).collect();
     let many = format!("{{\"metadata\":{{\"name\":\"a\",\"annotations\":{{{}\"z\":\"\"}}}}}}", labels);
     let answer = raw.say(&post(many.as_bytes())).await;
-    assert!(answer.starts_with("HTTP/1.1 422") && answer.contains("may not be more than 262144 bytes"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 422") && answer.contains("may not be more than 262144 bytes"),
+        "{answer}"
+    );
 
     let flood: String = (0..5_000).map(|i| format!("X-Flood-{i}: {}\r\n", "y".repeat(200))).collect();
     let answer = raw.say(format!("GET /version HTTP/1.1\r\nHost: x\r\n{flood}\r\n").as_bytes()).await;
@@ -126,7 +133,9 @@ async fn requests_that_are_too_much_are_refused_clearly() {
     let mut halves = Vec::new();
     for _ in 0..100 {
         let mut half = raw.connect().await;
-        half.write_all(b"POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\nHost: x\r\nContent-Le").await.unwrap();
+        half.write_all(b"POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\nHost: x\r\nContent-Le")
+            .await
+            .unwrap();
         halves.push(half);
     }
     others_are_served(&client, "beside-half-open").await;
@@ -146,14 +155,16 @@ async fn a_thousand_watchers_that_do_not_read_cost_no_copies() {
     let mut watchers = Vec::new();
     for _ in 0..WATCHERS {
         let mut stream = raw.connect().await;
-        let ask = "GET /api/v1/namespaces/default/configmaps?watch=1&resourceVersion=0 HTTP/1.1\r\nHost: x\r\n\r\n";
+        let ask =
+            "GET /api/v1/namespaces/default/configmaps?watch=1&resourceVersion=0 HTTP/1.1\r\nHost: x\r\n\r\n";
         stream.write_all(ask.as_bytes()).await.unwrap();
         watchers.push(stream);
     }
     let api: Api<ConfigMap> = Api::default_namespaced(client.clone());
     let piece = "z".repeat(100 * 1024);
     for number in 0..WRITTEN / piece.len() {
-        let mut map = ConfigMap { data: Some([("d".to_owned(), piece.clone())].into()), ..Default::default() };
+        let mut map =
+            ConfigMap { data: Some([("d".to_owned(), piece.clone())].into()), ..Default::default() };
         map.metadata.name = Some(format!("big-{number}"));
         api.create(&PostParams::default(), &map).await.unwrap();
     }
@@ -168,12 +179,14 @@ async fn a_thousand_watchers_that_do_not_read_cost_no_copies() {
     let mut buffer = vec![0; 256 * 1024];
     let last = format!("\"name\":\"big-{}\"", WRITTEN / piece.len() - 1);
     while !String::from_utf8_lossy(&seen).contains(&last) {
-        let count = tokio::time::timeout(Duration::from_secs(60), late.read(&mut buffer)).await.unwrap().unwrap();
+        let count =
+            tokio::time::timeout(Duration::from_secs(60), late.read(&mut buffer)).await.unwrap().unwrap();
         assert!(count > 0, "the watch ended");
         // The data itself is of no interest: only names are kept.
         seen.extend(buffer[..count].iter().filter(|byte| **byte != b'z'));
     }
     let text = String::from_utf8_lossy(&seen).into_owned();
-    let places: Vec<_> = (0..WRITTEN / piece.len()).map(|n| text.find(&format!("\"name\":\"big-{n}\""))).collect();
+    let places: Vec<_> =
+        (0..WRITTEN / piece.len()).map(|n| text.find(&format!("\"name\":\"big-{n}\""))).collect();
     assert!(places.iter().all(Option::is_some) && places.is_sorted(), "an event is missing or out of order");
 }

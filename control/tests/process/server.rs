@@ -1,6 +1,6 @@
-//! `xebec-control apiserver` as a process that is killed and started again over the same files.
+//! `xebec-control apiserver` as a process of a test's own, which can be killed and started again over the same files.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -50,8 +50,26 @@ impl Server {
         }
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// Bytes of memory the process holds (VmRSS).
+    pub fn memory(&self) -> u64 {
+        let id = self.process.as_ref().map(Child::id).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// An administrator's client that gives up at once, so that the tests see every broken connection.
     pub async fn client(&self) -> Client {
+        Client::try_from(self.config().await).unwrap()
+    }
+
+    /// The configuration of that client, once the server answers.
+    pub async fn config(&self) -> kube::Config {
         let path = self.folder.path().join("kube/admin.conf");
         for _ in 0..600 {
             if let Ok(kubeconfig) = Kubeconfig::read_from(&path)
@@ -60,9 +78,9 @@ impl Server {
             {
                 config.default_retry = false;
                 config.cluster_url = format!("https://127.0.0.1:{}", self.port).parse().unwrap();
-                let client = Client::try_from(config).unwrap();
+                let client = Client::try_from(config.clone()).unwrap();
                 if client.apiserver_version().await.is_ok() {
-                    return client;
+                    return config;
                 }
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -2,9 +2,6 @@
 //! compacted behind them. The run is a few seconds of real traffic on loopback; a checker then looks for gaps,
 //! duplicates, reordering and lost writes.
 
-mod history;
-mod server;
-
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
@@ -17,8 +14,8 @@ use kube::api::{DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::Mutex;
 
-use history::{Acknowledged, Change, Record, Seen, Unknown, Watched, violations};
-use server::Server;
+use super::history::{Acknowledged, Change, Record, Seen, Unknown, Watched, violations};
+use super::server::Server;
 
 const WRITERS: usize = 4;
 const WATCHERS: usize = 6;
