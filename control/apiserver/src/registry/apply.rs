@@ -33,7 +33,14 @@ impl Registry {
         }
         let now = self.now();
         let editor = |old: &Value| merge(old, &config, target, sub, &context.field_manager, force, now);
-        self.update(context, target, sub, UpdateOptions { create: sub == Sub::Main }, &editor).await
+        self.update(
+            context,
+            target,
+            sub,
+            UpdateOptions { create: sub == Sub::Main, admitted: false },
+            &editor,
+        )
+        .await
     }
 }
 
@@ -117,7 +124,7 @@ fn prune(new: &mut Value, node: Node<'_>, before: &Entry, wanted: &FieldSet, oth
 }
 
 /// `config` laid over `live`.
-fn merged(live: &Value, config: &Value, node: Node<'_>) -> Value {
+pub(crate) fn merged(live: &Value, config: &Value, node: Node<'_>) -> Value {
     match (node, live, config) {
         (Node::Struct(..) | Node::Map(..), Value::Object(live), Value::Object(config)) => {
             let mut result: Map<String, Value> = live.clone();

@@ -6,7 +6,9 @@ use xebec_api::status::ApiError;
 use xebec_store::{Expect, StoreError};
 
 use super::create::kinds_context;
-use super::{Editor, PutError, Registry, Target, WriteContext, Written, managed, metadata, namespace};
+use super::{
+    Editor, PutError, Registry, Target, WriteContext, Written, expressions, managed, metadata, namespace,
+};
 use crate::admission::{Attributes, Operation};
 use crate::watch::Object;
 
@@ -34,11 +36,6 @@ impl Sub {
             Self::Other(name) => name,
         }
     }
-
-    /// Whether admission looks at the change itself: a binding is admitted as the Binding that was posted.
-    fn is_admitted_here(self) -> bool {
-        self != Self::Other("binding")
-    }
 }
 
 /// Options of an update.
@@ -46,6 +43,8 @@ impl Sub {
 pub struct UpdateOptions {
     /// Create the object when it does not exist (PUT where the kind allows it, server-side apply).
     pub create: bool,
+    /// Admission was asked about the subresource's own object (a Scale, a Binding): not about this one too.
+    pub admitted: bool,
 }
 
 impl Registry {
@@ -67,7 +66,8 @@ impl Registry {
                 vec![error],
             ));
         }
-        let options = UpdateOptions { create: sub == Sub::Main && target.strategy.create_on_update() };
+        let options =
+            UpdateOptions { create: sub == Sub::Main && target.strategy.create_on_update(), admitted: false };
         self.update(context, target, sub, options, &move |_| Ok(value.clone())).await
     }
 
@@ -98,7 +98,7 @@ impl Registry {
             };
             let old = current.value();
             let value = editor(&old)?;
-            match self.write(context, target, sub, &current, value).await {
+            match self.write(context, target, sub, options, &current, value).await {
                 Ok(written) => return Ok(written),
                 Err(PutError::Api(error)) => return Err(error),
                 Err(PutError::Conflict(None)) if !options.create => return Err(target.not_found()),
@@ -113,6 +113,7 @@ impl Registry {
         context: &WriteContext,
         target: &Target,
         sub: Sub,
+        options: UpdateOptions,
         current: &Object,
         mut value: Value,
     ) -> Result<Written, PutError> {
@@ -126,7 +127,7 @@ impl Registry {
         metadata::keep_for_update(&mut value, &old);
         target.strategy.defaults(&mut value);
         let attributes = Attributes::new(context, target, sub.name(), Operation::Update);
-        if sub.is_admitted_here() {
+        if !options.admitted {
             self.admission.mutate(&attributes, &mut value, Some(&old)).await?;
         }
         let reserved = match sub {
@@ -141,13 +142,26 @@ impl Registry {
             Sub::Other(sub) => target.strategy.prepare_for_subresource_update(sub, &kinds, &mut value, &old),
         }
         metadata::drop_empty(&mut value);
+        let mut forgiven = Vec::new();
         errors.extend(match sub {
-            Sub::Main => target.strategy.validate_update(&value, &old),
+            Sub::Main => {
+                let checked = target.custom.as_ref().and_then(|custom| custom.check_update(&value, &old));
+                let (mut errors, warnings) =
+                    checked.unwrap_or_else(|| (target.strategy.validate_update(&value, &old), Vec::new()));
+                forgiven = warnings;
+                errors.extend(expressions::errors(&*target.strategy, &value, Some(&old)));
+                errors
+            }
             Sub::Status => target.strategy.validate_status_update(&value, &old),
             Sub::Other(sub) => target.strategy.validate_subresource_update(sub, &value, &old),
         });
+        context.warnings.lock().extend(forgiven);
         let result = if errors.is_empty() {
-            self.admitted(&attributes, sub, current, value).await
+            if options.admitted {
+                self.commit(context, target, sub, current, value).await
+            } else {
+                self.admitted(&attributes, sub, current, value).await
+            }
         } else {
             Err(ApiError::invalid(target.served.group, target.served.kind, &target.name, errors).into())
         };
@@ -167,9 +181,6 @@ impl Registry {
         value: Value,
     ) -> Result<Written, PutError> {
         let (context, target) = (attributes.context, attributes.target);
-        if !sub.is_admitted_here() {
-            return self.commit(context, target, sub, current, value).await;
-        }
         let old = current.value();
         self.admission.validate(attributes, Some(&value), Some(&old)).await?;
         let taken = self.admission.reserve(attributes, &value, Some(&old), self.now()).await?;
@@ -190,15 +201,15 @@ impl Registry {
     ) -> Result<Written, PutError> {
         let old = current.value();
         if sub == Sub::Main {
-            context.warnings.lock().extend(target.strategy.warnings(&value));
+            context.warnings.lock().extend(target.strategy.update_warnings(&value, &old));
         }
-        let changed = !same_content(&value, &old);
+        let changed = !same_content(&value, &old) || is_stored_elsewhere(target);
         if context.applying {
             if !changed && metadata::same(&value, &old) {
-                return Ok(Written { value: Value::clone(&old), created: false, deleted: false });
+                return self.unchanged(context, target, current).await;
             }
         } else if !changed && !managed::client_changed(&value, &old) {
-            return Ok(Written { value: Value::clone(&old), created: false, deleted: false });
+            return self.unchanged(context, target, current).await;
         } else {
             managed::track_update(
                 &mut value,
@@ -211,7 +222,7 @@ impl Registry {
         }
         if should_remove(target, &value, &old) {
             if !context.dry_run {
-                self.remove(target, current.revision).await?;
+                self.remove(target, current).await?;
             }
             return Ok(Written { value, created: false, deleted: true });
         }
@@ -222,14 +233,29 @@ impl Registry {
         self.put(target, value, Expect::Revision(current.revision)).await
     }
 
-    /// Removes the object from the store at `revision` and lets go of what it held.
-    pub(super) async fn remove(&self, target: &Target, revision: u64) -> Result<Value, PutError> {
+    /// A write that changes nothing: it is none, unless the stored form is stale (encrypted with a key that is on its way
+    /// out). Then the same object is stored anew, which is how `kubectl replace` re-encrypts.
+    async fn unchanged(
+        &self,
+        context: &WriteContext,
+        target: &Target,
+        current: &Object,
+    ) -> Result<Written, PutError> {
         let key = target.cache.key(&target.namespace, &target.name);
-        match self.store.delete(&key, Expect::Revision(revision)).await {
-            Ok((at, entry)) => {
+        let value = Value::clone(&current.value());
+        if !context.dry_run && self.store.is_stale(&key).await.map_err(super::store_error)? {
+            return self.put(target, value, Expect::Revision(current.revision)).await;
+        }
+        Ok(Written { value, created: false, deleted: false })
+    }
+
+    /// Removes the object from the store as it is now and lets go of what it held; its last state.
+    pub(super) async fn remove(&self, target: &Target, current: &Object) -> Result<Value, PutError> {
+        let key = target.cache.key(&target.namespace, &target.name);
+        match self.store.delete(&key, Expect::Revision(current.revision)).await {
+            Ok((at, _)) => {
                 self.settle_at(at).await?;
-                let mut value: Value = serde_json::from_slice(&entry.value)
-                    .map_err(|error| ApiError::internal(error.to_string()))?;
+                let mut value = current.parse();
                 crate::watch::set_resource_version(&mut value, at);
                 self.release_all(target, &value).await;
                 Ok(value)
@@ -238,6 +264,12 @@ impl Registry {
             Err(error) => Err(PutError::Api(super::store_error(error))),
         }
     }
+}
+
+/// Whether a custom resource's object is stored in a version it should no longer be stored in.
+fn is_stored_elsewhere(target: &Target) -> bool {
+    let Some(custom) = &target.custom else { return false };
+    target.cache.get(&target.namespace, &target.name).is_some_and(|stored| !custom.is_current(&stored))
 }
 
 fn same_content(value: &Value, old: &Value) -> bool {
@@ -274,5 +306,5 @@ fn should_remove(target: &Target, value: &Value, old: &Value) -> bool {
     meta::finalizers(value).is_empty()
         && meta::deletion_timestamp(old).is_some()
         && old["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
-        && !(target.stored.plural == "namespaces" && namespace::held(value))
+        && !(target.is_core("namespaces") && namespace::held(value))
 }
