@@ -1,6 +1,6 @@
 //! Tables of claims and volumes.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::claim::PersistentVolumeClaim;
 use super::volume::PersistentVolume;
