@@ -82,7 +82,7 @@ pub struct WriteContext {
     /// Collected for the response's Warning headers.
     pub warnings: Arc<Mutex<Vec<String>>>,
     /// Collected for the request's audit event.
-    pub audit_annotations: Mutex<BTreeMap<String, String>>,
+    pub audit_annotations: Arc<Mutex<BTreeMap<String, String>>>,
     /// The request's own options (`fieldManager`, `fieldValidation`), as the client gave them.
     pub options: BTreeMap<&'static str, String>,
     /// When admission has to be done; none for writes of the server itself.
@@ -99,7 +99,7 @@ impl WriteContext {
             field_manager,
             applying: false,
             warnings: Arc::default(),
-            audit_annotations: Mutex::default(),
+            audit_annotations: Arc::default(),
             options: BTreeMap::new(),
             deadline: None,
         }

@@ -1,5 +1,6 @@
 //! The verbs on objects and collections of the resource table.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use xebec_api::schema::Finding;
 use xebec_api::status::ApiError;
 use xebec_identity::User;
 
+use super::audit::Record;
 use super::negotiate::{self, Accepted, Media, PatchType};
 use super::query::Query;
 use super::render::{self, Form};
@@ -46,6 +48,8 @@ pub struct Call {
     pub headers: HeaderMap,
     /// Collected for the response's Warning headers, whatever comes of the request.
     pub warnings: Arc<Mutex<Vec<String>>>,
+    /// Collected for the request's audit event, likewise.
+    pub audit_annotations: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
 /// Longest time a write may take before it is stored, admission included.
@@ -68,12 +72,18 @@ pub async fn handle(State(server): State<Arc<ApiServer>>, mut request: Request) 
             .unwrap_or_else(|error| respond::failure(&error));
     }
     let (headers, warnings) = (request.headers().clone(), Arc::default());
-    let call = Call { server, user, info, query, headers, warnings };
+    let record = request.extensions().get::<Record>().cloned();
+    let call = Call { server, user, info, query, headers, warnings, audit_annotations: Arc::default() };
     let mut response = match call.dispatch(request).await {
         Ok(response) => response,
         Err(error) => Failure(error).into_response(),
     };
     respond::warn(&mut response, &call.warnings.lock());
+    if let Some(record) = record {
+        for (key, value) in &*call.audit_annotations.lock() {
+            record.0.annotate(key, value);
+        }
+    }
     response
 }
 
@@ -196,6 +206,7 @@ impl Call {
         };
         let mut context = WriteContext::new(self.user.clone(), manager, self.query.dry_run()?);
         context.warnings = Arc::clone(&self.warnings);
+        context.audit_annotations = Arc::clone(&self.audit_annotations);
         context.deadline = Some(tokio::time::Instant::now() + WRITE_PATIENCE);
         for name in ["fieldManager", "fieldValidation"] {
             if let Some(value) = self.query.get(name).filter(|value| !value.is_empty()) {
