@@ -107,8 +107,13 @@ impl ApiServer {
         let allocators =
             Allocators::new(&config.service_cluster_ip_range, config.service_node_port_range.clone())?;
         let (plugins, settings) = admission::configuration(&config)?;
-        let admission =
-            Admission::new(Arc::clone(&caches), Arc::clone(&store), Arc::clone(&authorizer), plugins, settings);
+        let admission = Admission::new(
+            Arc::clone(&caches),
+            Arc::clone(&store),
+            Arc::clone(&authorizer),
+            plugins,
+            settings,
+        );
         let clock = Arc::new(Timestamp::now);
         let resources = Arc::new(Resources::new(&caches));
         let signer = Arc::new(signer);

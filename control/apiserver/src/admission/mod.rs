@@ -158,7 +158,8 @@ impl Admission {
         now: Timestamp,
     ) -> Result<Reservation, ApiError> {
         let request = attributes.request();
-        let counted = self.plugins.contains(&Plugin::ResourceQuota) && Demand::is_counted(&request, value, old);
+        let counted =
+            self.plugins.contains(&Plugin::ResourceQuota) && Demand::is_counted(&request, value, old);
         let limited = || {
             self.quotas.limits_by_default()
                 || !self.caches.list("", "resourcequotas", Some(request.namespace)).is_empty()

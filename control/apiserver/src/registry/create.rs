@@ -7,7 +7,7 @@ use xebec_api::status::ApiError;
 use xebec_kinds::Context;
 use xebec_store::Expect;
 
-use super::{PutError, Registry, Target, WriteContext, Written, managed, metadata};
+use super::{PutError, Registry, Sub, Target, WriteContext, Written, metadata};
 use crate::admission::{Attributes, Operation};
 
 /// Attempts with another generated name before the client is told to retry.
@@ -64,8 +64,11 @@ impl Registry {
         }
         metadata::fill_for_create(&mut value, now, Uuid::new_v4().to_string());
         target.strategy.defaults(&mut value);
+        self.track(context, target, Sub::Main, &mut value, None).await;
         let attributes = Attributes::new(context, target, "", Operation::Create);
+        let managers = value["metadata"]["managedFields"].clone();
         self.admission.mutate(&attributes, &mut value, None).await?;
+        Self::check_managers(context, &mut value, &managers);
         let reserved = self.reserve(context, target, &mut value, None).await?;
         let result = self.finish_create(context, target, value, &attributes).await;
         match &result {
@@ -93,9 +96,6 @@ impl Registry {
         }
         self.admission.validate(attributes, Some(&value), None).await?;
         context.warnings.lock().extend(target.strategy.warnings(&value));
-        if !context.applying {
-            managed::track_update(&mut value, None, &context.field_manager, target, "", now);
-        }
         let taken = self.admission.reserve(attributes, &value, None, now).await?;
         if context.dry_run {
             if target.cache.get(&target.namespace, &target.name).is_some() {

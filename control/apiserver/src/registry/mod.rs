@@ -13,6 +13,7 @@ mod create;
 mod delete;
 mod delete_plan;
 mod fieldset;
+mod last_applied;
 mod managed;
 mod merge_schema;
 mod metadata;
@@ -23,7 +24,10 @@ mod read;
 mod scale;
 mod target;
 mod token;
+mod typed;
 mod update;
+mod updater;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,6 +47,7 @@ use crate::resources::Resources;
 use crate::watch::{Caches, Object};
 
 pub use alloc::{AllocError, Allocators};
+pub(crate) use apply::untyped;
 pub use change::{Editor, Written};
 pub use convert::{from_storage, to_storage};
 pub use delete::{DeleteOptions, Deleted};
@@ -51,6 +56,7 @@ pub use merge_schema::{MergeSchema, Node};
 pub use patch::Patch;
 pub use read::{ListOptions, ListPage, VersionMatch, parse_version};
 pub use target::Target;
+pub(crate) use typed::{complaint_text, path_of};
 pub use update::{Sub, UpdateOptions};
 
 /// Longest wait for the caches to reach a revision a read or write needs.
@@ -74,6 +80,8 @@ pub struct WriteContext {
     pub field_manager: String,
     /// The write is a server-side apply, which settles field ownership itself.
     pub applying: bool,
+    /// The subresource fields are owned through where the object is written by another's rules (scale); else empty.
+    pub through: &'static str,
     /// Collected for the response's Warning headers.
     pub warnings: Mutex<Vec<String>>,
     /// Collected for the request's audit event.
@@ -81,6 +89,12 @@ pub struct WriteContext {
 }
 
 impl WriteContext {
+    /// The subresource fields are owned through by a write of `sub`.
+    #[must_use]
+    pub fn subresource(&self, sub: Sub) -> &'static str {
+        if self.through.is_empty() { sub.name() } else { self.through }
+    }
+
     /// A context for `user`.
     #[must_use]
     pub fn new(user: User, field_manager: String, dry_run: bool) -> Self {
@@ -89,6 +103,7 @@ impl WriteContext {
             dry_run,
             field_manager,
             applying: false,
+            through: "",
             warnings: Mutex::default(),
             audit_annotations: Mutex::default(),
         }

@@ -36,6 +36,34 @@ impl Registry {
         self.edit_scale(context, target, &|old| patch.apply(old)).await
     }
 
+    /// Server-side apply of X/scale: the number of replicas as a field of the object, owned through the subresource.
+    pub async fn apply_scale(
+        &self,
+        context: &WriteContext,
+        target: &Target,
+        config: &Value,
+        force: bool,
+    ) -> Result<Value, ApiError> {
+        self.get(target, "").await?;
+        let served = target.served;
+        let mut applied = json!({"apiVersion": served.api_version(), "kind": served.kind, "metadata": {"name": target.name}});
+        for field in ["uid", "resourceVersion"] {
+            if let Some(text) = config["metadata"][field].as_str() {
+                applied["metadata"][field] = json!(text);
+            }
+        }
+        let replicas = &config["spec"]["replicas"];
+        if !replicas.is_null() {
+            let count = json!(wanted_count(target, replicas)?);
+            match target.custom.as_deref().and_then(Custom::scale) {
+                Some(paths) => put(&mut applied, &paths.spec_replicas, count),
+                None => applied["spec"]["replicas"] = count,
+            }
+        }
+        let written = self.apply(context, target, Sub::Main, applied, force).await?;
+        view(target, &written.value)
+    }
+
     async fn edit_scale(
         &self,
         context: &WriteContext,
@@ -45,14 +73,7 @@ impl Registry {
         let editor = |old: &Value| {
             let present = view(target, old)?;
             let wanted = edit(&present)?;
-            let replicas = &wanted["spec"]["replicas"];
-            let count = if replicas.is_null() { Some(0) } else { replicas.as_i64() };
-            let Some(count) = count.filter(|count| *count >= 0) else {
-                let path = Path::new("spec").child("replicas");
-                let error =
-                    FieldError::invalid(&path, replicas.clone(), "must be greater than or equal to 0");
-                return Err(ApiError::invalid("autoscaling", "Scale", &target.name, vec![error]));
-            };
+            let count = wanted_count(target, &wanted["spec"]["replicas"])?;
             let mut new = old.clone();
             match target.custom.as_deref().and_then(Custom::scale) {
                 Some(paths) => put(&mut new, &paths.spec_replicas, json!(count)),
@@ -69,6 +90,16 @@ impl Registry {
         let written = self.update(context, target, Sub::Main, UpdateOptions::default(), &editor).await?;
         view(target, &written.value)
     }
+}
+
+/// The number asked for, none being 0; 422 for what is no count.
+fn wanted_count(target: &Target, replicas: &Value) -> Result<i64, ApiError> {
+    let count = if replicas.is_null() { Some(0) } else { replicas.as_i64() };
+    count.filter(|count| *count >= 0).ok_or_else(|| {
+        let path = Path::new("spec").child("replicas");
+        let error = FieldError::invalid(&path, replicas.clone(), "must be greater than or equal to 0");
+        ApiError::invalid("autoscaling", "Scale", &target.name, vec![error])
+    })
 }
 
 /// The Scale of an object; 500 when a custom resource has no number where its definition says.

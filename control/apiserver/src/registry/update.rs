@@ -6,7 +6,7 @@ use xebec_api::status::ApiError;
 use xebec_store::{Expect, StoreError};
 
 use super::create::kinds_context;
-use super::{Editor, PutError, Registry, Target, WriteContext, Written, managed, metadata, namespace};
+use super::{Editor, PutError, Registry, Target, WriteContext, Written, metadata, namespace};
 use crate::admission::{Attributes, Operation};
 use crate::watch::Object;
 
@@ -125,9 +125,13 @@ impl Registry {
         }
         metadata::keep_for_update(&mut value, &old);
         target.strategy.defaults(&mut value);
+        // What admission and the kind's rules add from here on is nobody's.
+        self.track(context, target, sub, &mut value, Some(&old)).await;
         let attributes = Attributes::new(context, target, sub.name(), Operation::Update);
         if sub.is_admitted_here() {
+            let managers = value["metadata"]["managedFields"].clone();
             self.admission.mutate(&attributes, &mut value, Some(&old)).await?;
+            Self::check_managers(context, &mut value, &managers);
         }
         let reserved = match sub {
             Sub::Main => self.reserve(context, target, &mut value, Some(&old)).await?,
@@ -186,28 +190,14 @@ impl Registry {
         target: &Target,
         sub: Sub,
         current: &Object,
-        mut value: Value,
+        value: Value,
     ) -> Result<Written, PutError> {
         let old = current.value();
         if sub == Sub::Main {
             context.warnings.lock().extend(target.strategy.warnings(&value));
         }
-        let changed = !same_content(&value, &old);
-        if context.applying {
-            if !changed && metadata::same(&value, &old) {
-                return Ok(Written { value: Value::clone(&old), created: false, deleted: false });
-            }
-        } else if !changed && !managed::client_changed(&value, &old) {
+        if metadata::same(&value, &old) {
             return Ok(Written { value: Value::clone(&old), created: false, deleted: false });
-        } else {
-            managed::track_update(
-                &mut value,
-                Some(&old),
-                &context.field_manager,
-                target,
-                sub.name(),
-                self.now(),
-            );
         }
         if should_remove(target, &value, &old) {
             if !context.dry_run {
@@ -216,6 +206,7 @@ impl Registry {
             return Ok(Written { value, created: false, deleted: true });
         }
         if context.dry_run {
+            let mut value = value;
             crate::watch::set_resource_version(&mut value, current.revision);
             return Ok(Written { value, created: false, deleted: false });
         }
@@ -238,17 +229,6 @@ impl Registry {
             Err(error) => Err(PutError::Api(super::store_error(error))),
         }
     }
-}
-
-fn same_content(value: &Value, old: &Value) -> bool {
-    fn stripped(value: &Value) -> Value {
-        let mut value = value.clone();
-        let metadata = metadata::metadata(&mut value);
-        metadata.remove("managedFields");
-        metadata.remove("resourceVersion");
-        value
-    }
-    stripped(value) == stripped(old)
 }
 
 /// The revision and uid an update names must be the object's.

@@ -8,7 +8,8 @@ use super::harness::{Answer, Cluster, send};
 const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
 
 async fn namespace(cluster: &Cluster, name: &str, labels: Value) {
-    let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
+    let object =
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
     let answer = cluster.post("/api/v1/namespaces", &object).await;
     assert_eq!(answer.code, 201, "{}", answer.text);
     cluster.account(name).await;
@@ -29,7 +30,8 @@ async fn quota(cluster: &Cluster, namespace: &str, hard: Value, used: Value) {
 }
 
 async fn used(cluster: &Cluster, namespace: &str) -> Value {
-    cluster.get(&format!("/api/v1/namespaces/{namespace}/resourcequotas/q")).await.json()["status"]["used"].clone()
+    cluster.get(&format!("/api/v1/namespaces/{namespace}/resourcequotas/q")).await.json()["status"]["used"]
+        .clone()
 }
 
 fn config_map(name: &str) -> Value {
@@ -109,11 +111,13 @@ async fn pod_security() {
         answer.message(),
         "pods \"p\" is forbidden: violates PodSecurity \"baseline:latest\": host namespaces (hostPID=true)"
     );
-    let answer =
-        cluster.post("/api/v1/namespaces/safe/pods", &pod(json!({"containers": container}))).await;
+    let answer = cluster.post("/api/v1/namespaces/safe/pods", &pod(json!({"containers": container}))).await;
     assert_eq!(answer.code, 201, "{}", answer.text);
     let warning = answer.headers["warning"].to_str().unwrap();
-    assert!(warning.starts_with("299 - \"would violate PodSecurity \\\"restricted:latest\\\": "), "{warning}");
+    assert!(
+        warning.starts_with("299 - \"would violate PodSecurity \\\"restricted:latest\\\": "),
+        "{warning}"
+    );
     let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {
         "selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}},
             "spec": {"hostNetwork": true, "containers": container}}}});
@@ -147,8 +151,14 @@ async fn defaults_for_pods_claims_and_ingresses() {
     create("/apis/node.k8s.io/v1/runtimeclasses", runtime).await;
     let spec = json!({"runtimeClassName": "vm", "containers": [{"name": "c", "image": "i"}]});
     let made = create("/api/v1/namespaces/n/pods", pod(spec)).await;
-    assert_eq!(made["spec"]["containers"][0]["resources"], json!({"limits": {"cpu": "500m"}, "requests": {"cpu": "100m"}}));
-    assert_eq!((&made["spec"]["overhead"], &made["spec"]["nodeSelector"]), (&json!({"cpu": "250m"}), &json!({"vm": "yes"})));
+    assert_eq!(
+        made["spec"]["containers"][0]["resources"],
+        json!({"limits": {"cpu": "500m"}, "requests": {"cpu": "100m"}})
+    );
+    assert_eq!(
+        (&made["spec"]["overhead"], &made["spec"]["nodeSelector"]),
+        (&json!({"cpu": "250m"}), &json!({"vm": "yes"}))
+    );
     assert_eq!(
         made["metadata"]["annotations"]["kubernetes.io/limit-ranger"],
         "LimitRanger plugin set: cpu request for container c; cpu limit for container c"
@@ -198,7 +208,8 @@ async fn bindings_carry_the_zone_and_nodes_evict_their_own() {
     assert_eq!(answer.code, 201, "{}", answer.text);
     let bound = cluster.get("/api/v1/namespaces/n/pods/p").await.json();
     assert_eq!(bound["metadata"]["labels"], json!({"topology.kubernetes.io/zone": "here-zone"}));
-    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p", "namespace": "n"}});
+    let eviction =
+        json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p", "namespace": "n"}});
     let path = "/api/v1/namespaces/n/pods/p/eviction";
     let other = cluster.client("system:node:there", "system:nodes").await;
     let answer = send(&other, "POST", path, JSON, eviction.to_string()).await;
@@ -241,7 +252,8 @@ async fn approving_takes_a_right_on_the_signer() {
     let made = cluster.post(path, &object).await;
     assert_eq!(made.code, 201, "{}", made.text);
     let mut approved = made.json();
-    approved["status"] = json!({"conditions": [{"type": "Approved", "status": "True", "reason": "R", "message": "m"}]});
+    approved["status"] =
+        json!({"conditions": [{"type": "Approved", "status": "True", "reason": "R", "message": "m"}]});
     let at = format!("{path}/c/approval");
     let answer = send(&bare, "PUT", &at, JSON, approved.to_string()).await;
     assert_eq!(
