@@ -16,7 +16,7 @@ fn names(list: &[&str]) -> Value {
 fn lists_take_the_configurations_order_and_keep_the_others_where_they_stood() {
     let cases: [(&[&str], &[&str], &[&str]); 7] = [
         (&["a", "b", "c"], &["b"], &["a", "b", "c"]),
-        (&["a", "b", "c"], &["c", "a"], &["c", "a", "b"]),
+        (&["a", "b", "c"], &["c", "a"], &["b", "c", "a"]),
         (&["a", "b"], &["x", "b"], &["a", "x", "b"]),
         (&["a", "b"], &["b", "x"], &["a", "b", "x"]),
         (&[], &["b", "a"], &["b", "a"]),

@@ -153,7 +153,7 @@ pub fn in_order(set: &FieldSet) -> Vec<&FieldPath> {
     let mut paths: Vec<&FieldPath> = set.iter().collect();
     paths.sort_by(|a, b| {
         let shared = a.iter().zip(b.iter()).take_while(|(a, b)| a == b).count();
-        let ends = |path: &FieldPath| path.len() == shared + 1;
+        let ends = |path: &FieldPath| path.len() <= shared + 1;
         ends(b).cmp(&ends(a)).then_with(|| a.cmp(b))
     });
     paths

@@ -40,7 +40,8 @@ pub fn renew(object: &mut Value, config: &Value) {
         return;
     }
     let mut config = config.clone();
-    if let Some(annotations) = config["metadata"]["annotations"].as_object_mut() {
+    let annotations = config.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
+    if let Some(annotations) = annotations {
         annotations.remove(ANNOTATION);
         if annotations.is_empty() {
             metadata::metadata(&mut config).remove("annotations");
