@@ -9,6 +9,7 @@ mod client;
 mod etcd;
 mod options;
 mod parts;
+mod security;
 mod service_dns;
 mod store;
 
@@ -79,7 +80,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    // A command's own words are enough; a server's life goes into its log.
+    let level = if matches!(cli.command, Command::Store(_)) { "warn" } else { "info" };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| level.into());
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
     // One TLS implementation for the whole process; a second call can only mean that it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();

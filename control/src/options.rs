@@ -3,11 +3,13 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use serde::Deserialize;
 
 use crate::Failure;
+use crate::security::SecurityOptions;
 
 /// Of the API server, alone or with everything.
 #[derive(Args, Clone, Debug, Default)]
@@ -17,6 +19,8 @@ pub(crate) struct ServerOptions {
     config: Option<PathBuf>,
     #[command(flatten)]
     given: Given,
+    #[command(flatten)]
+    security: SecurityOptions,
 }
 
 /// What may be given on the command line and in the file; everything has a default.
@@ -62,6 +66,12 @@ struct Given {
     /// Writes worked on at once [default: 200].
     #[arg(long)]
     max_mutating_requests_inflight: Option<usize>,
+    /// How long events are kept, such as 1h [default: 1h].
+    #[arg(long)]
+    event_ttl: Option<String>,
+    /// How long history is kept at least for watches that begin in the past, such as 5m [default: 5m].
+    #[arg(long)]
+    etcd_compaction_interval: Option<String>,
     /// Addresses of Services [default: 10.96.0.0/12].
     #[arg(long)]
     service_cluster_ip_range: Option<String>,
@@ -74,6 +84,23 @@ struct Given {
     /// The cluster's domain [default: cluster.local].
     #[arg(long)]
     cluster_domain: Option<String>,
+    /// Admission plug-ins to run besides the default ones, separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    enable_admission_plugins: Option<Vec<String>>,
+    /// Default admission plug-ins not to run, separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    disable_admission_plugins: Option<Vec<String>>,
+    /// An AdmissionConfiguration with the settings of plug-ins (YAML or JSON).
+    #[arg(long)]
+    admission_control_config_file: Option<PathBuf>,
+    /// How many seconds pods stay on a node that is not ready [default: 300].
+    #[arg(long)]
+    default_not_ready_toleration_seconds: Option<i64>,
+    /// How many seconds pods stay on a node that cannot be reached [default: 300].
+    #[arg(long)]
+    default_unreachable_toleration_seconds: Option<i64>,
+    #[arg(skip)]
+    security: SecurityOptions,
 }
 
 /// Every option with its value.
@@ -91,10 +118,18 @@ pub(crate) struct Server {
     pub(crate) priority_and_fairness: bool,
     pub(crate) max_requests_inflight: usize,
     pub(crate) max_mutating_requests_inflight: usize,
+    pub(crate) event_ttl: Duration,
+    pub(crate) compaction_interval: Duration,
     pub(crate) service_cluster_ip_range: String,
     pub(crate) cluster_cidr: String,
     pub(crate) cluster_dns: IpAddr,
     pub(crate) cluster_domain: String,
+    pub(crate) enable_admission_plugins: Vec<String>,
+    pub(crate) disable_admission_plugins: Vec<String>,
+    pub(crate) admission_control_config_file: Option<PathBuf>,
+    pub(crate) default_not_ready_toleration_seconds: i64,
+    pub(crate) default_unreachable_toleration_seconds: i64,
+    pub(crate) security: SecurityOptions,
 }
 
 impl ServerOptions {
@@ -128,12 +163,31 @@ impl ServerOptions {
             priority_and_fairness: pick!(enable_priority_and_fairness, true),
             max_requests_inflight: pick!(max_requests_inflight, 400_usize),
             max_mutating_requests_inflight: pick!(max_mutating_requests_inflight, 200_usize),
+            event_ttl: duration("--event-ttl", &pick!(event_ttl, "1h"))?,
+            compaction_interval: duration(
+                "--etcd-compaction-interval",
+                &pick!(etcd_compaction_interval, "5m"),
+            )?,
             service_cluster_ip_range: pick!(service_cluster_ip_range, "10.96.0.0/12"),
             cluster_cidr: pick!(cluster_cidr, "10.244.0.0/16"),
             cluster_dns: pick!(cluster_dns, [10, 96, 0, 10]),
             cluster_domain: pick!(cluster_domain, "cluster.local"),
+            enable_admission_plugins: pick!(enable_admission_plugins, Vec::new()),
+            disable_admission_plugins: pick!(disable_admission_plugins, Vec::new()),
+            admission_control_config_file: pick!(admission_control_config_file),
+            default_not_ready_toleration_seconds: pick!(default_not_ready_toleration_seconds, 300_i64),
+            default_unreachable_toleration_seconds: pick!(default_unreachable_toleration_seconds, 300_i64),
+            security: self.security.or(file.security),
         })
     }
+}
+
+/// A duration as upstream's flags take it: `90s`, `5m`, `1h30m`; more than nothing.
+fn duration(option: &str, text: &str) -> Result<Duration, Failure> {
+    let nanos = xebec_api::time::parse_go_duration(text).and_then(|nanos| u64::try_from(nanos).ok());
+    nanos.filter(|nanos| *nanos > 0).map(Duration::from_nanos).ok_or_else(|| {
+        Failure::Option(format!("{option} {text:?}: not a duration above zero such as 90s, 5m or 1h30m"))
+    })
 }
 
 fn read(path: &Path) -> Result<Given, Failure> {
@@ -199,6 +253,17 @@ mod tests {
         assert_eq!(server.secure_port, 8443);
         assert_eq!(server.data_dir, Path::new("/srv/x"));
         assert_eq!(server.cluster_domain, "cluster.local");
+    }
+
+    #[test]
+    fn durations_are_read_as_upstream_writes_them() {
+        let given = ["--advertise-address", "192.0.2.1", "--event-ttl", "1h30m"];
+        let server = resolve(&given).unwrap();
+        assert_eq!((server.event_ttl.as_secs(), server.compaction_interval.as_secs()), (5400, 300));
+        for wrong in ["", "5", "-3s", "0s", "soon"] {
+            let error = resolve(&["--advertise-address", "192.0.2.1", "--event-ttl", wrong]).unwrap_err();
+            assert!(error.contains("--event-ttl") && error.contains("1h30m"), "{wrong}: {error}");
+        }
     }
 
     #[test]

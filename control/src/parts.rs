@@ -25,14 +25,24 @@ pub(crate) async fn server(options: Server, all: bool, stop: CancellationToken) 
     config.bind = (options.bind_address, options.secure_port).into();
     config.advertise_port = options.secure_port;
     config.service_cluster_ip_range = vec![options.service_cluster_ip_range.clone()];
+    config.event_ttl = options.event_ttl;
+    config.compaction_interval = options.compaction_interval;
     config.priority_and_fairness = options.priority_and_fairness;
     config.max_requests_in_flight = options.max_requests_inflight;
     config.max_mutating_requests_in_flight = options.max_mutating_requests_inflight;
     config.service_account_issuer = format!("https://kubernetes.default.svc.{}", options.cluster_domain);
+    config.enable_admission_plugins.clone_from(&options.enable_admission_plugins);
+    config.disable_admission_plugins.clone_from(&options.disable_admission_plugins);
+    config.admission_control_config_file.clone_from(&options.admission_control_config_file);
+    config.default_not_ready_toleration_seconds = options.default_not_ready_toleration_seconds;
+    config.default_unreachable_toleration_seconds = options.default_unreachable_toleration_seconds;
     // Before anything else is started: a port in use is the most common mistake.
     let listener =
         xebec_apiserver::bind(config.bind).await.map_err(|error| Failure::part("API server")(&error))?;
-    let store = open_store(&options, &stop).await?;
+    config.anonymous_auth = options.security.anonymous();
+    config.identity = options.security.identity()?;
+    config.audit = options.security.auditor().await?;
+    let store = options.security.encrypted(open_store(&options, &stop).await?, &stop)?;
     let api = ApiServer::build(config, store).await.map_err(|error| Failure::part("API server")(&error))?;
     let url =
         format!("https://{}", std::net::SocketAddr::new(options.advertise_address, options.secure_port));
@@ -53,6 +63,7 @@ pub(crate) async fn server(options: Server, all: bool, stop: CancellationToken) 
             cluster_cidr: options.cluster_cidr.clone(),
             service_cidr: options.service_cluster_ip_range.clone(),
             root_ca: pki.ca_pem().to_owned(),
+            signing: Some(signing_authority(&pki)?),
             ..xebec_controllers::Options::default()
         };
         parts.spawn(run_controllers(local("system:kube-controller-manager"), controllers, stop.clone()));
@@ -75,6 +86,16 @@ async fn open_store(options: &Server, stop: &CancellationToken) -> Result<Arc<dy
     }
     let etcd = etcd::options(options.etcd_cafile.as_deref(), options.etcd_client.as_ref())?;
     Ok(Etcd::connect(&options.etcd_servers, etcd).await.map_err(|error| failed(&error))?)
+}
+
+/// The cluster's CA as the signer of certificate requests, for a year at most (upstream's default).
+fn signing_authority(pki: &Pki) -> Result<xebec_controllers::SigningAuthority, Failure> {
+    let path = pki.path("ca.key");
+    let key = std::fs::read_to_string(&path)
+        .map_err(|error| Failure::Option(format!("{}: {error}", path.display())))?;
+    let longest = std::time::Duration::from_secs(365 * 24 * 3600);
+    xebec_controllers::SigningAuthority::from_pem(pki.ca_pem(), &key, longest)
+        .map_err(|error| Failure::part("certificate signing")(&error))
 }
 
 /// The controllers over the network.

@@ -1,4 +1,4 @@
-//! Clients that are not kubectl, unmodified from their registry: the official Python client and kr8s.
+//! Clients that are not kubectl, unmodified from their registry: the official Python client, kr8s, a kopf operator.
 
 use anyhow::{Result, ensure};
 use xebec_tests::{Namespace, PATIENCE, namespaced, program, setting};
@@ -22,6 +22,15 @@ fn kr8s() -> Result<()> {
     namespaced("kr8s", |ns| {
         let said = run(ns, "kr8s_client.py")?;
         ensure!(said.ends_with("kr8s is content\n"), "{said}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_kopf_operator() -> Result<()> {
+    namespaced("kopf", |ns| {
+        let said = run(ns, "kopf_operator.py")?;
+        ensure!(said.ends_with("kopf is content\n"), "{said}");
         Ok(())
     })
 }

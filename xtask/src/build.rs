@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::{packages, shell};
 
-const TRIPLE: &str = "x86_64-unknown-linux-gnu";
+pub(crate) const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
 /// How the programs are compiled.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -9,6 +9,7 @@ mod bench;
 mod build;
 mod check;
 mod ebpf;
+mod fuzz;
 mod image;
 mod layout;
 mod packages;

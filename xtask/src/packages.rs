@@ -52,6 +52,8 @@ pub(crate) const DEMO: &[Need] = &[
     need("python3", "python3"),
     need("python3", "python3-venv"),
 ];
+/// To build libFuzzer.
+pub(crate) const FUZZ: &[Need] = &[need("g++", "g++")];
 /// For `--store etcd` and the store's contract suite.
 pub(crate) const ETCD: &[Need] = &[need("etcd", "etcd-server")];
 

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::layout::Layout;
 use crate::process::Process;
 use crate::progress::human;
-use crate::{build, check, ebpf, packages, shell, up};
+use crate::{build, check, ebpf, fuzz, packages, shell, up};
 
 /// Options of `test`.
 #[derive(clap::Args)]
@@ -27,6 +27,8 @@ enum Tier {
     Check,
     /// Pure functions, store contract, servers on loopback; programs in network namespaces where there is root.
     Unit,
+    /// Every decoder of clients' bytes under libFuzzer, for a bounded time.
+    Fuzz,
     /// A cluster made by `cargo xtask up`, driven by real clients.
     E2e,
 }
@@ -41,12 +43,13 @@ enum Outcome {
 pub(crate) fn run(args: &TestArgs) -> Result<()> {
     let wanted = |tier: Tier| args.only.is_empty() || args.only.contains(&tier);
     let mut results = Vec::new();
-    for tier in [Tier::Check, Tier::Unit, Tier::E2e].into_iter().filter(|tier| wanted(*tier)) {
+    for tier in [Tier::Check, Tier::Unit, Tier::Fuzz, Tier::E2e].into_iter().filter(|tier| wanted(*tier)) {
         println!("\n=== tier {tier:?}");
         let start = Instant::now();
         let outcome = match tier {
             Tier::Check => outcome(check::run()),
             Tier::Unit => outcome(unit()),
+            Tier::Fuzz => outcome(packages::ensure(&[packages::FUZZ]).and_then(|()| fuzz::run())),
             Tier::E2e => e2e(args),
         };
         results.push((tier, outcome, start.elapsed()));

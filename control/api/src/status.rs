@@ -119,6 +119,8 @@ pub struct ApiError {
     pub details: Option<Details>,
     /// When to try again, in seconds; also sent as the Retry-After header.
     pub retry_after_seconds: Option<u32>,
+    /// Continue token of a list that expired: goes on without fitting to the pages before.
+    pub resume: Option<String>,
 }
 
 impl fmt::Display for ApiError {
@@ -137,7 +139,7 @@ pub fn qualified(name: &str, group: &str) -> String {
 impl ApiError {
     /// An error from its parts, without details.
     pub fn new(code: u16, reason: Reason, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None, retry_after_seconds: None }
+        Self { code, reason, message: message.into(), details: None, retry_after_seconds: None, resume: None }
     }
 
     fn about(mut self, group: &str, kind: &str, name: &str) -> Self {
@@ -371,6 +373,9 @@ impl ApiError {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "code": self.code,
         });
+        if let Some(resume) = &self.resume {
+            status["metadata"]["continue"] = resume.as_str().into();
+        }
         if self.reason != Reason::Unknown {
             status["reason"] = self.reason.as_str().into();
         }
@@ -415,6 +420,7 @@ impl ApiError {
             reason: Reason::parse(value["reason"].as_str().unwrap_or_default()),
             message: text(&value["message"]),
             details,
+            resume: value["metadata"]["continue"].as_str().map(str::to_owned),
             retry_after_seconds: d["retryAfterSeconds"].as_u64().and_then(|s| u32::try_from(s).ok()),
         })
     }

@@ -17,7 +17,10 @@ use xebec_identity::{Authenticator, Authorizer};
 use xebec_store::Store;
 
 use crate::admission::{self, Admission};
+use crate::aggregate::{self, Aggregator};
 use crate::config::Config;
+use crate::custom::{Definitions, Webhooks};
+use crate::discovery::Documents;
 use crate::gateway::{Dialer, GatewayError};
 use crate::identity::IdentityError;
 use crate::registry::{AllocError, Allocators, Registry};
@@ -71,7 +74,9 @@ pub struct ApiServer {
     pub(crate) registry: Arc<Registry>,
     pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) authorizer: Arc<Authorizer>,
-    pub(crate) dialer: Dialer,
+    pub(crate) dialer: Arc<Dialer>,
+    pub(crate) aggregator: Arc<Aggregator>,
+    pub(crate) openapi: Documents,
     pub(crate) in_flight: InFlight,
     pub(crate) flow: Option<Arc<FlowControl>>,
     pub(crate) metrics: Metrics,
@@ -99,28 +104,37 @@ impl ApiServer {
         let authenticator =
             config.identity.authenticator(reader, verifier, anonymous, &issuer, &stop).await?;
         let file = |name: &str| config.pki_dir.join(name);
-        let dialer = Dialer::new(
+        let dialer = Arc::new(Dialer::new(
             &file("ca.crt"),
             &file("apiserver-kubelet-client.crt"),
             &file("apiserver-kubelet-client.key"),
-        )?;
+        )?);
         let allocators =
             Allocators::new(&config.service_cluster_ip_range, config.service_node_port_range.clone())?;
+        let clock = Arc::new(Timestamp::now);
+        let resources = Arc::new(Resources::new(&caches));
         let (plugins, settings) = admission::configuration(&config)?;
         let admission = Admission::new(
             Arc::clone(&caches),
+            Arc::clone(&resources),
             Arc::clone(&store),
             Arc::clone(&authorizer),
             plugins,
             settings,
         );
-        let clock = Arc::new(Timestamp::now);
-        let resources = Arc::new(Resources::new(&caches));
         let signer = Arc::new(signer);
         let registry =
             Arc::new(Registry::new(store, caches, resources, admission, allocators, signer, clock));
         registry.rebuild_allocations().await.map_err(BuildError::Allocation)?;
         bootstrap::run(&registry, &config).await?;
+        let services = Arc::new(admission::Services::new(Arc::clone(registry.caches())));
+        let mut definitions = Definitions::new(Arc::clone(&registry), Arc::new(Webhooks::new(services)));
+        definitions.load().await?;
+        definitions.start(stop.clone());
+        admission::start_type_checking(Arc::clone(&registry), stop.clone());
+        let front_proxy = (file("front-proxy-client.crt"), file("front-proxy-client.key"));
+        let aggregator = Arc::new(Aggregator::new(Arc::clone(&registry), Arc::clone(&dialer), front_proxy));
+        aggregate::start(&aggregator, stop.clone()).await;
         let total = config.max_requests_in_flight + config.max_mutating_requests_in_flight;
         let flow = config.priority_and_fairness.then(|| Arc::new(FlowControl::new(total)));
         if let Some(flow) = &flow {
@@ -134,6 +148,8 @@ impl ApiServer {
             authenticator,
             authorizer,
             dialer,
+            openapi: Documents::default(),
+            aggregator,
             in_flight: InFlight::default(),
             flow,
             metrics: Metrics::default(),

@@ -6,6 +6,9 @@
 
 pub mod machinery;
 
+mod bootstraptoken;
+mod clusterrole;
+mod csr;
 mod deployment;
 mod endpoints;
 mod endpointslice;
@@ -15,12 +18,15 @@ mod job;
 mod namespace;
 mod node;
 mod podgc;
+mod protection;
+mod quota;
 mod replicaset;
 mod serviceaccount;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use csr::{SigningAuthority, SigningError};
 use machinery::World;
 use machinery::time::Clock;
 
@@ -35,6 +41,8 @@ pub struct Options {
     pub service_cidr: String,
     /// The cluster CA, PEM, published as ConfigMap kube-root-ca.crt in every namespace.
     pub root_ca: String,
+    /// What signs certificate requests of the built-in signers; none are signed without it.
+    pub signing: Option<SigningAuthority>,
     /// How many keys each controller works on at once.
     pub concurrency: usize,
     /// How often node heartbeats are looked at (`--node-monitor-period`).
@@ -56,6 +64,7 @@ impl Default for Options {
             node_cidr_mask_size: 24,
             service_cidr: "10.96.0.0/12".to_owned(),
             root_ca: String::new(),
+            signing: None,
             concurrency: 5,
             node_monitor_period: std::time::Duration::from_secs(5),
             node_monitor_grace_period: std::time::Duration::from_secs(50),
@@ -97,6 +106,11 @@ const CONTROLLERS: &[Start] = &[
     job::start,
     node::start,
     podgc::start,
+    csr::start,
+    clusterrole::start,
+    bootstraptoken::start,
+    protection::start,
+    quota::start,
 ];
 
 /// Runs every controller until cancelled.

@@ -36,7 +36,10 @@ impl Cluster {
     async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let pki = directory.path().join("pki");
-        Pki::ensure(&pki, &PkiOptions::new("10.96.0.1".parse().unwrap())).unwrap();
+        let made = Pki::ensure(&pki, &PkiOptions::new("10.96.0.1".parse().unwrap())).unwrap();
+        let key = std::fs::read_to_string(made.path("ca.key")).unwrap();
+        let day = Duration::from_secs(24 * 3600);
+        let signing = xebec_controllers::SigningAuthority::from_pem(made.ca_pem(), &key, day).unwrap();
         let path = directory.path().join("store.redb");
         let store: Arc<dyn Store> = Embedded::open(path, xebec_store::embedded::Options::default()).unwrap();
         let server = ApiServer::build(Config::new(pki, IpAddr::from([10, 0, 0, 10])), store).await.unwrap();
@@ -48,7 +51,12 @@ impl Cluster {
         };
         let client = server.local_client(user);
         let stop = CancellationToken::new();
-        let options = Options { root_ca: "PEM".to_owned(), seed: Some(7), ..Options::default() };
+        let options = Options {
+            root_ca: "PEM".to_owned(),
+            signing: Some(signing),
+            seed: Some(7),
+            ..Options::default()
+        };
         tokio::spawn(xebec_controllers::run(client.clone(), options, stop.clone()));
         let cluster = Self { client, server, stop, _directory: directory };
         cluster
@@ -348,4 +356,157 @@ async fn namespaces_and_nodes_are_looked_after() {
     cluster.until("no taints", "/api/v1/nodes/a", clean).await;
     let tainted = |n: &Value| n["spec"]["taints"].as_array().is_some_and(|t| t.len() >= 2);
     cluster.until("taints", "/api/v1/nodes/b", tainted).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn quotas_are_counted_and_storage_in_use_stays() {
+    let cluster = Cluster::start().await;
+    let space = "/api/v1/namespaces/default";
+    cluster.until("the CA", &format!("{space}/configmaps/kube-root-ca.crt"), named).await;
+    let hard =
+        json!({"pods": "2", "configmaps": "5", "count/replicasets.apps": "3", "persistentvolumeclaims": "1"});
+    let quota = json!({"kind": "ResourceQuota", "apiVersion": "v1", "metadata": {"name": "q"}, "spec": {"hard": hard}});
+    cluster.create(&format!("{space}/resourcequotas"), quota).await;
+    let at = format!("{space}/resourcequotas/q");
+    let used = |name: &'static str, amount: &'static str| {
+        move |quota: &Value| quota["status"]["used"][name] == amount
+    };
+    let counted = cluster.until("a first count", &at, used("configmaps", "1")).await;
+    assert_eq!(counted["status"]["hard"], hard);
+    assert_eq!(counted["status"]["used"]["count/replicasets.apps"], "0");
+
+    let pod = |name: &str, spec: Value| {
+        let mut pod = json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": name},
+            "spec": {"containers": [{"name": "c", "image": "x"}]}});
+        for (key, value) in spec.as_object().unwrap() {
+            pod["spec"][key] = value.clone();
+        }
+        pod
+    };
+    let pods = format!("{space}/pods");
+    cluster.create(&pods, pod("a", json!({}))).await;
+    let claim = json!({"kind": "PersistentVolumeClaim", "apiVersion": "v1", "metadata": {"name": "c"}, "spec": {
+        "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+    let claims = format!("{space}/persistentvolumeclaims");
+    cluster.create(&claims, claim.clone()).await;
+    let node = json!({"kind": "Node", "apiVersion": "v1", "metadata": {"name": "n"}});
+    cluster.create("/api/v1/nodes", node).await;
+    let volumes = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]);
+    cluster.create(&pods, pod("b", json!({"nodeName": "n", "volumes": volumes}))).await;
+    let refused = cluster.send(Method::POST, &pods, pod("d", json!({}))).await;
+    assert_eq!(
+        refused["message"],
+        "pods \"d\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2"
+    );
+    let refused = cluster.send(Method::POST, &claims, claim).await;
+    assert_eq!(refused["code"], 403, "{refused}");
+
+    // What leaves is taken off; a claim that a pod uses stays until the pod has gone.
+    cluster.delete(&format!("{claims}/c"), "Background").await;
+    cluster.delete(&format!("{pods}/a"), "Background").await;
+    cluster.until("one pod less", &at, used("pods", "1")).await;
+    let kept = cluster.get(&format!("{claims}/c")).await;
+    assert_eq!(kept["metadata"]["finalizers"], json!(["kubernetes.io/pvc-protection"]));
+    assert!(!kept["metadata"]["deletionTimestamp"].is_null());
+    let now = json!({"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0});
+    cluster.send(Method::DELETE, &format!("{pods}/b"), now).await;
+    cluster.until("the claim gone", &format!("{claims}/c"), |answer| answer["code"] == 404).await;
+    cluster.until("no claim counted", &at, used("persistentvolumeclaims", "0")).await;
+    cluster.until("no pod counted", &at, used("pods", "0")).await;
+
+    // Objects without a typed reflector are counted too.
+    let secret = json!({"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "s"}});
+    cluster.create(&format!("{space}/secrets"), secret).await;
+    let wider = json!({"spec": {"hard": {"count/secrets": "4"}}});
+    cluster.send(Method::PATCH, &at, wider).await;
+    cluster.until("the secret counted", &at, used("count/secrets", "1")).await;
+    cluster.delete(&format!("{space}/secrets/s"), "Background").await;
+    cluster.until("the secret gone", &at, used("count/secrets", "0")).await;
+}
+
+/// A certificate request of this subject, in base64 as the API takes it.
+fn signing_request(common_name: &str, organization: &str) -> String {
+    use base64::Engine as _;
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, organization);
+    params.distinguished_name.push(rcgen::DnType::CommonName, common_name);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let pem = params.serialize_request(&key).unwrap().pem().unwrap();
+    base64::engine::general_purpose::STANDARD.encode(pem)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_are_signed_and_nodes_approved() {
+    let cluster = Cluster::start().await;
+    let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let request = |name: &str, signer: &str, subject: (&str, &str)| {
+        json!({"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": name},
+            "spec": {"request": signing_request(subject.0, subject.1), "signerName": signer,
+                "usages": ["digital signature", "client auth"]}})
+    };
+    // The requester is the administrator, who may do anything, so also make requests for nodes.
+    let node =
+        request("node", "kubernetes.io/kube-apiserver-client-kubelet", ("system:node:n", "system:nodes"));
+    cluster.create(path, node).await;
+    let has_certificate = |value: &Value| value["status"]["certificate"].is_string();
+    let node = cluster.until("the node's certificate", &format!("{path}/node"), has_certificate).await;
+    assert_eq!(node["status"]["conditions"][0]["reason"], "AutoApproved");
+
+    let mut user =
+        cluster.create(path, request("user", "kubernetes.io/kube-apiserver-client", ("ann", "devs"))).await;
+    user["status"]["conditions"] =
+        json!([{"type": "Approved", "status": "True", "reason": "Test", "message": "by hand"}]);
+    let approved = cluster.send(Method::PUT, &format!("{path}/user/approval"), user).await;
+    assert_eq!(approved["kind"], "CertificateSigningRequest", "{approved}");
+    cluster.until("the user's certificate", &format!("{path}/user"), has_certificate).await;
+
+    let signer = "kubernetes.io/kube-apiserver-client-kubelet";
+    let mut odd = cluster.create(path, request("odd", signer, ("ann", "system:nodes"))).await;
+    odd["status"]["conditions"] =
+        json!([{"type": "Approved", "status": "True", "reason": "Test", "message": "by hand"}]);
+    cluster.send(Method::PUT, &format!("{path}/odd/approval"), odd).await;
+    let failed = |value: &Value| value["status"]["conditions"][1]["type"] == "Failed";
+    let odd = cluster.until("the failure", &format!("{path}/odd"), failed).await;
+    assert_eq!(
+        odd["status"]["conditions"][1]["message"],
+        "subject common name does not begin with system:node:"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn roles_are_put_together_and_tokens_sign_and_go() {
+    use base64::Engine as _;
+    let cluster = Cluster::start().await;
+    let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    let rule = json!({"apiGroups": ["acme.com"], "resources": ["boats"], "verbs": ["get"]});
+    cluster
+        .create(
+            roles,
+            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "rules": [rule],
+                "metadata": {"name": "boats", "labels": {"rbac.authorization.k8s.io/aggregate-to-view": "true"}}}),
+        )
+        .await;
+    let sees_boats = |value: &Value| value["rules"].as_array().is_some_and(|rules| rules.contains(&rule));
+    for name in ["view", "edit", "admin"] {
+        cluster.until("the new rule", &format!("{roles}/{name}"), sees_boats).await;
+    }
+    let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+    let token = |id: &str, end: &str| {
+        json!({"apiVersion": "v1", "kind": "Secret", "type": "bootstrap.kubernetes.io/token",
+            "metadata": {"name": format!("bootstrap-token-{id}")}, "data": {
+                "token-id": encode(id), "token-secret": encode("0123456789abcdef"), "expiration": encode(end),
+                "usage-bootstrap-signing": encode("true")}})
+    };
+    let secrets = "/api/v1/namespaces/kube-system/secrets";
+    cluster.create(secrets, token("abc123", "2999-01-01T00:00:00Z")).await;
+    cluster.create(secrets, token("old000", "2020-01-01T00:00:00Z")).await;
+    let info = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cluster-info"}, "data": {"kubeconfig": "C"}});
+    cluster.create("/api/v1/namespaces/kube-public/configmaps", info).await;
+    let gone = |value: &Value| value["code"] == 404;
+    cluster.until("the end of a token", &format!("{secrets}/bootstrap-token-old000"), gone).await;
+    let signed = |value: &Value| value["data"]["jws-kubeconfig-abc123"].is_string();
+    let info = "/api/v1/namespaces/kube-public/configmaps/cluster-info";
+    let info = cluster.until("the signature", info, signed).await;
+    assert_eq!(info["data"].as_object().unwrap().len(), 2);
 }

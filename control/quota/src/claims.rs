@@ -14,8 +14,7 @@ const MOST_DEVICES: i64 = 32;
 const VOLUME: [&str; 2] = ["persistentvolumeclaims", "requests.storage"];
 
 pub(crate) fn counts_volume(name: &str) -> bool {
-    let by_class =
-        name.split_once(BY_STORAGE_CLASS).is_some_and(|(_, resource)| VOLUME.contains(&resource));
+    let by_class = name.split_once(BY_STORAGE_CLASS).is_some_and(|(_, resource)| VOLUME.contains(&resource));
     name == "count/persistentvolumeclaims" || VOLUME.contains(&name) || by_class
 }
 

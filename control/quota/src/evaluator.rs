@@ -206,8 +206,7 @@ mod tests {
         let none = "count/services=1,services=1,services.loadbalancers=0,services.nodeports=0";
         assert_eq!(service(json!({"type": "ClusterIP", "ports": [{}, {}]})), none);
         assert!(service(json!({"type": "NodePort", "ports": [{}, {}]})).ends_with("services.nodeports=2"));
-        let balancer =
-            json!({"type": "LoadBalancer", "ports": [{"nodePort": 30001}, {}], "allocateLoadBalancerNodePorts": false});
+        let balancer = json!({"type": "LoadBalancer", "ports": [{"nodePort": 30001}, {}], "allocateLoadBalancerNodePorts": false});
         assert!(service(balancer).ends_with("services.loadbalancers=1,services.nodeports=1"));
     }
 

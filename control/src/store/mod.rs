@@ -8,6 +8,7 @@ mod on_etcd;
 mod report;
 pub(crate) mod socket;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -93,16 +94,19 @@ pub(crate) async fn run(args: &StoreArgs) -> Result<(), Failure> {
     print(args.output, &outcome)
 }
 
-#[expect(clippy::print_stdout, reason = "the result of a command")]
 fn print(output: Output, outcome: &Outcome) -> Result<(), Failure> {
-    match output {
-        Output::Human => print!("{outcome}"),
+    let text = match output {
+        Output::Human => outcome.to_string(),
         Output::Json => {
-            let text = serde_json::to_string_pretty(outcome);
-            println!("{}", text.map_err(|error| Failure::part("store")(&error))?);
+            let text = serde_json::to_string_pretty(outcome).map_err(|error| failed(&error))?;
+            format!("{text}\n")
         }
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads it has read enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome.map_err(|error| failed(&error)),
     }
-    Ok(())
 }
 
 fn failed(error: &dyn std::error::Error) -> Failure {
@@ -146,6 +150,12 @@ async fn embedded(args: &StoreArgs) -> Result<Outcome, Failure> {
 }
 
 async fn restore(from: &Path, path: &Path, bump: u64) -> Result<Outcome, Failure> {
+    if path.exists() {
+        return Err(Failure::Option(format!(
+            "--data-dir: {} exists already; it is never overwritten: stop the server and move it away, or restore elsewhere",
+            path.display()
+        )));
+    }
     progress("checking the backup, then writing the store");
     let (source, target) = (from.to_owned(), path.to_owned());
     let restored = tokio::task::spawn_blocking(move || xebec_store::Embedded::restore(source, target, bump));

@@ -1,12 +1,12 @@
 //! Connections and requests. Enters: a target. Leaves: answers, of which everything but success is an error.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -25,6 +25,10 @@ const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 1 << 30;
 /// An answer that takes longer is a failure.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The pause after a 429. Servers say "in one second", which would measure that second; this is long enough to let others
+/// have their turn.
+const REFUSED_PAUSE: Duration = Duration::from_millis(5);
 
 /// JSON, the body of most requests.
 pub(crate) const JSON: &str = "application/json";
@@ -48,6 +52,8 @@ pub(crate) struct Client {
     authority: HeaderValue,
     origin: String,
     token: Option<HeaderValue>,
+    /// How often the server refused a request with 429.
+    pub(crate) refused: u64,
 }
 
 enum Sender {
@@ -99,6 +105,7 @@ impl Target {
                 origin: format!("https://{authority}"),
                 authority: HeaderValue::try_from(authority)?,
                 token: self.token.clone(),
+                refused: 0,
             });
         }
         Ok(clients)
@@ -168,6 +175,28 @@ impl Client {
         answer.with_context(late)?.with_context(|| path.to_owned())
     }
 
+    /// Sends a request until it is not refused with 429 (the server sheds load; the time it takes is part of what is
+    /// measured), and returns status and body.
+    async fn answered(
+        &mut self,
+        method: &Method,
+        path: &str,
+        content_type: &str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes)> {
+        let started = Instant::now();
+        loop {
+            let answer = self.send(method.clone(), path, content_type, body.clone()).await?;
+            let status = answer.status();
+            let body = answer.into_body().collect().await.with_context(|| format!("{method} {path}"))?;
+            if status != StatusCode::TOO_MANY_REQUESTS || started.elapsed() > PATIENCE {
+                return Ok((status, body.to_bytes()));
+            }
+            self.refused += 1;
+            tokio::time::sleep(REFUSED_PAUSE).await;
+        }
+    }
+
     /// Sends a request and returns the body of its answer, which must be a success.
     pub(crate) async fn call(
         &mut self,
@@ -176,13 +205,10 @@ impl Client {
         content_type: &str,
         body: Bytes,
     ) -> Result<Bytes> {
-        let shown = format!("{method} {path}");
-        let answer = self.send(method, path, content_type, body).await?;
-        let status = answer.status();
-        let body = answer.into_body().collect().await.with_context(|| shown.clone())?.to_bytes();
+        let (status, body) = self.answered(&method, path, content_type, body).await?;
         if !status.is_success() {
             let text = String::from_utf8_lossy(&body[..body.len().min(500)]).into_owned();
-            bail!("{shown}: {status}: {text}");
+            bail!("{method} {path}: {status}: {text}");
         }
         Ok(body)
     }
@@ -194,10 +220,8 @@ impl Client {
 
     /// POST of a JSON body; 409 (it exists already) is no error if `existing_is_fine`.
     pub(crate) async fn create(&mut self, path: &str, body: Bytes, existing_is_fine: bool) -> Result<()> {
-        let answer = self.send(Method::POST, path, JSON, body).await?;
-        let status = answer.status();
-        let body = answer.into_body().collect().await?.to_bytes();
-        if status.is_success() || existing_is_fine && status == http::StatusCode::CONFLICT {
+        let (status, body) = self.answered(&Method::POST, path, JSON, body).await?;
+        if status.is_success() || existing_is_fine && status == StatusCode::CONFLICT {
             return Ok(());
         }
         let text = String::from_utf8_lossy(&body[..body.len().min(500)]).into_owned();

@@ -100,7 +100,7 @@ async fn repeat<O: Operation>(
     clients: usize,
     time: Duration,
     limit: usize,
-) -> Result<(Latencies, Duration)> {
+) -> Result<Value> {
     let operation = Arc::new(operation);
     let next = Arc::new(AtomicUsize::new(0));
     let clients = target.clients(clients).await?;
@@ -118,14 +118,16 @@ async fn repeat<O: Operation>(
                 operation.run(&mut client, index).await?;
                 latencies.record(before.elapsed());
             }
-            anyhow::Ok(latencies)
+            anyhow::Ok((latencies, client.refused))
         })
     });
-    let mut all = Latencies::new()?;
+    let (mut all, mut refused) = (Latencies::new()?, 0);
     for result in futures::future::join_all(tasks).await {
-        all.merge(&result??)?;
+        let (latencies, refusals) = result??;
+        all.merge(&latencies)?;
+        refused += refusals;
     }
-    Ok((all, started.elapsed()))
+    Ok(merged(all.report(started.elapsed()), json!({"refused": refused})))
 }
 
 /// A word that no earlier run used, for names.
@@ -139,8 +141,8 @@ pub(crate) async fn create(target: &Target, options: &Options) -> Result<Value> 
     let path = format!("/api/v1/namespaces/{}/configmaps", target.namespace);
     let create = Create { path, prefix: unique(), bytes: options.bytes };
     let time = Duration::from_secs(options.seconds);
-    let (latencies, elapsed) = repeat(target, create, options.clients, time, options.limit).await?;
-    Ok(merged(json!({"workload": "writes", "clients": options.clients}), latencies.report(elapsed)))
+    let report = repeat(target, create, options.clients, time, options.limit).await?;
+    Ok(merged(json!({"workload": "writes", "clients": options.clients}), report))
 }
 
 /// Reads one ConfigMap.
@@ -151,16 +153,15 @@ pub(crate) async fn get(target: &Target, options: &GetOptions) -> Result<Value> 
     target.client().await?.create(&path, body, false).await?;
     let get = Get { path: format!("{path}/{name}") };
     let time = Duration::from_secs(options.seconds);
-    let (latencies, elapsed) = repeat(target, get, options.clients, time, usize::MAX).await?;
-    Ok(merged(json!({"workload": "get", "clients": options.clients}), latencies.report(elapsed)))
+    let report = repeat(target, get, options.clients, time, usize::MAX).await?;
+    Ok(merged(json!({"workload": "get", "clients": options.clients}), report))
 }
 
 /// Creates pods.
 pub(crate) async fn fill(target: &Target, options: &FillOptions) -> Result<Value> {
     let fill = Fill { path: format!("/api/v1/namespaces/{}/pods", target.namespace) };
-    let (latencies, elapsed) =
-        repeat(target, fill, options.clients, Duration::from_secs(1800), options.pods).await?;
-    Ok(merged(json!({"workload": "fill", "clients": options.clients}), latencies.report(elapsed)))
+    let report = repeat(target, fill, options.clients, Duration::from_secs(1800), options.pods).await?;
+    Ok(merged(json!({"workload": "fill", "clients": options.clients}), report))
 }
 
 /// Both objects' fields in one.

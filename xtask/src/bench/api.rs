@@ -21,11 +21,13 @@ const REST: Duration = Duration::from_secs(3);
 
 /// Runs the whole comparison.
 pub(crate) fn run(args: &ApiArgs) -> Result<()> {
-    packages::ensure(&[packages::BUILD])?;
     if !args.no_etcd {
         packages::ensure(&[packages::ETCD])?;
     }
-    let programs = build(args.profile)?;
+    let programs = match &args.programs {
+        Some(folder) => Programs::of(&folder.canonicalize().context("--programs")?)?,
+        None => build(args.profile)?,
+    };
     let folder = shell::target().join("bench").join(format!("run-{}", std::process::id()));
     fs::create_dir_all(&folder)?;
     let mut bench = Bench { args, programs, measured: Measured::default() };
@@ -44,13 +46,14 @@ pub(crate) fn run(args: &ApiArgs) -> Result<()> {
 }
 
 fn build(profile: Profile) -> Result<Programs> {
+    packages::ensure(&[packages::BUILD])?;
     let mut cargo = shell::command("cargo build --package xebec-control --package xebec-load");
     if profile == Profile::Release {
         cargo.arg("--release");
     }
     shell::stream(&mut cargo)?;
     let folder = shell::target().join(if profile == Profile::Release { "release" } else { "debug" });
-    Ok(Programs { control: folder.join("xebec-control"), load: folder.join("xebec-load") })
+    Programs::of(&folder)
 }
 
 struct Bench<'a> {

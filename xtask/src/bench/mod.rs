@@ -59,6 +59,9 @@ pub(crate) struct ApiArgs {
     /// Keep the servers' data and logs.
     #[arg(long)]
     keep: bool,
+    /// A folder with `xebec-control` and `xebec-load` to use instead of building them.
+    #[arg(long)]
+    programs: Option<PathBuf>,
     /// How the programs are compiled.
     #[arg(long, value_enum, default_value = "release")]
     profile: Profile,

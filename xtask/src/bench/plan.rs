@@ -68,7 +68,8 @@ pub(crate) fn small(wanted: impl Fn(Group) -> bool, seconds: u32) -> Vec<Step> {
         for clients in [1, 16, 256] {
             let aim = (clients == 256).then_some(10_000.0);
             let line = format!("writes --clients {clients} --seconds {seconds} --limit {MOST_OBJECTS}");
-            steps.push(step(format!("create, {clients} clients"), &line, vec![rate(aim), p99()]));
+            let metrics = vec![rate(aim), p99(), less("refused", "refused with 429 and tried again", None)];
+            steps.push(step(format!("create, {clients} clients"), &line, metrics));
         }
     }
     if wanted(Group::Get) {

@@ -19,6 +19,17 @@ pub(crate) struct Programs {
     pub(crate) load: PathBuf,
 }
 
+impl Programs {
+    /// Those in a folder.
+    pub(crate) fn of(folder: &Path) -> Result<Self> {
+        let programs = Self { control: folder.join("xebec-control"), load: folder.join("xebec-load") };
+        for path in [&programs.control, &programs.load] {
+            anyhow::ensure!(path.is_file(), "there is no {}", path.display());
+        }
+        Ok(programs)
+    }
+}
+
 /// A process that ends with this value: SIGTERM, then SIGKILL.
 pub(crate) struct Running {
     child: Child,

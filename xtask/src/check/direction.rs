@@ -11,11 +11,12 @@ use crate::shell;
 /// Which of our crates each crate may depend on; a crate that is not listed may depend on none.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("xebec-encryption", &["xebec-api", "xebec-store"]),
-    ("xebec-identity", &["xebec-api"]),
+    ("xebec-identity", &["xebec-api", "xebec-cel"]),
     ("xebec-audit", &["xebec-api", "xebec-identity"]),
     ("xebec-kinds", &["xebec-api"]),
     ("xebec-cel", &["xebec-api"]),
     ("xebec-crd", &["xebec-api", "xebec-kinds", "xebec-cel"]),
+    ("xebec-dynamic-admission", &["xebec-api", "xebec-cel", "xebec-identity"]),
     ("xebec-quota", &["xebec-api"]),
     ("xebec-admission", &["xebec-api", "xebec-quota", "xebec-identity"]),
     (
@@ -30,6 +31,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "xebec-crd",
             "xebec-quota",
             "xebec-admission",
+            "xebec-dynamic-admission",
+            "xebec-spdy",
         ],
     ),
     ("xebec-controllers", &["xebec-api", "xebec-quota"]),

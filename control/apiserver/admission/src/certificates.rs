@@ -163,7 +163,10 @@ pub(crate) mod tests {
         let questions = approval(&world.call(ask, Some(&old)), &old);
         assert_eq!(
             names(&questions),
-            ["approve signers.certificates.k8s.io example.com/s", "approve signers.certificates.k8s.io example.com/*"]
+            [
+                "approve signers.certificates.k8s.io example.com/s",
+                "approve signers.certificates.k8s.io example.com/*"
+            ]
         );
         assert_eq!(
             questions[0].refuse("").message,
@@ -177,9 +180,10 @@ pub(crate) mod tests {
         signed["status"] = json!({"certificate": "x"});
         assert_eq!(names(&signing(&call, &signed))[0], "sign signers.certificates.k8s.io example.com/s");
         assert!(
-            signing(&call, &signed)[0].refuse("").message.ends_with(
-                "user not permitted to sign requests with signerName \"example.com/s\""
-            )
+            signing(&call, &signed)[0]
+                .refuse("")
+                .message
+                .ends_with("user not permitted to sign requests with signerName \"example.com/s\"")
         );
     }
 
@@ -205,7 +209,10 @@ pub(crate) mod tests {
         let world = World::default();
         let call = world.call(request(Operation::Create, GROUP, "clustertrustbundles", "", "b"), None);
         let bundle = json!({"spec": {"signerName": "example.com/s"}});
-        assert_eq!(names(&trust_bundle(&call, &bundle))[1], "attest signers.certificates.k8s.io example.com/*");
+        assert_eq!(
+            names(&trust_bundle(&call, &bundle))[1],
+            "attest signers.certificates.k8s.io example.com/*"
+        );
         assert!(trust_bundle(&call, &json!({"spec": {}})).is_empty());
     }
 }

@@ -49,7 +49,9 @@ impl Default for Config {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// The file is no AdmissionConfiguration.
-    #[error("the admission configuration must be an AdmissionConfiguration of apiserver.config.k8s.io/v1, not {0}")]
+    #[error(
+        "the admission configuration must be an AdmissionConfiguration of apiserver.config.k8s.io/v1, not {0}"
+    )]
     Kind(String),
     /// A plug-in's part.
     #[error("plug-in {plugin:?}, {key}: {problem}")]

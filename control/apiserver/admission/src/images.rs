@@ -11,7 +11,11 @@ use crate::Call;
 const LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
 
 fn images(pod: &Value) -> Vec<&Value> {
-    LISTS.iter().flat_map(|list| meta::list_at(&pod["spec"], &format!("/{list}"))).map(|c| &c["image"]).collect()
+    LISTS
+        .iter()
+        .flat_map(|list| meta::list_at(&pod["spec"], &format!("/{list}")))
+        .map(|c| &c["image"])
+        .collect()
 }
 
 /// Whether new images come in: an update that brings none is not looked at.

@@ -8,6 +8,8 @@
 //! Plug-ins are pure over an [`xebec_identity::ObjectReader`]. Two keep state, because they must: [`quota`] (its lanes)
 //! and [`rate_limit`] (its buckets).
 
+#![expect(clippy::result_large_err, reason = "an ApiError is built on failure only, and answered at once")]
+
 mod certificates;
 mod config;
 mod images;

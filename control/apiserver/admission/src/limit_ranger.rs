@@ -18,11 +18,12 @@ const MAX_MILLI: i64 = i64::MAX / 1000;
 fn applies(call: &Call<'_>) -> bool {
     let request = &call.request;
     let alive = call.old.is_none_or(|old| !meta::is_being_deleted(old));
-    let looked_at = match (request.plural, request.subresource, request.operation) {
-        ("pods", "resize", Operation::Update) | ("pods", "", Operation::Create) => true,
-        ("persistentvolumeclaims", "", Operation::Create | Operation::Update) => true,
-        _ => false,
-    };
+    let looked_at = matches!(
+        (request.plural, request.subresource, request.operation),
+        ("pods", "resize", Operation::Update)
+            | ("pods", "", Operation::Create)
+            | ("persistentvolumeclaims", "", Operation::Create | Operation::Update)
+    );
     request.group.is_empty() && looked_at && alive
 }
 
@@ -72,7 +73,8 @@ fn complete(pod: &mut Value, range: &Value) {
 /// Sets the amounts a container leaves out; their names.
 fn fill(container: &mut Value, part: &str, defaults: &ResourceList) -> Vec<String> {
     let present = ResourceList::from_value(&container["resources"][part]);
-    let missing: Vec<(&str, Quantity)> = defaults.iter().filter(|(name, _)| !present.contains(name)).collect();
+    let missing: Vec<(&str, Quantity)> =
+        defaults.iter().filter(|(name, _)| !present.contains(name)).collect();
     for (name, amount) in &missing {
         let key = name.replace('~', "~0").replace('/', "~1");
         meta::set(container, &format!("/resources/{part}/{key}"), json!(amount.to_string()));
@@ -143,7 +145,13 @@ fn claim_errors(object: &Value, range: &Value) -> Vec<String> {
     errors
 }
 
-fn bounds(kind: &str, limit: &Value, requests: &ResourceList, limits: &ResourceList, errors: &mut Vec<String>) {
+fn bounds(
+    kind: &str,
+    limit: &Value,
+    requests: &ResourceList,
+    limits: &ResourceList,
+    errors: &mut Vec<String>,
+) {
     for (name, bound) in ResourceList::from_value(&limit["min"]).iter() {
         errors.extend(below(kind, name, bound, requests.get(name), limits.get(name)));
     }
@@ -314,8 +322,11 @@ mod tests {
             ),
         ] {
             let got = refusal(range(key, bound), "pods", &asks(request, limit));
-            let expected =
-                if expected.is_empty() { String::new() } else { format!("pods \"p\" is forbidden: {expected}") };
+            let expected = if expected.is_empty() {
+                String::new()
+            } else {
+                format!("pods \"p\" is forbidden: {expected}")
+            };
             assert_eq!(got, expected);
         }
     }
@@ -335,10 +346,9 @@ mod tests {
 
     #[test]
     fn claims() {
-        let range = json!([{"type": "PersistentVolumeClaim", "min": {"storage": "1Gi"}, "max": {"storage": "2Gi"}}]);
-        let claim = |amount: &str| {
-            json!({"metadata": {"name": "c"}, "spec": {"resources": {"requests": {"storage": amount}}}})
-        };
+        let range =
+            json!([{"type": "PersistentVolumeClaim", "min": {"storage": "1Gi"}, "max": {"storage": "2Gi"}}]);
+        let claim = |amount: &str| json!({"metadata": {"name": "c"}, "spec": {"resources": {"requests": {"storage": amount}}}});
         let check = |amount: &str| refusal(range.clone(), "persistentvolumeclaims", &claim(amount));
         assert_eq!(check("2Gi"), "");
         assert_eq!(
@@ -346,6 +356,9 @@ mod tests {
             "persistentvolumeclaims \"c\" is forbidden: maximum storage usage per PersistentVolumeClaim is 2Gi, but \
              request is 3Gi"
         );
-        assert!(check("1Mi").contains("minimum storage usage per PersistentVolumeClaim is 1Gi, but request is 1Mi"));
+        assert!(
+            check("1Mi")
+                .contains("minimum storage usage per PersistentVolumeClaim is 1Gi, but request is 1Mi")
+        );
     }
 }

@@ -30,7 +30,11 @@ pub(crate) fn lifecycle(call: &Call<'_>, object: &Value) -> Result<(), ApiError>
         let why =
             format!("unable to create new content in namespace {namespace} because it is being terminated");
         let cause = format!("namespace {namespace} is being terminated");
-        return Err(call.forbidden(object, why).with_cause("NamespaceTerminating", &cause, "metadata.namespace"));
+        return Err(call.forbidden(object, why).with_cause(
+            "NamespaceTerminating",
+            &cause,
+            "metadata.namespace",
+        ));
     }
     Ok(())
 }
@@ -38,7 +42,8 @@ pub(crate) fn lifecycle(call: &Call<'_>, object: &Value) -> Result<(), ApiError>
 /// Every write into a namespace needs it to be there.
 pub(crate) fn exists(call: &Call<'_>) -> Result<(), ApiError> {
     let request = &call.request;
-    let within = !request.namespace.is_empty() && !(request.group.is_empty() && request.plural == "namespaces");
+    let itself = request.group.is_empty() && request.plural == "namespaces";
+    let within = !(request.namespace.is_empty() || itself);
     let written = request.operation != Operation::Connect;
     if within && written && call.reader.get("", "namespaces", "", request.namespace).is_none() {
         return Err(ApiError::not_found("", "namespaces", request.namespace));

@@ -56,7 +56,10 @@ mod tests {
         for (mut ingress, expected) in [
             (json!({"spec": {}}), json!("main")),
             (json!({"spec": {"ingressClassName": "own"}}), json!("own")),
-            (json!({"metadata": {"annotations": {"kubernetes.io/ingress.class": "x"}}, "spec": {}}), Value::Null),
+            (
+                json!({"metadata": {"annotations": {"kubernetes.io/ingress.class": "x"}}, "spec": {}}),
+                Value::Null,
+            ),
         ] {
             set_default_ingress_class(&call, &mut ingress);
             assert_eq!(ingress["spec"]["ingressClassName"], expected);

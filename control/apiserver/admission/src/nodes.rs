@@ -96,7 +96,8 @@ fn namespace_selector(call: &Call<'_>) -> Result<BTreeMap<String, String>, ApiEr
         return Err(ApiError::not_found("", "namespaces", name));
     };
     let annotated = meta::annotation(&namespace, "scheduler.alpha.kubernetes.io/node-selector");
-    let text = annotated.or_else(|| call.config.node_selectors.get("clusterDefaultNodeSelector").map(String::as_str));
+    let text = annotated
+        .or_else(|| call.config.node_selectors.get("clusterDefaultNodeSelector").map(String::as_str));
     parse(text.unwrap_or_default())
 }
 
@@ -152,7 +153,11 @@ mod tests {
     #[test]
     fn zones_reach_the_pod() {
         let world = World::default();
-        world.put("", "nodes", json!({"metadata": {"name": "n", "labels": {TOPOLOGY[0]: "z", TOPOLOGY[1]: "r", "a": "b"}}}));
+        world.put(
+            "",
+            "nodes",
+            json!({"metadata": {"name": "n", "labels": {TOPOLOGY[0]: "z", TOPOLOGY[1]: "r", "a": "b"}}}),
+        );
         let mut bind = request(Operation::Create, "", "pods", "ns", "p");
         let mut pod = json!({"metadata": {"labels": {TOPOLOGY[0]: "own"}}, "spec": {"nodeName": "n"}});
         topology_labels(&world.call(bind, None), &mut pod);
@@ -183,7 +188,11 @@ mod tests {
     fn selectors_of_namespaces() {
         let mut world = World::default();
         let key = "scheduler.alpha.kubernetes.io/node-selector";
-        world.put("", "namespaces", json!({"metadata": {"name": "ns", "annotations": {key: "env=test, x.io/a=b"}}}));
+        world.put(
+            "",
+            "namespaces",
+            json!({"metadata": {"name": "ns", "annotations": {key: "env=test, x.io/a=b"}}}),
+        );
         world.put("", "namespaces", json!({"metadata": {"name": "plain"}}));
         world.config.node_selectors =
             [("clusterDefaultNodeSelector", "pool=main"), ("plain", "pool=main,disk=ssd")]

@@ -96,7 +96,8 @@ mod tests {
         let questions = check(&call, object).map_err(|error| error.message)?;
         let one = |q: &Question| {
             let a = &q.any_of[0];
-            let asked = format!("{} {}/{}/{} {}/{}", a.verb, a.group, a.resource, a.subresource, a.namespace, a.name);
+            let asked =
+                format!("{} {}/{}/{} {}/{}", a.verb, a.group, a.resource, a.subresource, a.namespace, a.name);
             format!("{asked}: {}", q.refuse("because").message)
         };
         Ok(questions.iter().map(one).collect())
@@ -114,8 +115,10 @@ mod tests {
         assert_eq!(texts(&world, &owned(true), Some(&owned(true))), Ok(vec![]));
         assert_eq!(
             texts(&world, &owned(false), Some(&plain)).unwrap(),
-            ["delete apps/replicasets/ ns/r: replicasets.apps \"r\" is forbidden: cannot set an ownerRef on a resource \
-              you can't delete: because, <nil>"]
+            [
+                "delete apps/replicasets/ ns/r: replicasets.apps \"r\" is forbidden: cannot set an ownerRef on a resource \
+              you can't delete: because, <nil>"
+            ]
         );
         assert_eq!(
             texts(&world, &owned(true), None).unwrap()[1],
@@ -140,6 +143,8 @@ mod tests {
             json!({"metadata": {"name": "widgets.example.com"}, "spec": {"group": "example.com", "scope": "Cluster",
                 "names": {"kind": "Widget", "plural": "widgets"}, "versions": [{"name": "v1", "served": true}]}}),
         );
-        assert!(texts(&world, &owned, None).unwrap()[1].starts_with("update example.com/widgets/finalizers /w: "));
+        assert!(
+            texts(&world, &owned, None).unwrap()[1].starts_with("update example.com/widgets/finalizers /w: ")
+        );
     }
 }

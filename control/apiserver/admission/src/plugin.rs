@@ -7,9 +7,9 @@ use serde_json::Value;
 use xebec_api::status::ApiError;
 
 use crate::{
-    Call, Findings, Question, certificates, images, limit_ranger, namespaces, network,
-    node_restriction, nodes, owner_references, pod_security, priority, rate_limit, runtime_class,
-    service_account, storage, tolerations,
+    Call, Findings, Question, certificates, images, limit_ranger, namespaces, network, node_restriction,
+    nodes, owner_references, pod_security, priority, rate_limit, runtime_class, service_account, storage,
+    tolerations,
 };
 
 macro_rules! plugins {

@@ -20,11 +20,7 @@ pub(crate) struct FromEnvironment<'a> {
 const LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
 
 /// References by `key_ref` (`secretKeyRef`) and `source_ref` (`secretRef`), container by container.
-pub(crate) fn environment<'a>(
-    pod: &'a Value,
-    key_ref: &str,
-    source_ref: &str,
-) -> Vec<FromEnvironment<'a>> {
+pub(crate) fn environment<'a>(pod: &'a Value, key_ref: &str, source_ref: &str) -> Vec<FromEnvironment<'a>> {
     let mut found = Vec::new();
     for list in LISTS {
         for container in meta::list_at(&pod["spec"], &format!("/{list}")) {

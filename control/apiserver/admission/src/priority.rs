@@ -43,10 +43,8 @@ fn complete(call: &Call<'_>, pod: &mut Value) -> Result<(), ApiError> {
         Some(class)
     };
     let value = class.as_ref().and_then(|class| class["value"].as_i64()).unwrap_or(0);
-    let policy = class
-        .as_ref()
-        .and_then(|class| class["preemptionPolicy"].as_str())
-        .unwrap_or("PreemptLowerPriority");
+    let policy =
+        class.as_ref().and_then(|class| class["preemptionPolicy"].as_str()).unwrap_or("PreemptLowerPriority");
     if let Some(sent) = pod["spec"]["priority"].as_i64().filter(|sent| *sent != value) {
         let why = format!(
             "the integer value of priority ({sent}) must not be provided in pod spec; priority admission controller \
@@ -79,7 +77,10 @@ pub(crate) fn validate(call: &Call<'_>, class: &Value) -> Result<(), ApiError> {
     match default_class(call).filter(|other| !(update && meta::name(other) == meta::name(class))) {
         Some(other) => Err(call.forbidden(
             class,
-            format!("PriorityClass {} is already marked as default. Only one default can exist", meta::name(&other)),
+            format!(
+                "PriorityClass {} is already marked as default. Only one default can exist",
+                meta::name(&other)
+            ),
         )),
         None => Ok(()),
     }

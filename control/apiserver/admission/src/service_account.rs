@@ -63,7 +63,8 @@ pub(crate) fn validate(call: &Call<'_>, pod: &Value) -> Result<(), ApiError> {
     let request = &call.request;
     if request.is("", "pods", "ephemeralcontainers") && request.operation == Operation::Update {
         let account = account(call, pod)?;
-        return limit_secrets(&account, pod, &["ephemeralContainers"]).map_err(|why| call.forbidden(pod, why));
+        return limit_secrets(&account, pod, &["ephemeralContainers"])
+            .map_err(|why| call.forbidden(pod, why));
     }
     if !request.creates_pod() {
         return Ok(());
@@ -263,8 +264,7 @@ mod tests {
             ),
         ] {
             let mut pod = json!({"metadata": {"name": "p"}, "spec": spec});
-            let expected =
-                if why.is_empty() { why } else { format!("pods \"p\" is forbidden: {why}") };
+            let expected = if why.is_empty() { why } else { format!("pods \"p\" is forbidden: {why}") };
             assert_eq!(created(&world, &mut pod), expected);
         }
         let pod = json!({"metadata": {"name": "p"}, "spec": {"serviceAccountName": "default",

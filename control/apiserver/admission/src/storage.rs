@@ -14,7 +14,8 @@ const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
 
 /// Of the classes an annotation marks as the default, the newest; of equally old ones the first by name.
 pub(crate) fn default_class(classes: Vec<Arc<Value>>, annotations: &[&str]) -> Option<Arc<Value>> {
-    let marked = |class: &Arc<Value>| annotations.iter().any(|key| meta::annotation(class, key) == Some("true"));
+    let marked =
+        |class: &Arc<Value>| annotations.iter().any(|key| meta::annotation(class, key) == Some("true"));
     classes.into_iter().filter(marked).min_by(|a, b| {
         let (newer, older) = (meta::creation_timestamp(b), meta::creation_timestamp(a));
         newer.cmp(&older).then_with(|| meta::name(a).cmp(meta::name(b)))
@@ -54,8 +55,7 @@ pub(crate) fn protect(call: &Call<'_>, object: &mut Value) {
 }
 
 fn class_of(claim: &Value) -> &str {
-    meta::annotation(claim, CLASS_ANNOTATION)
-        .unwrap_or_else(|| meta::str_at(claim, "/spec/storageClassName"))
+    meta::annotation(claim, CLASS_ANNOTATION).unwrap_or_else(|| meta::str_at(claim, "/spec/storageClassName"))
 }
 
 /// A bound claim may grow, if its class says so.

@@ -94,9 +94,7 @@ pub(crate) fn default_seconds(call: &Call<'_>, pod: &mut Value) {
     let mut tolerations = of(pod);
     let before = tolerations.len();
     let config = call.config;
-    for (key, seconds) in
-        [(NOT_READY, config.not_ready_seconds), (UNREACHABLE, config.unreachable_seconds)]
-    {
+    for (key, seconds) in [(NOT_READY, config.not_ready_seconds), (UNREACHABLE, config.unreachable_seconds)] {
         let tolerated = tolerations[..before].iter().any(|t| {
             let (own, effect) = (meta::str_at(t, "/key"), meta::str_at(t, "/effect"));
             (own == key || own.is_empty()) && matches!(effect, "NoExecute" | "")
@@ -233,8 +231,9 @@ mod tests {
         assert!(!covers(&toleration("a", "Exists", "", "NoExecute"), &equal));
         let timed = json!({"key": "a", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 10});
         assert!(!covers(&timed, &toleration("a", "Exists", "", "NoExecute")));
-        assert_eq!(merge(&[equal.clone()], &[exists.clone()]), [exists.clone()]);
-        assert_eq!(merge(&[exists.clone()], &[exists.clone(), equal]), [exists]);
+        let (narrow, wide) = ([equal], [exists]);
+        assert_eq!(merge(&narrow, &wide), wide);
+        assert_eq!(merge(&wide, &[wide[0].clone(), narrow[0].clone()]), wide);
     }
 
     #[test]

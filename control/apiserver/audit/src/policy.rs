@@ -216,7 +216,8 @@ impl PolicyRule {
             let allowed = ["Metadata", "None", "Request", "RequestResponse"];
             errors.push(FieldError::not_supported(&level_at, &self.level, &allowed));
         }
-        if !self.non_resource_urls.is_empty() && !(self.resources.is_empty() && self.namespaces.is_empty()) {
+        let names_resources = !self.resources.is_empty() || !self.namespaces.is_empty();
+        if names_resources && !self.non_resource_urls.is_empty() {
             let detail = "rules cannot apply to both regular resources and non-resource URLs";
             errors.push(FieldError::invalid(&at.child("nonResourceURLs"), &self.non_resource_urls, detail));
         }

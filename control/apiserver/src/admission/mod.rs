@@ -6,6 +6,7 @@
 //! (`xebec-admission`) read other objects from the caches and do no I/O; only quotas are written.
 
 mod configuration;
+mod dynamic;
 mod quota;
 mod rbac;
 
@@ -17,16 +18,19 @@ use serde_json::Value;
 use xebec_admission::quota::{Demand, Reservation, Reserver};
 use xebec_admission::{Call, Findings, Plugin, Question, Request};
 use xebec_api::status::ApiError;
+use xebec_dynamic_admission::{Dynamic, Reinvocation};
 use xebec_identity::{Authorizer, ObjectReader, User};
 use xebec_store::Store;
 
 use quota::Quotas;
 
 pub use configuration::{ConfigurationError, configuration};
+pub(crate) use dynamic::{Counters, Services, start_type_checking};
 
 pub use xebec_admission::Operation;
 
-use crate::registry::{Target, WriteContext};
+use crate::registry::{DeleteOptions, Target, WriteContext};
+use crate::resources::Resources;
 use crate::watch::Caches;
 
 /// A write as admission sees it.
@@ -41,6 +45,8 @@ pub struct Attributes<'a> {
     pub subresource: &'a str,
     /// How.
     pub operation: Operation,
+    /// Whether the server makes up the object's name; the target then has it, or what it will begin with.
+    pub name_generated: bool,
 }
 
 impl<'a> Attributes<'a> {
@@ -52,7 +58,7 @@ impl<'a> Attributes<'a> {
         subresource: &'a str,
         operation: Operation,
     ) -> Self {
-        Self { context, user: &context.user, target, subresource, operation }
+        Self { context, user: &context.user, target, subresource, operation, name_generated: false }
     }
 
     /// The write as the built-in plug-ins see it.
@@ -80,6 +86,8 @@ pub struct Admission {
     plugins: BTreeSet<Plugin>,
     config: xebec_admission::Config,
     quotas: Reserver<Quotas>,
+    dynamic: Dynamic,
+    counters: Arc<Counters>,
 }
 
 impl Admission {
@@ -87,22 +95,66 @@ impl Admission {
     #[must_use]
     pub fn new(
         caches: Arc<Caches>,
+        resources: Arc<Resources>,
         store: Arc<dyn Store>,
         authorizer: Arc<Authorizer>,
         plugins: BTreeSet<Plugin>,
         config: xebec_admission::Config,
     ) -> Self {
         let quotas = Reserver::new(Quotas::new(store, Arc::clone(&caches)), config.limited.clone());
-        Self { caches, authorizer, plugins, config, quotas }
+        let counters = Arc::new(Counters::default());
+        let dynamic = dynamic::new(
+            Arc::clone(&caches),
+            resources,
+            Arc::clone(&authorizer),
+            Arc::clone(&counters),
+            dynamic::plugins(&plugins),
+        );
+        Self { caches, authorizer, plugins, config, quotas, dynamic, counters }
+    }
+
+    /// Counters of webhooks and policies.
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     fn call<'a>(&'a self, attributes: &'a Attributes<'_>, old: Option<&'a Value>) -> Call<'a> {
         Call { request: attributes.request(), old, reader: &*self.caches, config: &self.config }
     }
 
-    /// Completes the object (null for deletes and connections); it is already defaulted. Refuses what no completion can
-    /// make right.
+    /// Completes the object (null for deletes); it is already defaulted. Refuses what no completion can make right. What
+    /// a policy or webhook changes, the built-in plug-ins see once more, and those who asked for it.
     pub async fn mutate(
+        &self,
+        attributes: &Attributes<'_>,
+        value: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<(), ApiError> {
+        self.mutate_with(attributes, value, old, dynamic::options(attributes)).await
+    }
+
+    async fn mutate_with(
+        &self,
+        attributes: &Attributes<'_>,
+        value: &mut Value,
+        old: Option<&Value>,
+        options: Value,
+    ) -> Result<(), ApiError> {
+        let request = dynamic::attributes(attributes, old, options);
+        let (mut state, record) = (Reinvocation::default(), attributes.context);
+        loop {
+            self.complete(attributes, value, old).await?;
+            let object = if value.is_null() { None } else { Some(&mut *value) };
+            self.dynamic.mutate(&request, object, &mut state, record).await?;
+            if !state.needed() {
+                return Ok(());
+            }
+            state.begin();
+        }
+    }
+
+    /// What the built-in plug-ins add. Run again after changes by others, so it adds nothing twice.
+    async fn complete(
         &self,
         attributes: &Attributes<'_>,
         value: &mut Value,
@@ -122,6 +174,28 @@ impl Admission {
         value: Option<&Value>,
         old: Option<&Value>,
     ) -> Result<(), ApiError> {
+        self.validate_with(attributes, value, old, dynamic::options(attributes)).await
+    }
+
+    async fn validate_with(
+        &self,
+        attributes: &Attributes<'_>,
+        value: Option<&Value>,
+        old: Option<&Value>,
+        options: Value,
+    ) -> Result<(), ApiError> {
+        self.check(attributes, value, old).await?;
+        let request = dynamic::attributes(attributes, old, options);
+        self.dynamic.validate(&request, value, attributes.context).await
+    }
+
+    /// What the built-in plug-ins refuse.
+    async fn check(
+        &self,
+        attributes: &Attributes<'_>,
+        value: Option<&Value>,
+        old: Option<&Value>,
+    ) -> Result<(), ApiError> {
         rbac::check(attributes, value, old, &self.authorizer).await?;
         let value = value.unwrap_or(&Value::Null);
         for plugin in &self.plugins {
@@ -135,9 +209,15 @@ impl Admission {
     }
 
     /// Both phases for a delete.
-    pub async fn delete(&self, attributes: &Attributes<'_>, old: &Value) -> Result<(), ApiError> {
-        self.mutate(attributes, &mut Value::Null, Some(old)).await?;
-        self.validate(attributes, None, Some(old)).await
+    pub async fn delete(
+        &self,
+        attributes: &Attributes<'_>,
+        old: &Value,
+        options: &DeleteOptions,
+    ) -> Result<(), ApiError> {
+        let options = dynamic::delete_options(attributes.context, options);
+        self.mutate_with(attributes, &mut Value::Null, Some(old), options.clone()).await?;
+        self.validate_with(attributes, None, Some(old), options).await
     }
 
     /// Both phases for what is posted to a subresource that stores nothing of its own; the object as completed.
@@ -145,6 +225,19 @@ impl Admission {
         let mut value = value.clone();
         self.mutate(attributes, &mut value, None).await?;
         self.validate(attributes, Some(&value), None).await?;
+        Ok(value)
+    }
+
+    /// The same for a subresource that is changed and has an object of its own (a Scale); `old` is what it was.
+    pub async fn subresource_update(
+        &self,
+        attributes: &Attributes<'_>,
+        value: &Value,
+        old: &Value,
+    ) -> Result<Value, ApiError> {
+        let mut value = value.clone();
+        self.mutate(attributes, &mut value, Some(old)).await?;
+        self.validate(attributes, Some(&value), Some(old)).await?;
         Ok(value)
     }
 

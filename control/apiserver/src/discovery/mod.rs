@@ -4,19 +4,24 @@
 
 mod aggregated;
 mod legacy;
+mod openapi;
 pub mod swagger;
+
+pub use openapi::{Documents, document as openapi_document, index as openapi_index};
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use xebec_api::resource::Resource;
 use xebec_api::status::ApiError;
+use xebec_crd::served::compare_versions;
 
 use crate::ApiServer;
+use crate::resources::Snapshot;
 use crate::serve::respond;
 
 /// A group with its versions in order of preference.
@@ -45,28 +50,13 @@ pub(crate) fn groups(resources: impl Iterator<Item = &'static Resource>) -> Vec<
         }
     }
     for group in &mut groups {
-        group.versions.sort_by_key(|(version, _)| std::cmp::Reverse(rank(version)));
+        group.versions.sort_by(|(a, _), (b, _)| compare_versions(b, a));
         for (_, resources) in &mut group.versions {
             resources.sort_by_key(|served| served.plural);
         }
     }
     groups.sort_by_key(|group| group.name);
     groups
-}
-
-/// `v2` before `v1` before `v1beta1` before `v1alpha1`.
-fn rank(version: &str) -> (u8, u32, u32) {
-    let digits =
-        |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap_or(0);
-    let rest = version.strip_prefix('v').unwrap_or(version);
-    let major = digits(rest);
-    let stage = match rest {
-        _ if rest.contains("alpha") => 0,
-        _ if rest.contains("beta") => 1,
-        _ => 2,
-    };
-    let minor = rest.rsplit(|c: char| !c.is_ascii_digit()).next().map_or(0, digits);
-    (stage, major, if stage == 2 { 0 } else { minor })
 }
 
 /// What a client of `/api` and `/apis` wants.
@@ -116,23 +106,37 @@ pub fn handle(
     }
     let snapshot = server.registry.resources().snapshot();
     let groups = snapshot.groups();
+    let hash_of = |served: &Resource| storage_version_hash(&snapshot, served);
     let document = match parts.as_slice() {
         [root @ ("api" | "apis")] => match wanted(headers)? {
             Wanted::Aggregated(version) => {
-                let list = aggregated::list(groups, *root == "api", version);
+                let mut list = aggregated::list(groups, *root == "api", version);
+                if *root == "apis" {
+                    list = server.aggregator.aggregated(groups, list);
+                }
                 return Ok(tagged(headers, &aggregated::content_type(version), &list));
             }
             Wanted::Legacy if *root == "api" => legacy::versions(&server.config.advertise_host()),
-            Wanted::Legacy => legacy::group_list(groups),
+            Wanted::Legacy => server.aggregator.group_list(groups),
         },
-        ["api", version] => legacy::resources(groups, "", version).ok_or_else(ApiError::generic_404)?,
-        ["apis", group] => legacy::group(groups, group).ok_or_else(ApiError::generic_404)?,
+        ["api", version] => {
+            legacy::resources(groups, "", version, &hash_of).ok_or_else(ApiError::generic_404)?
+        }
+        ["apis", group] => server.aggregator.group(groups, group).ok_or_else(ApiError::generic_404)?,
         ["apis", group, version] => {
-            legacy::resources(groups, group, version).ok_or_else(ApiError::generic_404)?
+            legacy::resources(groups, group, version, &hash_of).ok_or_else(ApiError::generic_404)?
         }
         _ => return Err(ApiError::generic_404()),
     };
     Ok(respond::json(StatusCode::OK, &document))
+}
+
+/// What names the version a resource is stored in; none when that is not served.
+fn storage_version_hash(snapshot: &Snapshot, served: &Resource) -> Option<String> {
+    match &snapshot.lookup(served.group, served.version, served.plural)?.custom {
+        Some(custom) if custom.definition().is_some() => custom.storage_version_hash().map(str::to_owned),
+        _ => Some(served.storage_version_hash()),
+    }
 }
 
 /// The document with an ETag; 304 when the client has it.
@@ -156,19 +160,6 @@ fn tagged(headers: &HeaderMap, content_type: &str, document: &Value) -> Response
 fn hash(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
     digest.iter().map(|byte| format!("{byte:02X}")).collect()
-}
-
-/// GET /openapi/v3.
-pub async fn openapi_index(State(_): State<Arc<ApiServer>>) -> Response {
-    respond::json(StatusCode::OK, &xebec_kinds::openapi::v3_index())
-}
-
-/// GET /openapi/v3/apis/apps/v1.
-pub async fn openapi_document(Path(path): Path<String>) -> Response {
-    match xebec_kinds::openapi::v3_document(&path) {
-        Some(document) => respond::bytes(StatusCode::OK, "application/json", document),
-        None => respond::failure(&ApiError::generic_404()),
-    }
 }
 
 /// GET /: the paths of this server.
@@ -208,13 +199,6 @@ pub async fn paths(State(server): State<Arc<ApiServer>>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn stable_versions_go_first() {
-        let mut versions = ["v1beta1", "v1", "v2", "v1alpha1", "v1beta2"];
-        versions.sort_by_key(|version| std::cmp::Reverse(rank(version)));
-        assert_eq!(versions, ["v2", "v1", "v1beta2", "v1beta1", "v1alpha1"]);
-    }
 
     #[test]
     fn all_default_groups_are_there() {

@@ -2,11 +2,15 @@
 //!
 //! Authority: k8s.io/kube-openapi/pkg/handler.
 
+use std::sync::Arc;
+
+use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use xebec_api::status::ApiError;
 use xebec_kinds::openapi::v2;
 
+use crate::ApiServer;
 use crate::serve::respond;
 
 const JSON: &str = "application/json";
@@ -15,13 +19,12 @@ const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protob
 const PROTOBUF_BEFORE: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
 /// Answers with the document, 304 for a client that has it, 406 for one that takes neither form.
-pub async fn document(headers: HeaderMap) -> Response {
+pub async fn document(State(server): State<Arc<ApiServer>>, headers: HeaderMap) -> Response {
     let Some(content_type) = wanted(&joined(&headers, &header::ACCEPT)) else {
         return respond::text(StatusCode::NOT_ACCEPTABLE, "");
     };
-    // The first call builds the document, which takes a while.
-    let built =
-        tokio::task::spawn_blocking(move || if content_type == JSON { v2::json() } else { v2::protobuf() });
+    // The first call after a change builds the document, which takes a while.
+    let built = tokio::task::spawn_blocking(move || form(&server, content_type == JSON));
     let Ok(form) = built.await else {
         return respond::failure(&ApiError::internal("the OpenAPI document could not be built"));
     };
@@ -29,13 +32,29 @@ pub async fn document(headers: HeaderMap) -> Response {
     let mut response = if has(&joined(&headers, &header::IF_NONE_MATCH), &tag) {
         respond::bytes(StatusCode::NOT_MODIFIED, content_type, bytes::Bytes::new())
     } else {
-        respond::bytes(StatusCode::OK, content_type, form.body.clone())
+        respond::bytes(StatusCode::OK, content_type, form.body)
     };
     if let Ok(value) = HeaderValue::from_str(&tag) {
         response.headers_mut().insert(header::ETAG, value);
     }
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
     response
+}
+
+/// The document with custom resources and other servers' groups.
+fn form(server: &ApiServer, as_json: bool) -> v2::Form {
+    let custom = server.openapi.v2(&server.registry.resources().snapshot());
+    let (json, protobuf) = match custom.as_deref() {
+        Some(forms) => (&forms.json, &forms.protobuf),
+        None => (v2::json(), v2::protobuf()),
+    };
+    let own = || serde_json::from_slice(&json.body).unwrap_or_default();
+    match server.aggregator.openapi_v2(&json.hash, own) {
+        Some((tags, merged)) if as_json => v2::form_json(&merged, &tags),
+        Some((tags, merged)) => v2::form_protobuf(&merged, &tags),
+        None if as_json => json.clone(),
+        None => protobuf.clone(),
+    }
 }
 
 fn joined(headers: &HeaderMap, name: &header::HeaderName) -> String {

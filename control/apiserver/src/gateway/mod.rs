@@ -1,56 +1,87 @@
 //! The gateway to nodes: logs, exec, attach, port-forward and the proxy subresources.
 //!
-//! Enters: an authorized request for a pod, node or service. Leaves: the backend's answer, byte for byte; an upgrade
-//! (WebSocket or SPDY) is replayed to the backend and then both connections are joined, so every protocol the kubelet
-//! speaks works without being understood here. Called by `serve::subresource`.
+//! Enters: an authorized request for a pod, node or service. Leaves: the backend's answer. Upgrades the kubelet speaks
+//! itself (SPDY, WebSocket up to v4) are replayed to it and both connections joined byte for byte; WebSocket v5 is
+//! translated (`translate`), port-forward over WebSocket tunnelled (`tunnel`). Called by `serve::subresource`, after
+//! admission had its say (`connect`).
 
-mod backend;
-mod forward;
-mod kubelet;
-mod resolve;
+mod address;
+pub(crate) mod backend;
+mod connect;
+mod containers;
+pub(crate) mod forward;
+pub(crate) mod headers;
+mod log_options;
+pub(crate) mod resolve;
+mod rewrite;
+mod translate;
+mod tunnel;
+mod websocket;
 
 use std::net::IpAddr;
 
+use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use http::header;
+use http::{HeaderValue, Method, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
 use serde_json::Value;
-use xebec_api::status::ApiError;
+use xebec_api::status::{ApiError, Reason};
+use xebec_identity::ObjectReader;
 
 pub use backend::{Backend, Dialer, GatewayError};
 
 use crate::registry::Target;
+use crate::serve::audit::PeerAddress;
 use crate::serve::resource::Call;
+pub(crate) use address::bracketed;
+use address::{clean, push, split, with_query};
+use backend::Security;
+use connect::Streams;
+use forward::Errand;
+use log_options::LogOptions;
+use rewrite::Place;
 
-/// Query parameters of a log request that the kubelet understands under the same name.
-const LOG_PARAMETERS: [&str; 9] = [
-    "follow",
-    "previous",
-    "sinceSeconds",
-    "sinceTime",
-    "timestamps",
-    "tailLines",
-    "limitBytes",
-    "stream",
-    "insecureSkipTLSVerifyBackend",
-];
+/// Longest refusal of a kubelet that is read, as upstream.
+const REFUSAL: usize = 50_000;
+
+/// 500 without a reason, which is what upstream makes of an error that is no Status.
+pub(crate) fn failed(message: impl Into<String>) -> ApiError {
+    ApiError::new(500, Reason::Unknown, message)
+}
+
+/// The client's address, where the connection has one.
+pub(crate) fn client_of(request: &Request) -> Option<IpAddr> {
+    request.extensions().get::<PeerAddress>().map(|peer| peer.0.ip())
+}
 
 /// GET pods/X/log.
-pub async fn log(call: &Call, target: &Target, request: Request) -> Result<Response, ApiError> {
+pub async fn log(call: &Call, target: &Target) -> Result<Response, ApiError> {
+    let options = LogOptions::parse(&call.query, &target.name)?;
     let pod = call.server.registry.get(target, "").await?.value();
-    let container = kubelet::container(&pod, call.query.get("container"))?;
+    let container = containers::container(&pod, options.container.as_deref())?;
     let Some(node) = node_of(&pod) else {
-        return Ok(crate::serve::respond::text(http::StatusCode::OK, ""));
+        // No log is not even an empty one.
+        let mut nothing = Response::new(Body::empty());
+        *nothing.status_mut() = StatusCode::NO_CONTENT;
+        return Ok(nothing);
     };
-    let backend = kubelet::backend(call, &node)?;
-    let mut query = String::new();
-    for name in LOG_PARAMETERS {
-        if let Some(value) = call.query.get(name).filter(|_| name != "insecureSkipTLSVerifyBackend") {
-            push(&mut query, name, value);
-        }
+    let mut backend = kubelet(call, &node)?;
+    if options.skip_tls_verify {
+        backend.security = Security::KubeletUnverified;
     }
-    let path = with_query(format!("/containerLogs/{}/{}/{container}", target.namespace, target.name), &query);
-    forward::send(call, &backend, &path, request, forward::Mode::Plain).await
+    let path = format!("/containerLogs/{}/{}/{container}", target.namespace, target.name);
+    let errand = Errand { backend: &backend, path, query: options.query, client: None };
+    let answer = errand.fetch(&call.server.dialer).await?;
+    if !matches!(answer.status().as_u16(), 200..=206) {
+        let code = answer.status().as_u16();
+        let body = Limited::new(answer.into_body(), REFUSAL).collect().await;
+        let text = body.map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned());
+        return Err(log_options::refusal(code, &target.name, &text.unwrap_or_default()));
+    }
+    let mut response = Response::new(answer.into_body());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    Ok(response)
 }
 
 /// exec, attach and portforward: an upgraded connection to the kubelet.
@@ -60,106 +91,134 @@ pub async fn stream(
     kind: &str,
     request: Request,
 ) -> Result<Response, ApiError> {
+    connect::admit(call, target).await?;
     let pod = call.server.registry.get(target, "").await?.value();
-    let Some(node) = node_of(&pod) else {
-        return Err(ApiError::bad_request(format!("pod {} does not have a host assigned", target.name)));
-    };
-    if !request.headers().contains_key(header::UPGRADE) {
-        return Err(ApiError::bad_request("Upgrade request required"));
-    }
-    let backend = kubelet::backend(call, &node)?;
     let (namespace, name) = (&target.namespace, &target.name);
+    let forwarding = kind == "portforward";
+    let container =
+        if forwarding { String::new() } else { containers::container(&pod, call.query.get("container"))? };
+    let Some(node) = node_of(&pod) else {
+        return Err(ApiError::bad_request(format!("pod {name} does not have a host assigned")));
+    };
+    let backend = kubelet(call, &node)?;
+    let streams = Streams::of(&call.query);
     let mut query = String::new();
-    let path = if kind == "portforward" {
-        for port in call.query.all("ports").chain(call.query.all("port")) {
-            push(&mut query, "port", port);
-        }
+    let path = if forwarding {
+        call.query.all("ports").for_each(|port| push(&mut query, "port", port));
         format!("/portForward/{namespace}/{name}")
     } else {
-        let container = kubelet::container(&pod, call.query.get("container"))?;
-        let wanted = |name: &str, default: bool| {
-            if call.query.get(name).is_some() { call.query.flag(name) } else { default }
-        };
-        let streams = [
-            ("stdin", "input", false),
-            ("stdout", "output", true),
-            ("stderr", "error", true),
-            ("tty", "tty", false),
-        ];
-        let tty = wanted("tty", false);
-        let mut any = false;
-        for (theirs, kubelets, default) in streams {
-            let default = default && !(theirs == "stderr" && tty);
-            if wanted(theirs, default) && !(theirs == "stderr" && tty) {
-                any |= theirs != "tty";
-                push(&mut query, kubelets, "1");
-            }
-        }
-        if !any {
-            return Err(ApiError::bad_request("you must specify at least one of stdin, stdout, stderr"));
-        }
-        for command in call.query.all("command") {
-            push(&mut query, "command", command);
+        let wanted = [("input", streams.stdin), ("output", true), ("error", true), ("tty", streams.tty)];
+        wanted.iter().filter(|(_, on)| *on).for_each(|(flag, _)| push(&mut query, flag, "1"));
+        if kind == "exec" {
+            call.query.all("command").for_each(|word| push(&mut query, "command", word));
         }
         format!("/{kind}/{namespace}/{name}/{container}")
     };
-    forward::send(call, &backend, &with_query(path, &query), request, forward::Mode::Upgrade).await
+    let headers = request.headers();
+    let websocket = websocket::is_websocket(headers);
+    if websocket && !forwarding && translate::wanted(headers) {
+        let kubelet = translate::Kubelet { server: call.server.clone(), backend, path, query };
+        return translate::open(kubelet, streams, request);
+    }
+    let errand = Errand { backend: &backend, path, query, client: client_of(&request) };
+    if websocket && forwarding && !tunnel::offered(headers).is_empty() {
+        return tunnel::open(&errand, &call.server.dialer, request).await;
+    }
+    if !headers::is_upgrade(headers) {
+        return Err(ApiError::bad_request("Upgrade request required"));
+    }
+    errand.upgrade(&call.server.dialer, request).await
 }
 
 /// nodes/X/proxy, pods/X/proxy, services/X/proxy.
 pub async fn proxy(call: &Call, target: &Target, request: Request) -> Result<Response, ApiError> {
+    connect::admit(call, target).await?;
     let backend = match target.served.plural {
-        "nodes" => kubelet::proxy_backend(call, target).await?,
-        "pods" => resolve::pod(call, target).await?,
-        _ => resolve::service(call, target).await?,
+        "nodes" => node_backend(call, target).await?,
+        "pods" => {
+            let asked = split("pod", &target.name)?;
+            let pod = call.server.registry.get(&target.named(&target.namespace, &asked.name), "").await?;
+            resolve::pod(&pod.value(), &asked)?
+        }
+        _ => {
+            let asked = split("service", &target.name)?;
+            let registry = &call.server.registry;
+            registry.settle().await?;
+            resolve::service(&**registry.caches(), &mut rand::rng(), &target.namespace, &asked)?
+        }
     };
-    let rest = call.info.rest.clone().unwrap_or_default();
-    let query = request.uri().query().unwrap_or_default();
-    forward::send(call, &backend, &with_query(format!("/{rest}"), query), request, forward::Mode::Any).await
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let upgrading = headers::is_upgrade(request.headers());
+    let reading = matches!(*request.method(), Method::GET | Method::HEAD);
+    let Some(rest) = &call.info.rest else {
+        if reading && !upgrading {
+            return Ok(moved(&with_query(&format!("{}/", call.info.path), &query)));
+        }
+        return pass(call, &backend, String::new(), query, request).await;
+    };
+    pass(call, &backend, clean(rest), query, request).await
+}
+
+async fn pass(
+    call: &Call,
+    backend: &Backend,
+    path: String,
+    query: String,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let host = headers::host(request.headers(), request.uri());
+    let host = host.and_then(|host| host.to_str().ok().map(str::to_owned)).unwrap_or_default();
+    let path = if path.is_empty() { "/".to_owned() } else { path };
+    let errand = Errand { backend, path, query, client: client_of(&request) };
+    if headers::is_upgrade(request.headers()) {
+        return errand.upgrade(&call.server.dialer, request).await;
+    }
+    let place = Place { prefix: own_path(call), backend: backend.authority(), host };
+    errand.pass(&call.server.dialer, request, place).await
+}
+
+/// The request's path up to and including `proxy`.
+fn own_path(call: &Call) -> String {
+    let info = &call.info;
+    let namespace =
+        if info.namespace.is_empty() { String::new() } else { format!("/namespaces/{}", info.namespace) };
+    format!("/api/{}{namespace}/{}/{}/proxy", info.version, info.resource, info.name)
+}
+
+fn moved(to: &str) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+    if let Ok(value) = HeaderValue::from_str(to) {
+        response.headers_mut().insert(header::LOCATION, value);
+    }
+    response
+}
+
+fn kubelet(call: &Call, node: &str) -> Result<Backend, ApiError> {
+    let object = call.server.registry.caches().get("", "nodes", "", node);
+    let object = object.ok_or_else(|| ApiError::not_found("", "nodes", node))?;
+    containers::kubelet(&object)
+}
+
+/// A node's kubelet, or another port of the node.
+async fn node_backend(call: &Call, target: &Target) -> Result<Backend, ApiError> {
+    let asked = split("node", &target.name)?;
+    let node = call.server.registry.get(&target.named("", &asked.name), "").await?.value();
+    let kubelet = containers::kubelet(&node)?;
+    if asked.port.is_empty() || asked.port == kubelet.port.to_string() {
+        return Ok(kubelet);
+    }
+    let port = asked.port.parse().map_err(|_| {
+        ApiError::bad_request(format!("invalid port {:?} of node {}: want a number", asked.port, asked.name))
+    })?;
+    // A name is the machine's to resolve; addresses that lead back to this one are not proxied to.
+    if kubelet.host.parse::<IpAddr>().is_ok() {
+        address::proxyable(&kubelet.host)?;
+    }
+    let security = if asked.https { Security::Unverified } else { Security::Plain };
+    Ok(Backend { port, security, ..kubelet })
 }
 
 fn node_of(pod: &Value) -> Option<String> {
     pod["spec"]["nodeName"].as_str().filter(|name| !name.is_empty()).map(str::to_owned)
-}
-
-fn with_query(path: String, query: &str) -> String {
-    if query.is_empty() { path } else { format!("{path}?{query}") }
-}
-
-fn push(query: &mut String, name: &str, value: &str) {
-    if !query.is_empty() {
-        query.push('&');
-    }
-    query.push_str(name);
-    query.push('=');
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            query.push(char::from(byte));
-        } else {
-            query.push_str(&format!("%{byte:02X}"));
-        }
-    }
-}
-
-/// An address as it stands in a URL.
-fn bracketed(address: &str) -> String {
-    match address.parse::<IpAddr>() {
-        Ok(IpAddr::V6(v6)) => format!("[{v6}]"),
-        _ => address.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn queries_are_escaped() {
-        let mut query = String::new();
-        push(&mut query, "command", "sh -c 'a&b'");
-        push(&mut query, "tty", "1");
-        assert_eq!(query, "command=sh%20-c%20%27a%26b%27&tty=1");
-        assert_eq!(bracketed("fd00::1"), "[fd00::1]");
-        assert_eq!(bracketed("10.0.0.1"), "10.0.0.1");
-    }
 }

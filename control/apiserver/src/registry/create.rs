@@ -7,7 +7,7 @@ use xebec_api::status::ApiError;
 use xebec_kinds::Context;
 use xebec_store::Expect;
 
-use super::{PutError, Registry, Sub, Target, WriteContext, Written, metadata};
+use super::{PutError, Registry, Sub, Target, WriteContext, Written, expressions, metadata, requester};
 use crate::admission::{Attributes, Operation};
 
 /// Attempts with another generated name before the client is told to retry.
@@ -24,10 +24,12 @@ impl Registry {
         if metadata::wanted_version(&value).is_some() {
             return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
         }
+        self.settle().await?;
+        let value = self.admit_new(context, target, value).await?;
         let base = value["metadata"]["generateName"].as_str().unwrap_or_default().to_owned();
         if !meta::name(&value).is_empty() || base.is_empty() {
             let target = target.named(&target.namespace, meta::name(&value));
-            return match self.try_create(context, &target, value).await {
+            return match self.try_create(context, &target, value, false).await {
                 Ok(written) => Ok(written),
                 Err(PutError::Api(error)) => Err(error),
                 Err(PutError::Conflict(_)) => Err(already_exists(&target)),
@@ -39,7 +41,7 @@ impl Registry {
             let name = metadata::generated_name(&base);
             metadata::metadata(&mut named).insert("name".to_owned(), Value::String(name.clone()));
             last = target.named(&target.namespace, &name);
-            match self.try_create(context, &last, named).await {
+            match self.try_create(context, &last, named, true).await {
                 Ok(written) => return Ok(written),
                 Err(PutError::Api(error)) => return Err(error),
                 Err(PutError::Conflict(_)) => {}
@@ -48,27 +50,42 @@ impl Registry {
         Err(ApiError::generate_name_conflict(last.served.group, last.served.plural, &last.name))
     }
 
-    async fn try_create(
+    /// The object as mutating admission leaves it: before the server names it and says when and by which uid it is.
+    async fn admit_new(
         &self,
         context: &WriteContext,
         target: &Target,
         mut value: Value,
-    ) -> Result<Written, PutError> {
-        self.settle().await?;
-        let now = self.now();
+    ) -> Result<Value, ApiError> {
         if target.served.namespaced {
             let namespace = Value::String(target.namespace.clone());
             metadata::metadata(&mut value).insert("namespace".to_owned(), namespace);
         } else {
             metadata::metadata(&mut value).remove("namespace");
         }
-        metadata::fill_for_create(&mut value, now, Uuid::new_v4().to_string());
         target.strategy.defaults(&mut value);
         self.track(context, target, Sub::Main, &mut value, None).await;
-        let attributes = Attributes::new(context, target, "", Operation::Create);
+        let generated = meta::name(&value).is_empty();
+        let name = if generated { &value["metadata"]["generateName"] } else { &value["metadata"]["name"] };
+        let target = &target.named(&target.namespace, name.as_str().unwrap_or_default());
+        let mut attributes = Attributes::new(context, target, "", Operation::Create);
+        attributes.name_generated = generated;
         let managers = value["metadata"]["managedFields"].clone();
         self.admission.mutate(&attributes, &mut value, None).await?;
         Self::check_managers(context, &mut value, &managers);
+        Ok(value)
+    }
+
+    async fn try_create(
+        &self,
+        context: &WriteContext,
+        target: &Target,
+        mut value: Value,
+        name_generated: bool,
+    ) -> Result<Written, PutError> {
+        metadata::fill_for_create(&mut value, self.now(), Uuid::new_v4().to_string());
+        let mut attributes = Attributes::new(context, target, "", Operation::Create);
+        attributes.name_generated = name_generated;
         let reserved = self.reserve(context, target, &mut value, None).await?;
         let result = self.finish_create(context, target, value, &attributes).await;
         match &result {
@@ -88,8 +105,10 @@ impl Registry {
         let now = self.now();
         let kinds = kinds_context(context, target, now);
         target.strategy.prepare_for_create(&kinds, &mut value);
+        requester::complete(target, &context.user, &mut value);
         metadata::drop_empty(&mut value);
-        let errors = target.strategy.validate(&value);
+        let mut errors = target.strategy.validate(&value);
+        errors.extend(expressions::errors(&*target.strategy, &value, None));
         if !errors.is_empty() {
             let name = meta::name(&value);
             return Err(ApiError::invalid(target.served.group, target.served.kind, name, errors).into());

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use xebec_api::meta;
 use xebec_api::status::{self, ApiError};
+use xebec_crd::status::begin_deletion;
 use xebec_store::Expect;
 
 use super::delete_plan::{DeletePlan, plan};
@@ -28,16 +29,18 @@ impl Deleted {
     /// The answer's body: kinds upstream returns whole, or a Status when the object is gone.
     #[must_use]
     pub fn answer(&self, target: &Target) -> Option<Value> {
-        let whole = matches!(
-            target.stored.plural,
-            "pods"
-                | "services"
-                | "serviceaccounts"
-                | "persistentvolumes"
-                | "persistentvolumeclaims"
-                | "podtemplates"
-                | "resourcequotas"
-        );
+        let core = target.stored.group.is_empty();
+        let whole = core
+            && matches!(
+                target.stored.plural,
+                "pods"
+                    | "services"
+                    | "serviceaccounts"
+                    | "persistentvolumes"
+                    | "persistentvolumeclaims"
+                    | "podtemplates"
+                    | "resourcequotas"
+            );
         (self.gone && !whole).then(|| {
             let served = target.served;
             status::success(served.group, served.plural, meta::name(&self.value), meta::uid(&self.value))
@@ -90,11 +93,14 @@ impl Registry {
         check_preconditions(target, options, &old)?;
         if admit {
             let attributes = Attributes::new(context, target, "", Operation::Delete);
-            self.admission.delete(&attributes, &old).await?;
+            self.admission.delete(&attributes, &old, options).await?;
         }
         let now = self.now();
-        let plan = if target.stored.plural == "namespaces" {
+        let plan = if target.is_core("namespaces") {
             namespace::delete_plan(&old, now)
+        } else if is_definition(target) && meta::deletion_timestamp(&old).is_none() {
+            // A definition goes after its objects; the loop over definitions sees to them.
+            DeletePlan::Mark(begin_deletion(&old, now))
         } else {
             let graceful = target.strategy.graceful_deletion_seconds(&old, options.grace);
             plan(&old, options, graceful, orphans_by_default(target), now)
@@ -109,7 +115,7 @@ impl Registry {
             }
             DeletePlan::Remove if dry => Ok(Deleted { value: Value::clone(&old), gone: true }),
             DeletePlan::Remove => {
-                let value = self.remove(target, current.revision).await?;
+                let value = self.remove(target, current).await?;
                 Ok(Deleted { value, gone: true })
             }
         }
@@ -124,7 +130,7 @@ impl Registry {
         options: &DeleteOptions,
     ) -> Result<Vec<Value>, ApiError> {
         self.settle().await?;
-        let listed = target.cache.list(selection, None, 0);
+        let listed = target.select(selection, None, 0).await?;
         let mut deleted = Vec::with_capacity(listed.objects.len());
         for object in listed.objects {
             let one = target.named(&object.namespace, &object.name);
@@ -158,6 +164,10 @@ fn check_preconditions(target: &Target, options: &DeleteOptions, old: &Value) ->
         )));
     }
     Ok(())
+}
+
+fn is_definition(target: &Target) -> bool {
+    (target.stored.group, target.stored.plural) == ("apiextensions.k8s.io", "customresourcedefinitions")
 }
 
 fn orphans_by_default(target: &Target) -> bool {

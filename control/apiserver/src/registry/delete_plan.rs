@@ -36,6 +36,16 @@ pub struct DeleteOptions {
 }
 
 impl DeleteOptions {
+    /// The requested propagation by its name.
+    #[must_use]
+    pub fn propagation_name(&self) -> Option<&'static str> {
+        self.propagation.map(|propagation| match propagation {
+            Propagation::Background => "Background",
+            Propagation::Foreground => "Foreground",
+            Propagation::Orphan => "Orphan",
+        })
+    }
+
     /// Reads `DeleteOptions` from its JSON form.
     pub fn from_value(value: &Value) -> Result<Self, ApiError> {
         let invalid = |message: String| Err(ApiError::bad_request(message));

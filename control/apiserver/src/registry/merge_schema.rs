@@ -188,6 +188,8 @@ impl<'a> Node<'a> {
                     return schema.of_field(field);
                 }
                 let named = description["refs"].get(name).and_then(Value::as_str);
+                // A struct that keeps fields nobody declared says how those merge.
+                let named = named.or_else(|| description["elem"].as_str());
                 named.and_then(|name| schema.named(name)).unwrap_or(Node::Atomic)
             }
             Node::Map(schema, elem) => schema.named(elem).unwrap_or(Node::Atomic),

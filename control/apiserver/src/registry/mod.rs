@@ -12,15 +12,18 @@ mod convert;
 mod create;
 mod delete;
 mod delete_plan;
+mod expressions;
 mod fieldset;
 mod last_applied;
 mod managed;
 mod merge_schema;
 mod metadata;
 mod namespace;
+mod past;
 mod patch;
 mod pod;
 mod read;
+mod requester;
 mod scale;
 mod target;
 mod token;
@@ -47,11 +50,12 @@ use crate::resources::Resources;
 use crate::watch::{Caches, Object};
 
 pub use alloc::{AllocError, Allocators};
-pub(crate) use apply::untyped;
+pub(crate) use apply::{merged, untyped};
 pub use change::{Editor, Written};
 pub use convert::{from_storage, to_storage};
 pub use delete::{DeleteOptions, Deleted};
 pub use managed::manager_of;
+pub(crate) use merge_schema::root as merge_root;
 pub use merge_schema::{MergeSchema, Node};
 pub use patch::Patch;
 pub use read::{ListOptions, ListPage, VersionMatch, parse_version};
@@ -83,9 +87,13 @@ pub struct WriteContext {
     /// The subresource fields are owned through where the object is written by another's rules (scale); else empty.
     pub through: &'static str,
     /// Collected for the response's Warning headers.
-    pub warnings: Mutex<Vec<String>>,
+    pub warnings: Arc<Mutex<Vec<String>>>,
     /// Collected for the request's audit event.
     pub audit_annotations: Mutex<BTreeMap<String, String>>,
+    /// The request's own options (`fieldManager`, `fieldValidation`), as the client gave them.
+    pub options: BTreeMap<&'static str, String>,
+    /// When admission has to be done; none for writes of the server itself.
+    pub deadline: Option<tokio::time::Instant>,
 }
 
 impl WriteContext {
@@ -104,8 +112,10 @@ impl WriteContext {
             field_manager,
             applying: false,
             through: "",
-            warnings: Mutex::default(),
+            warnings: Arc::default(),
             audit_annotations: Mutex::default(),
+            options: BTreeMap::new(),
+            deadline: None,
         }
     }
 }

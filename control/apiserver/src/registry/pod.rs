@@ -33,7 +33,8 @@ impl Registry {
         let binding = self.admission.subresource(&attributes, binding).await?;
         let now = self.now();
         let editor = |old: &Value| bound(old, &binding, &node, target, now);
-        self.update(context, target, Sub::Other("binding"), UpdateOptions::default(), &editor).await.map(drop)
+        let options = UpdateOptions { admitted: true, ..UpdateOptions::default() };
+        self.update(context, target, Sub::Other("binding"), options, &editor).await.map(drop)
     }
 
     /// POST pods/X/eviction: a graceful delete with the options the eviction carries.
@@ -49,10 +50,10 @@ impl Registry {
                 "name in URL does not match name in Eviction object: {name}"
             )));
         }
-        let options = DeleteOptions::from_value(&eviction["deleteOptions"])?;
         self.settle().await?;
         let attributes = Attributes::new(context, target, "eviction", Operation::Create);
-        self.admission.subresource(&attributes, eviction).await?;
+        let eviction = self.admission.subresource(&attributes, eviction).await?;
+        let options = DeleteOptions::from_value(&eviction["deleteOptions"])?;
         self.check_budgets(target).await?;
         self.delete_as(context, target, &options, false).await
     }

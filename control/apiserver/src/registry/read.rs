@@ -1,7 +1,8 @@
 //! GET and LIST, answered from memory with upstream's resourceVersion semantics.
 //!
 //! Unset means the newest (the cache is first brought to the store's head), `0` means whatever is there, anything
-//! else at least that revision; `Exact` is possible for the present revision only, an older one is 410.
+//! else at least that revision. `Exact` and the pages after the first are as of their revision, from the store's history
+//! once the cache has moved on; below compaction they are 410, with a token that goes on regardless.
 
 use std::sync::Arc;
 
@@ -9,9 +10,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use xebec_api::status::ApiError;
+use xebec_store::StoreError;
 
-use super::{Registry, Target};
-use crate::watch::{Object, Selection};
+use super::{Registry, Target, past};
+use crate::watch::{Listed, Object, Selection};
 
 /// `resourceVersionMatch`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,38 +70,54 @@ impl Registry {
             "" => None,
             token => Some(decode_continue(token)?),
         };
-        if resume.is_some() {
+        if let Some((wanted, key)) = &resume {
             if !options.resource_version.is_empty() && options.resource_version != "0" {
                 return Err(ApiError::bad_request(
                     "specifying resource version is not allowed when using continue".to_owned(),
                 ));
             }
+            if let Some(wanted) = *wanted {
+                let expired = || past::too_old_to_continue(encode_continue(None, key));
+                return self.list_at(target, selection, options.limit, wanted, Some(key), expired).await;
+            }
         } else {
             self.reach(&options.resource_version).await?;
+            if options.version_match == VersionMatch::Exact {
+                let wanted = parse_version(&options.resource_version)?;
+                return self.list_at(target, selection, options.limit, wanted, None, past::too_old).await;
+            }
         }
         let applied = self.caches.applied();
         let after = resume.as_ref().map(|(_, key)| key.as_str());
-        let listed = target.cache.list(selection, after, options.limit);
-        let now = applied.max(listed.revision);
-        // Pages are cut from the present state. Every page carries the revision of the first one: a client that
-        // watches from there sees all that changed between the pages.
-        let revision = resume.as_ref().map_or(now, |(revision, _)| *revision);
-        if options.version_match == VersionMatch::Exact && resume.is_none() {
-            let wanted = parse_version(&options.resource_version)?;
-            if wanted != now && listed.revision > wanted {
-                return Err(ApiError::expired(format!(
-                    "The provided resource version {wanted} is no longer available, the current one is {now}"
-                )));
+        let listed = target.select(selection, after, options.limit).await?;
+        let revision = applied.max(listed.revision);
+        Ok(page(selection, revision, listed))
+    }
+
+    /// A page as of `revision`: from the cache while nothing has changed since, else from the store's history.
+    async fn list_at(
+        &self,
+        target: &Target,
+        selection: &Selection,
+        limit: usize,
+        revision: u64,
+        after: Option<&str>,
+        expired: impl Fn() -> ApiError,
+    ) -> Result<ListPage, ApiError> {
+        if target.cache.revision() <= revision && revision <= self.caches.applied() {
+            let listed = target.select(selection, after, limit).await?;
+            // A change may have come in between; history then tells.
+            if listed.revision <= revision {
+                return Ok(page(selection, revision, listed));
             }
         }
-        let more = listed.remaining > 0;
-        let next = listed.last_key.filter(|_| more);
-        Ok(ListPage {
-            continue_token: next.map(|key| encode_continue(revision, &key)),
-            remaining: (more && selection.is_whole()).then_some(listed.remaining),
-            objects: target.decode(listed.objects).await?,
-            revision,
-        })
+        let (choice, most) = target.asks(selection, limit);
+        let then = match past::list(&*self.store, &target.cache, &choice, revision, after, most).await {
+            Ok(then) => then,
+            Err(StoreError::Compacted { .. }) => return Err(expired()),
+            Err(error) => return Err(super::store_error(error)),
+        };
+        Ok(page(selection, revision, target.choose(selection, limit, then).await?))
     }
 
     /// Brings the caches to where a read of `resource_version` may be answered.
@@ -109,6 +127,16 @@ impl Registry {
             "0" => Ok(()),
             text => self.settle_at(parse_version(text)?).await,
         }
+    }
+}
+
+fn page(selection: &Selection, revision: u64, listed: Listed) -> ListPage {
+    let more = listed.remaining > 0;
+    ListPage {
+        continue_token: listed.last_key.filter(|_| more).map(|key| encode_continue(Some(revision), &key)),
+        remaining: (more && selection.is_whole()).then_some(listed.remaining),
+        objects: listed.objects,
+        revision,
     }
 }
 
@@ -122,15 +150,20 @@ pub fn parse_version(text: &str) -> Result<u64, ApiError> {
     })
 }
 
-fn encode_continue(revision: u64, key: &str) -> String {
+/// Without a revision the next page is cut from the state at that time (upstream's inconsistent continue, rv -1).
+fn encode_continue(revision: Option<u64>, key: &str) -> String {
+    let revision = revision.map_or(json!(-1), |revision| json!(revision));
     URL_SAFE_NO_PAD.encode(json!({"v": "meta.k8s.io/v1", "rv": revision, "start": key}).to_string())
 }
 
-fn decode_continue(token: &str) -> Result<(u64, String), ApiError> {
+fn decode_continue(token: &str) -> Result<(Option<u64>, String), ApiError> {
     let invalid = || ApiError::bad_request("continue key is not valid: malformed token".to_owned());
     let bytes = URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|_| invalid())?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|_| invalid())?;
-    let revision = value["rv"].as_u64().ok_or_else(invalid)?;
+    let revision = match value["rv"].as_i64().ok_or_else(invalid)? {
+        -1 => None,
+        revision => Some(u64::try_from(revision).map_err(|_| invalid())?),
+    };
     let key = value["start"].as_str().ok_or_else(invalid)?;
     Ok((revision, key.to_owned()))
 }
@@ -141,7 +174,8 @@ mod tests {
 
     #[test]
     fn continue_tokens_round_trip() {
-        assert_eq!(decode_continue(&encode_continue(7, "ns/a")).unwrap(), (7, "ns/a".to_owned()));
+        assert_eq!(decode_continue(&encode_continue(Some(7), "ns/a")).unwrap(), (Some(7), "ns/a".to_owned()));
+        assert_eq!(decode_continue(&encode_continue(None, "ns/a")).unwrap(), (None, "ns/a".to_owned()));
         assert_eq!(decode_continue("%%%").unwrap_err().code, 400);
         assert_eq!(decode_continue("e30").unwrap_err().code, 400);
     }

@@ -3,17 +3,25 @@
 
 use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
+use xebec_api::meta;
 use xebec_api::selector::LabelSelector;
 use xebec_api::status::ApiError;
 
 use super::{Patch, Registry, Sub, Target, UpdateOptions, WriteContext, metadata};
+use crate::admission::{Attributes, Operation};
 use crate::resources::Custom;
+
+/// Attempts against others writing the same object.
+const ATTEMPTS: usize = 16;
 
 impl Registry {
     /// GET X/scale.
     pub async fn get_scale(&self, target: &Target) -> Result<Value, ApiError> {
         let object = self.get(target, "").await?;
-        view(target, &object.value())
+        match target.custom.as_deref().and_then(Custom::scale) {
+            Some(scale) => scale.read(&object.value()),
+            None => Ok(scale_of(&object.value())),
+        }
     }
 
     /// PUT X/scale.
@@ -44,7 +52,7 @@ impl Registry {
         config: &Value,
         force: bool,
     ) -> Result<Value, ApiError> {
-        self.get(target, "").await?;
+        let present = shown(target, &self.get(target, "").await?.value())?;
         let served = target.served;
         let mut applied = json!({"apiVersion": served.api_version(), "kind": served.kind, "metadata": {"name": target.name}});
         for field in ["uid", "resourceVersion"] {
@@ -52,16 +60,18 @@ impl Registry {
                 applied["metadata"][field] = json!(text);
             }
         }
-        let replicas = &config["spec"]["replicas"];
-        if !replicas.is_null() {
-            let count = json!(wanted_count(target, replicas)?);
-            match target.custom.as_deref().and_then(Custom::scale) {
-                Some(paths) => put(&mut applied, &paths.spec_replicas, count),
-                None => applied["spec"]["replicas"] = count,
-            }
+        if !config["spec"]["replicas"].is_null() {
+            let mut asked = present.clone();
+            asked["spec"]["replicas"] = config["spec"]["replicas"].clone();
+            let attributes = Attributes::new(context, target, "scale", Operation::Update);
+            let wanted = self.admission.subresource_update(&attributes, &asked, &present).await?;
+            applied = match target.custom.as_deref().and_then(Custom::scale) {
+                Some(scale) => scale.scaled(&applied, &wanted)?,
+                None => scaled(&applied, &wanted, target)?,
+            };
         }
         let written = self.apply(context, target, Sub::Main, applied, force).await?;
-        view(target, &written.value)
+        shown(target, &written.value)
     }
 
     async fn edit_scale(
@@ -70,64 +80,70 @@ impl Registry {
         target: &Target,
         edit: &super::Editor<'_>,
     ) -> Result<Value, ApiError> {
+        for _ in 0..ATTEMPTS {
+            let current = self.get(target, "").await?.value();
+            let present = shown(target, &current)?;
+            let asked = edit(&present)?;
+            let pinned =
+                metadata::wanted_version(&asked).is_some_and(|v| v != meta::resource_version(&present));
+            let attributes = Attributes::new(context, target, "scale", Operation::Update);
+            let wanted = self.admission.subresource_update(&attributes, &asked, &present).await?;
+            match self.write_scale(context, target, &current, &wanted).await {
+                // Somebody else wrote in between: the edit is made again, unless it names the version it is about.
+                Err(error) if error.is_conflict() && !pinned => {}
+                result => return result,
+            }
+        }
+        Err(target.modified())
+    }
+
+    /// Writes the wanted Scale over the object as `current` shows it.
+    async fn write_scale(
+        &self,
+        context: &WriteContext,
+        target: &Target,
+        current: &Value,
+        wanted: &Value,
+    ) -> Result<Value, ApiError> {
         let editor = |old: &Value| {
-            let present = view(target, old)?;
-            let wanted = edit(&present)?;
-            let count = wanted_count(target, &wanted["spec"]["replicas"])?;
-            let mut new = old.clone();
-            match target.custom.as_deref().and_then(Custom::scale) {
-                Some(paths) => put(&mut new, &paths.spec_replicas, json!(count)),
-                None => new["spec"]["replicas"] = json!(count),
-            }
-            if let Some(version) = metadata::wanted_version(&wanted) {
-                new["metadata"]["resourceVersion"] = json!(version);
-            }
+            let mut new = match target.custom.as_deref().and_then(Custom::scale) {
+                Some(scale) => scale.scaled(old, wanted)?,
+                None => scaled(old, wanted, target)?,
+            };
+            let read = meta::resource_version(current);
+            let version = metadata::wanted_version(wanted).unwrap_or(read);
+            new["metadata"]["resourceVersion"] = json!(version);
             if let Some(uid) = wanted["metadata"]["uid"].as_str() {
                 new["metadata"]["uid"] = json!(uid);
             }
             Ok(new)
         };
-        let written = self.update(context, target, Sub::Main, UpdateOptions::default(), &editor).await?;
-        view(target, &written.value)
+        let options = UpdateOptions { admitted: true, ..UpdateOptions::default() };
+        let written = self.update(context, target, Sub::Main, options, &editor).await?;
+        shown(target, &written.value)
     }
 }
 
-/// The number asked for, none being 0; 422 for what is no count.
-fn wanted_count(target: &Target, replicas: &Value) -> Result<i64, ApiError> {
+/// The Scale of an object as the start of a write and as its answer.
+fn shown(target: &Target, object: &Value) -> Result<Value, ApiError> {
+    match target.custom.as_deref().and_then(Custom::scale) {
+        Some(scale) => scale.shown(object),
+        None => Ok(scale_of(object)),
+    }
+}
+
+/// A workload with the replicas of a Scale.
+fn scaled(old: &Value, wanted: &Value, target: &Target) -> Result<Value, ApiError> {
+    let replicas = &wanted["spec"]["replicas"];
     let count = if replicas.is_null() { Some(0) } else { replicas.as_i64() };
-    count.filter(|count| *count >= 0).ok_or_else(|| {
+    let Some(count) = count.filter(|count| *count >= 0) else {
         let path = Path::new("spec").child("replicas");
         let error = FieldError::invalid(&path, replicas.clone(), "must be greater than or equal to 0");
-        ApiError::invalid("autoscaling", "Scale", &target.name, vec![error])
-    })
-}
-
-/// The Scale of an object; 500 when a custom resource has no number where its definition says.
-fn view(target: &Target, object: &Value) -> Result<Value, ApiError> {
-    let Some(paths) = target.custom.as_deref().and_then(Custom::scale) else { return Ok(scale_of(object)) };
-    let at = |path: &[String]| path.iter().try_fold(object, |value, field| value.get(field));
-    let Some(replicas) = at(&paths.spec_replicas).and_then(Value::as_i64) else {
-        let path = paths.spec_replicas.join(".");
-        return Err(ApiError::internal(format!("the spec replicas field \".{path}\" does not exist")));
+        return Err(ApiError::invalid("autoscaling", "Scale", &target.name, vec![error]));
     };
-    let mut scale = frame(object, replicas, at(&paths.status_replicas).and_then(Value::as_i64).unwrap_or(0));
-    if let Some(selector) = paths.label_selector.as_ref().and_then(|path| at(path)?.as_str())
-        && !selector.is_empty()
-    {
-        scale["status"]["selector"] = json!(selector);
-    }
-    Ok(scale)
-}
-
-fn put(object: &mut Value, path: &[String], value: Value) {
-    let mut at = object;
-    for field in path {
-        if !at.is_object() {
-            *at = json!({});
-        }
-        at = &mut at[field];
-    }
-    *at = value;
+    let mut new = old.clone();
+    new["spec"]["replicas"] = json!(count);
+    Ok(new)
 }
 
 fn frame(object: &Value, wanted: i64, present: i64) -> Value {

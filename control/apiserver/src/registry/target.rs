@@ -8,7 +8,7 @@ use xebec_api::status::ApiError;
 
 use super::merge_schema::{self, Node};
 use crate::resources::{Custom, Kind, Resources, StrategyRef};
-use crate::watch::{Cache, Object};
+use crate::watch::{Cache, Listed, Object, Selection};
 
 /// An object or collection as the URL names it, with its storage.
 #[derive(Clone)]
@@ -87,6 +87,60 @@ impl Target {
             Some(custom) => custom.decode(objects).await,
             None => Ok(objects),
         }
+    }
+
+    /// The chosen objects as [`Cache::list`] finds them, in the version the rules work on.
+    pub async fn select(
+        &self,
+        selection: &Selection,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Listed, ApiError> {
+        let (choice, most) = self.asks(selection, limit);
+        let listed = self.cache.list(&choice, after, most);
+        self.choose(selection, limit, listed).await
+    }
+
+    /// What to ask for so that [`Target::choose`] can choose: everything where fields exist in the served version only.
+    pub(super) fn asks(&self, selection: &Selection, limit: usize) -> (Selection, usize) {
+        let late = self.custom.as_ref().is_some_and(|custom| custom.selects_decoded());
+        if late && !selection.is_whole() {
+            return (Selection::everything(selection.namespace.clone()), 0);
+        }
+        (selection.clone(), limit)
+    }
+
+    /// Brings what [`Target::asks`] asked for into the version the rules work on, and chooses what was left to choose.
+    pub(super) async fn choose(
+        &self,
+        selection: &Selection,
+        limit: usize,
+        mut listed: Listed,
+    ) -> Result<Listed, ApiError> {
+        let mut chosen = self.decode(std::mem::take(&mut listed.objects)).await?;
+        if self.asks(selection, limit).1 != limit || !selection.is_whole() {
+            chosen.retain(|object| selection.matches(object));
+        }
+        if limit > 0 && chosen.len() > limit {
+            listed.remaining = u64::try_from(chosen.len() - limit).unwrap_or(u64::MAX);
+            chosen.truncate(limit);
+            listed.last_key = chosen.last().map(|object| object.key());
+        }
+        listed.objects = chosen;
+        Ok(listed)
+    }
+
+    /// Whether it is this resource of the core group.
+    #[must_use]
+    pub fn is_core(&self, plural: &str) -> bool {
+        self.stored.group.is_empty() && self.stored.plural == plural
+    }
+
+    /// The kind of its lists.
+    #[must_use]
+    pub fn list_kind(&self) -> String {
+        let own = self.custom.as_ref().and_then(|custom| custom.list_kind()).map(str::to_owned);
+        own.unwrap_or_else(|| self.served.list_kind())
     }
 
     /// An object in the version the store holds.

@@ -6,7 +6,7 @@ use xebec_api::status::ApiError;
 use xebec_store::{Expect, StoreError};
 
 use super::create::kinds_context;
-use super::{Editor, PutError, Registry, Target, WriteContext, Written, metadata, namespace};
+use super::{Editor, PutError, Registry, Target, WriteContext, Written, expressions, metadata, namespace};
 use crate::admission::{Attributes, Operation};
 use crate::watch::Object;
 
@@ -34,11 +34,6 @@ impl Sub {
             Self::Other(name) => name,
         }
     }
-
-    /// Whether admission looks at the change itself: a binding is admitted as the Binding that was posted.
-    fn is_admitted_here(self) -> bool {
-        self != Self::Other("binding")
-    }
 }
 
 /// Options of an update.
@@ -46,6 +41,8 @@ impl Sub {
 pub struct UpdateOptions {
     /// Create the object when it does not exist (PUT where the kind allows it, server-side apply).
     pub create: bool,
+    /// Admission was asked about the subresource's own object (a Scale, a Binding): not about this one too.
+    pub admitted: bool,
 }
 
 impl Registry {
@@ -67,7 +64,8 @@ impl Registry {
                 vec![error],
             ));
         }
-        let options = UpdateOptions { create: sub == Sub::Main && target.strategy.create_on_update() };
+        let options =
+            UpdateOptions { create: sub == Sub::Main && target.strategy.create_on_update(), admitted: false };
         self.update(context, target, sub, options, &move |_| Ok(value.clone())).await
     }
 
@@ -98,7 +96,7 @@ impl Registry {
             };
             let old = current.value();
             let value = editor(&old)?;
-            match self.write(context, target, sub, &current, value).await {
+            match self.write(context, target, sub, options, &current, value).await {
                 Ok(written) => return Ok(written),
                 Err(PutError::Api(error)) => return Err(error),
                 Err(PutError::Conflict(None)) if !options.create => return Err(target.not_found()),
@@ -113,6 +111,7 @@ impl Registry {
         context: &WriteContext,
         target: &Target,
         sub: Sub,
+        options: UpdateOptions,
         current: &Object,
         mut value: Value,
     ) -> Result<Written, PutError> {
@@ -128,7 +127,7 @@ impl Registry {
         // What admission and the kind's rules add from here on is nobody's.
         self.track(context, target, sub, &mut value, Some(&old)).await;
         let attributes = Attributes::new(context, target, sub.name(), Operation::Update);
-        if sub.is_admitted_here() {
+        if !options.admitted {
             let managers = value["metadata"]["managedFields"].clone();
             self.admission.mutate(&attributes, &mut value, Some(&old)).await?;
             Self::check_managers(context, &mut value, &managers);
@@ -145,13 +144,26 @@ impl Registry {
             Sub::Other(sub) => target.strategy.prepare_for_subresource_update(sub, &kinds, &mut value, &old),
         }
         metadata::drop_empty(&mut value);
+        let mut forgiven = Vec::new();
         errors.extend(match sub {
-            Sub::Main => target.strategy.validate_update(&value, &old),
+            Sub::Main => {
+                let checked = target.custom.as_ref().and_then(|custom| custom.check_update(&value, &old));
+                let (mut errors, warnings) =
+                    checked.unwrap_or_else(|| (target.strategy.validate_update(&value, &old), Vec::new()));
+                forgiven = warnings;
+                errors.extend(expressions::errors(&*target.strategy, &value, Some(&old)));
+                errors
+            }
             Sub::Status => target.strategy.validate_status_update(&value, &old),
             Sub::Other(sub) => target.strategy.validate_subresource_update(sub, &value, &old),
         });
+        context.warnings.lock().extend(forgiven);
         let result = if errors.is_empty() {
-            self.admitted(&attributes, sub, current, value).await
+            if options.admitted {
+                self.commit(context, target, sub, current, value).await
+            } else {
+                self.admitted(&attributes, sub, current, value).await
+            }
         } else {
             Err(ApiError::invalid(target.served.group, target.served.kind, &target.name, errors).into())
         };
@@ -171,9 +183,6 @@ impl Registry {
         value: Value,
     ) -> Result<Written, PutError> {
         let (context, target) = (attributes.context, attributes.target);
-        if !sub.is_admitted_here() {
-            return self.commit(context, target, sub, current, value).await;
-        }
         let old = current.value();
         self.admission.validate(attributes, Some(&value), Some(&old)).await?;
         let taken = self.admission.reserve(attributes, &value, Some(&old), self.now()).await?;
@@ -194,14 +203,14 @@ impl Registry {
     ) -> Result<Written, PutError> {
         let old = current.value();
         if sub == Sub::Main {
-            context.warnings.lock().extend(target.strategy.warnings(&value));
+            context.warnings.lock().extend(target.strategy.update_warnings(&value, &old));
         }
-        if metadata::same(&value, &old) {
-            return Ok(Written { value: Value::clone(&old), created: false, deleted: false });
+        if metadata::same(&value, &old) && !is_stored_elsewhere(target) {
+            return self.unchanged(context, target, current).await;
         }
         if should_remove(target, &value, &old) {
             if !context.dry_run {
-                self.remove(target, current.revision).await?;
+                self.remove(target, current).await?;
             }
             return Ok(Written { value, created: false, deleted: true });
         }
@@ -213,14 +222,29 @@ impl Registry {
         self.put(target, value, Expect::Revision(current.revision)).await
     }
 
-    /// Removes the object from the store at `revision` and lets go of what it held.
-    pub(super) async fn remove(&self, target: &Target, revision: u64) -> Result<Value, PutError> {
+    /// A write that changes nothing: it is none, unless the stored form is stale (encrypted with a key that is on its way
+    /// out). Then the same object is stored anew, which is how `kubectl replace` re-encrypts.
+    async fn unchanged(
+        &self,
+        context: &WriteContext,
+        target: &Target,
+        current: &Object,
+    ) -> Result<Written, PutError> {
         let key = target.cache.key(&target.namespace, &target.name);
-        match self.store.delete(&key, Expect::Revision(revision)).await {
-            Ok((at, entry)) => {
+        let value = Value::clone(&current.value());
+        if !context.dry_run && self.store.is_stale(&key).await.map_err(super::store_error)? {
+            return self.put(target, value, Expect::Revision(current.revision)).await;
+        }
+        Ok(Written { value, created: false, deleted: false })
+    }
+
+    /// Removes the object from the store as it is now and lets go of what it held; its last state.
+    pub(super) async fn remove(&self, target: &Target, current: &Object) -> Result<Value, PutError> {
+        let key = target.cache.key(&target.namespace, &target.name);
+        match self.store.delete(&key, Expect::Revision(current.revision)).await {
+            Ok((at, _)) => {
                 self.settle_at(at).await?;
-                let mut value: Value = serde_json::from_slice(&entry.value)
-                    .map_err(|error| ApiError::internal(error.to_string()))?;
+                let mut value = current.parse();
                 crate::watch::set_resource_version(&mut value, at);
                 self.release_all(target, &value).await;
                 Ok(value)
@@ -229,6 +253,12 @@ impl Registry {
             Err(error) => Err(PutError::Api(super::store_error(error))),
         }
     }
+}
+
+/// Whether a custom resource's object is stored in a version it should no longer be stored in.
+fn is_stored_elsewhere(target: &Target) -> bool {
+    let Some(custom) = &target.custom else { return false };
+    target.cache.get(&target.namespace, &target.name).is_some_and(|stored| !custom.is_current(&stored))
 }
 
 /// The revision and uid an update names must be the object's.
@@ -254,5 +284,5 @@ fn should_remove(target: &Target, value: &Value, old: &Value) -> bool {
     meta::finalizers(value).is_empty()
         && meta::deletion_timestamp(old).is_some()
         && old["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
-        && !(target.stored.plural == "namespaces" && namespace::held(value))
+        && !(target.is_core("namespaces") && namespace::held(value))
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::Value;
+use xebec_api::field::FieldError;
 use xebec_api::resource::Resource;
 use xebec_api::schema::Finding;
 use xebec_api::status::ApiError;
+use xebec_crd::definition::{CustomResourceDefinition, Definition};
 use xebec_kinds::Strategy;
 
 use crate::registry::MergeSchema;
@@ -22,6 +24,18 @@ pub enum StrategyRef {
     Custom(Arc<dyn Strategy>),
 }
 
+impl StrategyRef {
+    /// The rules of a built-in resource; none when the table does not have it. The rules of definitions are not among
+    /// those of `xebec-kinds`: they need all that is known of schemas.
+    #[must_use]
+    pub fn built_in(group: &str, plural: &str) -> Option<Self> {
+        if (group, plural) == ("apiextensions.k8s.io", "customresourcedefinitions") {
+            return Some(Self::BuiltIn(&CustomResourceDefinition));
+        }
+        xebec_kinds::strategy(group, plural).map(Self::BuiltIn)
+    }
+}
+
 impl Deref for StrategyRef {
     type Target = dyn Strategy;
 
@@ -33,15 +47,16 @@ impl Deref for StrategyRef {
     }
 }
 
-/// Where a custom resource keeps what its scale subresource shows, as paths of field names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ScalePaths {
-    /// The wanted number: `.spec.replicas`.
-    pub spec_replicas: Vec<String>,
-    /// The present number: `.status.replicas`.
-    pub status_replicas: Vec<String>,
-    /// The pods' selector as text: `.status.labelSelector`.
-    pub label_selector: Option<Vec<String>>,
+/// The Scale of a custom resource's objects.
+pub trait Scaled: Send + Sync {
+    /// The Scale of an object, for GET; 500 when the object does not say how many replicas it wants.
+    fn read(&self, object: &Value) -> Result<Value, ApiError>;
+
+    /// The Scale a write begins with and is answered by: replicas that are missing read as 0.
+    fn shown(&self, object: &Value) -> Result<Value, ApiError>;
+
+    /// The object with the replicas of a Scale somebody wrote; 400 or 422 when it names none that can be.
+    fn scaled(&self, object: &Value, wanted: &Value) -> Result<Value, ApiError>;
 }
 
 /// What a custom resource does where built-in kinds are alike.
@@ -63,8 +78,54 @@ pub trait Custom: Send + Sync {
     /// An object of the served version as it is stored.
     async fn encode(&self, value: Value) -> Result<Value, ApiError>;
 
-    /// The scale subresource's fields, if it has one.
-    fn scale(&self) -> Option<&ScalePaths>;
+    /// The scale subresource, if it has one.
+    fn scale(&self) -> Option<&dyn Scaled>;
+
+    /// Whether selectors must look at decoded objects, because decoding may change labels and fields.
+    fn selects_decoded(&self) -> bool {
+        false
+    }
+
+    /// Whether a cached object is stored in the version objects are stored in now; writing one that is not stores it
+    /// anew even when nothing else changes (storage migration).
+    fn is_current(&self, _stored: &Object) -> bool {
+        true
+    }
+
+    /// The errors of an update and what to warn of; `None`: the strategy's own check is all there is.
+    fn check_update(&self, _value: &Value, _old: &Value) -> Option<(Vec<FieldError>, Vec<String>)> {
+        None
+    }
+
+    /// The kind of lists, where it is not the kind with `List` behind it.
+    fn list_kind(&self) -> Option<&str> {
+        None
+    }
+
+    /// The warning of every answer.
+    fn deprecation(&self) -> Option<&str> {
+        None
+    }
+
+    /// The hash discovery shows, where it is not that of this version.
+    fn storage_version_hash(&self) -> Option<&str> {
+        None
+    }
+
+    /// Whether the definition goes: nothing new is created.
+    fn is_terminating(&self) -> bool {
+        false
+    }
+
+    /// Whether discovery and OpenAPI tell of it: not before its definition is established.
+    fn is_discovered(&self) -> bool {
+        true
+    }
+
+    /// The definition behind it, for its documents.
+    fn definition(&self) -> Option<&Arc<Definition>> {
+        None
+    }
 }
 
 /// One served version of one resource.
@@ -86,8 +147,8 @@ impl Kind {
     #[must_use]
     pub fn built_in(served: &'static Resource, stored: &'static Resource, caches: &Caches) -> Self {
         let cache = caches.of(stored.group, stored.plural);
-        let strategy = match xebec_kinds::strategy(stored.group, stored.plural) {
-            Some(strategy) => StrategyRef::BuiltIn(strategy),
+        let strategy = match StrategyRef::built_in(stored.group, stored.plural) {
+            Some(strategy) => strategy,
             None => unreachable!("every row of the table has a strategy, a test of xebec-kinds sees to it"),
         };
         Self { served, stored, strategy, cache: cache.filter(|_| stored.storage), custom: None }

@@ -16,7 +16,7 @@ use xebec_api::resource::{self, Resource};
 use crate::discovery::Group;
 use crate::watch::Caches;
 
-pub use kind::{Custom, Kind, ScalePaths, StrategyRef};
+pub use kind::{Custom, Kind, Scaled, StrategyRef};
 
 /// The stored form of a built-in resource: events live in the core group, autoscalers in v2.
 #[must_use]
@@ -75,7 +75,10 @@ impl Snapshot {
     /// The groups as discovery shows them, in order of preference.
     #[must_use]
     pub fn groups(&self) -> &[Group] {
-        self.groups.get_or_init(|| crate::discovery::groups(self.kinds.iter().map(|kind| kind.served)))
+        self.groups.get_or_init(|| {
+            let told = |kind: &&Arc<Kind>| kind.custom.as_ref().is_none_or(|custom| custom.is_discovered());
+            crate::discovery::groups(self.kinds.iter().filter(told).map(|kind| kind.served))
+        })
     }
 }
 

@@ -71,6 +71,7 @@ fn describe(server: &ApiServer) -> String {
         "# TYPE apiserver_cache_revision gauge\napiserver_cache_revision {}",
         caches.applied()
     );
+    server.registry.admission().counters().describe(&mut text);
     if let Some(flow) = &server.flow {
         text.push_str(&flow.metrics());
     }

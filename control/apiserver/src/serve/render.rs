@@ -125,7 +125,7 @@ pub fn list(form: &Form, target: &Target, page: &ListPage) -> Result<Response, A
 pub fn shaped_list(form: &Form, target: &Target, metadata: Value, items: Vec<Value>) -> Value {
     match form.accepted.shape {
         Shape::Plain => json!({
-            "kind": target.served.list_kind(), "apiVersion": target.served.api_version(),
+            "kind": target.list_kind(), "apiVersion": target.served.api_version(),
             "metadata": metadata, "items": items,
         }),
         Shape::Metadata(version) => {
@@ -146,7 +146,7 @@ fn raw_list(target: &Target, metadata: &Value, page: &ListPage) -> Bytes {
     let mut body = BytesMut::with_capacity(size + 256);
     let head = format!(
         "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
-        target.served.list_kind(),
+        target.list_kind(),
         target.served.api_version()
     );
     body.put_slice(head.as_bytes());

@@ -1,10 +1,12 @@
 //! The verbs on objects and collections of the resource table.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 use xebec_api::resource::Resource;
@@ -12,7 +14,7 @@ use xebec_api::schema::Finding;
 use xebec_api::status::ApiError;
 use xebec_identity::User;
 
-use super::negotiate::{self, Accepted, PatchType};
+use super::negotiate::{self, Accepted, Media, PatchType};
 use super::query::Query;
 use super::render::{self, Form};
 use super::respond::{self, Failure};
@@ -21,11 +23,15 @@ use super::sink::Sink;
 use super::table::Include;
 use super::{body, subresource, watching};
 use crate::ApiServer;
+use crate::aggregate;
 use crate::registry::{
     DeleteOptions, ListOptions, Patch, Sub, Target, VersionMatch, WriteContext, from_storage, manager_of,
     to_storage,
 };
 use crate::resources::Kind;
+
+/// The encodings of custom resources.
+const WITHOUT_PROTOBUF: &str = "application/json, application/yaml";
 
 /// A request about a resource, with everything the verbs need.
 pub struct Call {
@@ -39,7 +45,12 @@ pub struct Call {
     pub query: Query,
     /// The request's headers.
     pub headers: HeaderMap,
+    /// Collected for the response's Warning headers, whatever comes of the request.
+    pub warnings: Arc<Mutex<Vec<String>>>,
 }
+
+/// Longest time a write may take before it is stored, admission included.
+const WRITE_PATIENCE: Duration = Duration::from_secs(34);
 
 /// Everything that is not one of the fixed paths.
 pub async fn handle(State(server): State<Arc<ApiServer>>, mut request: Request) -> Response {
@@ -49,15 +60,22 @@ pub async fn handle(State(server): State<Arc<ApiServer>>, mut request: Request) 
     let (Some(user), Some(info), Some(query)) = (user, info, query) else {
         return respond::failure(&ApiError::internal("the request was not authenticated"));
     };
+    let request = match aggregate::answer(&server.aggregator, &user, request).await {
+        Ok(response) => return response,
+        Err(own) => *own,
+    };
     if !info.is_resource {
         return crate::discovery::handle(&server, request.method(), &info.path, request.headers())
             .unwrap_or_else(|error| respond::failure(&error));
     }
-    let call = Call { server, user, info, query, headers: request.headers().clone() };
-    match call.dispatch(request).await {
+    let (headers, warnings) = (request.headers().clone(), Arc::default());
+    let call = Call { server, user, info, query, headers, warnings };
+    let mut response = match call.dispatch(request).await {
         Ok(response) => response,
         Err(error) => Failure(error).into_response(),
-    }
+    };
+    respond::warn(&mut response, &call.warnings.lock());
+    response
 }
 
 impl Call {
@@ -67,6 +85,9 @@ impl Call {
         let kind =
             resources.lookup(&info.group, &info.version, &info.resource).ok_or_else(ApiError::generic_404)?;
         let served = kind.served;
+        if let Some(warning) = kind.custom.as_ref().and_then(|custom| custom.deprecation()) {
+            self.warnings.lock().push(warning.to_owned());
+        }
         self.check_scope(served)?;
         if !info.subresource.is_empty() {
             return subresource::handle(self, &kind, request).await;
@@ -74,8 +95,12 @@ impl Call {
         if !served.storage {
             return crate::reviews::handle(self, served, request).await;
         }
-        if !served.has_verb(&info.verb) {
+        if kind.custom.is_none() && !served.has_verb(&info.verb) {
             return Err(ApiError::method_not_allowed());
+        }
+        if info.verb == "create" && kind.custom.as_ref().is_some_and(|custom| custom.is_terminating()) {
+            let why = "create not allowed while custom resource definition is terminating";
+            return Err(ApiError { message: why.to_owned(), ..ApiError::method_not_allowed() });
         }
         let target = self.target(&kind)?;
         match info.verb.as_str() {
@@ -101,7 +126,10 @@ impl Call {
                 ApiError::method_not_allowed()
             });
         }
-        if !served.namespaced && !info.namespace.is_empty() && served.plural != "namespaces" {
+        if !served.namespaced
+            && !info.namespace.is_empty()
+            && (served.group, served.plural) != ("", "namespaces")
+        {
             return Err(ApiError::generic_404());
         }
         // A collection takes new objects, an object takes changes; not the other way round.
@@ -132,6 +160,33 @@ impl Call {
         })
     }
 
+    /// The form of an answer that is this resource's; 406 when it has no such form.
+    pub fn form_of(&self, target: &Target) -> Result<Form, ApiError> {
+        let form = self.form(true)?;
+        let accepted = form.accepted;
+        if target.custom.is_some()
+            && accepted.media == Media::Protobuf
+            && accepted.shape == negotiate::Shape::Plain
+        {
+            return Err(ApiError::not_acceptable(format!(
+                "only the following media types are accepted: {WITHOUT_PROTOBUF}"
+            )));
+        }
+        Ok(form)
+    }
+
+    /// The kind of patch in the body; custom resources know no strategic merge.
+    pub fn patch_type(&self, target: &Target) -> Result<PatchType, ApiError> {
+        let kind = negotiate::patch_type(&self.headers)?;
+        if kind == PatchType::Strategic && target.custom.is_some() {
+            return Err(ApiError::unsupported_media_type(
+                "the body of the request was in an unknown format - accepted media types include: \
+                 application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
+            ));
+        }
+        Ok(kind)
+    }
+
     /// The context of a write.
     pub fn context(&self) -> Result<WriteContext, ApiError> {
         self.check_options()?;
@@ -141,7 +196,15 @@ impl Call {
                 self.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default(),
             ),
         };
-        Ok(WriteContext::new(self.user.clone(), manager, self.query.dry_run()?))
+        let mut context = WriteContext::new(self.user.clone(), manager, self.query.dry_run()?);
+        context.warnings = Arc::clone(&self.warnings);
+        context.deadline = Some(tokio::time::Instant::now() + WRITE_PATIENCE);
+        for name in ["fieldManager", "fieldValidation"] {
+            if let Some(value) = self.query.get(name).filter(|value| !value.is_empty()) {
+                context.options.insert(name, value.to_owned());
+            }
+        }
+        Ok(context)
     }
 
     /// What CreateOptions, UpdateOptions and PatchOptions say of field managers.
@@ -175,14 +238,14 @@ impl Call {
     }
 
     async fn get(&self, target: &Target) -> Result<Response, ApiError> {
-        let form = self.form(true)?;
+        let form = self.form_of(target)?;
         let version = self.query.get("resourceVersion").unwrap_or_default();
         let object = self.server.registry.get(target, version).await?;
         render::object(&form, target, &object)
     }
 
     async fn list(&self, target: &Target) -> Result<Response, ApiError> {
-        let form = self.form(true)?;
+        let form = self.form_of(target)?;
         let selection = self.selection(target)?;
         let options = list_options(&self.query)?;
         let page = self.server.registry.list(target, &selection, &options).await?;
@@ -190,7 +253,7 @@ impl Call {
     }
 
     async fn watch(&self, target: &Target) -> Result<Response, ApiError> {
-        let form = self.form(true)?;
+        let form = self.form_of(target)?;
         let selection = self.selection(target)?;
         let sink = Sink { target: target.clone(), form };
         watching::watch(&self.server, target, selection, &self.query, sink).await
@@ -224,6 +287,11 @@ impl Call {
     /// Reads and decodes the body as an object of the target's resource in the served version.
     async fn object_of(&self, request: Request, target: &Target) -> Result<(Value, Vec<String>), ApiError> {
         let validation = self.query.field_validation()?;
+        if target.custom.is_some() && negotiate::content_type(&self.headers)? == Media::Protobuf {
+            return Err(ApiError::unsupported_media_type(format!(
+                "the body of the request was in an unknown format - accepted media types include: {WITHOUT_PROTOBUF}"
+            )));
+        }
         let bytes = body::read(request.into_body()).await?;
         let (mut value, findings) = body::decode(&self.headers, &bytes)?;
         body::set_kind(&mut value, &target.served.api_version(), target.served.kind)?;
@@ -232,7 +300,7 @@ impl Call {
     }
 
     async fn create(&self, target: &Target, request: Request) -> Result<Response, ApiError> {
-        let form = self.form(true)?;
+        let form = self.form_of(target)?;
         let context = self.context()?;
         let served = target.served;
         let (mut value, warnings) = self.object_of(request, target).await?;
@@ -240,14 +308,12 @@ impl Call {
         context.warnings.lock().extend(warnings);
         let stored = to_storage(served, target.stored, value);
         let written = self.server.registry.create(&context, target, stored).await?;
-        let mut response = render::written(StatusCode::CREATED, &form, target, written.value)?;
-        respond::warn(&mut response, &context.warnings.lock());
-        Ok(response)
+        render::written(StatusCode::CREATED, &form, target, written.value)
     }
 
     /// PUT of the object or a subresource that takes the whole object.
     pub async fn update(&self, target: &Target, sub: Sub, request: Request) -> Result<Response, ApiError> {
-        let form = self.form(true)?;
+        let form = self.form_of(target)?;
         let context = self.context()?;
         let served = target.served;
         let (mut value, warnings) = self.object_of(request, target).await?;
@@ -256,16 +322,14 @@ impl Call {
         let stored = to_storage(served, target.stored, value);
         let written = self.server.registry.replace(&context, target, sub, stored).await?;
         let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
-        let mut response = render::written(code, &form, target, written.value)?;
-        respond::warn(&mut response, &context.warnings.lock());
-        Ok(response)
+        render::written(code, &form, target, written.value)
     }
 
     /// PATCH of the object or its status.
     pub async fn patch(&self, target: &Target, sub: Sub, request: Request) -> Result<Response, ApiError> {
-        let form = self.form(true)?;
+        let form = self.form_of(target)?;
         let mut context = self.context()?;
-        let kind = negotiate::patch_type(&self.headers)?;
+        let kind = self.patch_type(target)?;
         if kind == PatchType::Apply {
             context.applying = true;
             return self.apply(&form, &context, target, sub, request).await;
@@ -280,9 +344,7 @@ impl Call {
             body::check_identity(value, served, &target.namespace, &target.name)
         };
         let written = self.server.registry.patch(&context, target, sub, &patch, &check).await?;
-        let mut response = render::written(StatusCode::OK, &form, target, written.value)?;
-        respond::warn(&mut response, &context.warnings.lock());
-        Ok(response)
+        render::written(StatusCode::OK, &form, target, written.value)
     }
 
     async fn apply(
@@ -309,9 +371,7 @@ impl Call {
         let force = self.query.flag("force");
         let written = self.server.registry.apply(context, target, sub, config, force).await?;
         let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
-        let mut response = render::written(code, form, target, written.value)?;
-        respond::warn(&mut response, &context.warnings.lock());
-        Ok(response)
+        render::written(code, form, target, written.value)
     }
 
     /// DeleteOptions from body or query.
@@ -336,7 +396,7 @@ impl Call {
     }
 
     async fn delete(&self, target: &Target, request: Request) -> Result<Response, ApiError> {
-        let form = self.form(true)?;
+        let form = self.form_of(target)?;
         let context = self.context()?;
         let options = self.delete_options(request).await?;
         let deleted = self.server.registry.delete(&context, target, &options).await?;
@@ -347,7 +407,7 @@ impl Call {
     }
 
     async fn delete_collection(&self, target: &Target, request: Request) -> Result<Response, ApiError> {
-        let form = self.form(true)?;
+        let form = self.form_of(target)?;
         let context = self.context()?;
         let selection = self.selection(target)?;
         let options = self.delete_options(request).await?;

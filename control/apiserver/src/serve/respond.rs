@@ -76,14 +76,37 @@ pub fn store_error(error: &StoreError) -> ApiError {
     }
 }
 
+/// Characters of warnings that are sent whole; beyond them each is cut to [`CUT_WARNING`].
+const MAX_WARNINGS: usize = 4096;
+/// Characters sent of each warning when all of them are too many.
+const CUT_WARNING: usize = 256;
+
+/// The warnings that are sent: each once, none empty, within upstream's limits.
+fn limited(warnings: &[String]) -> Vec<String> {
+    let mut once: Vec<&String> = Vec::new();
+    for warning in warnings.iter().filter(|warning| !warning.is_empty()) {
+        if !once.contains(&warning) {
+            once.push(warning);
+        }
+    }
+    let length = |text: &str| text.chars().count();
+    if once.iter().map(|warning| length(warning)).sum::<usize>() <= MAX_WARNINGS {
+        return once.into_iter().cloned().collect();
+    }
+    let mut left = MAX_WARNINGS;
+    let cut = |warning: &String| -> Option<String> {
+        let cut: String = warning.chars().take(CUT_WARNING).collect();
+        // The one that crosses the limit is still sent, as upstream does.
+        let fits = left > 0;
+        left = left.saturating_sub(length(&cut));
+        fits.then_some(cut)
+    };
+    once.into_iter().map_while(cut).collect()
+}
+
 /// Adds Warning headers (RFC 7234 section 5.5, code 299), each text once.
 pub fn warn(response: &mut Response, warnings: &[String]) {
-    let mut sent: Vec<&String> = Vec::new();
-    for warning in warnings {
-        if sent.contains(&warning) {
-            continue;
-        }
-        sent.push(warning);
+    for warning in limited(warnings) {
         let text: String = warning.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
@@ -102,6 +125,16 @@ mod tests {
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()[header::RETRY_AFTER], "7");
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
+    }
+
+    #[test]
+    fn many_warnings_are_cut() {
+        let long = |c: char| c.to_string().repeat(3000);
+        assert_eq!(limited(&[long('a')]), [long('a')]);
+        let cut = limited(&[long('a'), String::new(), long('b')]);
+        assert_eq!(cut, ["a".repeat(256), "b".repeat(256)]);
+        let many: Vec<String> = (0..100).map(|n| format!("{n:300}")).collect();
+        assert_eq!(limited(&many).len(), 16);
     }
 
     #[test]

@@ -55,6 +55,10 @@ impl EventSink for Sink {
         self.target.custom.is_some()
     }
 
+    fn selects_converted(&self) -> bool {
+        self.target.custom.as_ref().is_some_and(|custom| custom.selects_decoded())
+    }
+
     fn failed(&self, error: &ApiError) -> Bytes {
         self.frame("ERROR", &error.to_value())
     }

@@ -9,7 +9,7 @@ use xebec_api::status::ApiError;
 
 use super::negotiate::{self, Accepted};
 use super::resource::{Call, read_patch};
-use super::{body, render, respond};
+use super::{body, render};
 use crate::gateway;
 use crate::registry::{Patch, Sub, Target, UpdateOptions, WriteContext};
 use crate::resources::Kind;
@@ -17,7 +17,7 @@ use crate::resources::Kind;
 /// Answers a request for a subresource.
 pub async fn handle(call: &Call, kind: &Kind, request: Request) -> Result<Response, ApiError> {
     let (info, served) = (&call.info, kind.served);
-    let finalize = served.plural == "namespaces" && info.subresource == "finalize";
+    let finalize = served.group.is_empty() && served.plural == "namespaces" && info.subresource == "finalize";
     let known = served.subresource(&info.subresource).ok_or_else(ApiError::generic_404)?;
     let method = request.method().clone();
     let verb = verb(&method);
@@ -34,7 +34,7 @@ pub async fn handle(call: &Call, kind: &Kind, request: Request) -> Result<Respon
         ("pods", "ephemeralcontainers" | "resize") => pod_part(call, &target, known, verb, request).await,
         ("serviceaccounts", "token") => token(call, &target, request).await,
         ("certificatesigningrequests", "approval") => approval(call, &target, verb, request).await,
-        ("pods", "log") => gateway::log(call, &target, request).await,
+        ("pods", "log") => gateway::log(call, &target).await,
         ("pods", "exec" | "attach" | "portforward") => {
             gateway::stream(call, &target, known.name, request).await
         }
@@ -62,7 +62,7 @@ async fn status(call: &Call, target: &Target, verb: &str, request: Request) -> R
 }
 
 async fn get(call: &Call, target: &Target) -> Result<Response, ApiError> {
-    let form = call.form(true)?;
+    let form = call.form_of(target)?;
     let object = call.server.registry.get(target, "").await?;
     render::object(&form, target, &object)
 }
@@ -80,7 +80,7 @@ async fn scale(call: &Call, target: &Target, verb: &str, request: Request) -> Re
         }
         _ => {
             let context = scaling(call)?;
-            match negotiate::patch_type(&call.headers)? {
+            match call.patch_type(target)? {
                 negotiate::PatchType::Apply => {
                     let bytes = body::read(request.into_body()).await?;
                     let (config, _) = body::json_or_yaml(&bytes, false)?;
@@ -101,7 +101,7 @@ fn scaling(call: &Call) -> Result<WriteContext, ApiError> {
 }
 
 async fn finalize_namespace(call: &Call, target: &Target, request: Request) -> Result<Response, ApiError> {
-    let form = call.form(true)?;
+    let form = call.form_of(target)?;
     let context = call.context()?;
     let (mut value, _) = call.object(request, "v1", "Namespace").await?;
     body::check_identity(&mut value, target.served, "", &target.name)?;
@@ -161,7 +161,7 @@ async fn pod_part(
     if verb == "get" {
         return get(call, target).await;
     }
-    let form = call.form(true)?;
+    let form = call.form_of(target)?;
     let context = call.context()?;
     let registry = &call.server.registry;
     let written = if verb == "update" {
@@ -180,9 +180,7 @@ async fn pod_part(
             _ => registry.set_ephemeral_containers(&context, target, &edit).await?,
         }
     };
-    let mut response = render::written(StatusCode::OK, &form, target, written.value)?;
-    respond::warn(&mut response, &context.warnings.lock());
-    Ok(response)
+    render::written(StatusCode::OK, &form, target, written.value)
 }
 
 /// Approval of a certificate request changes its Approved and Denied conditions alone.
@@ -190,7 +188,7 @@ async fn approval(call: &Call, target: &Target, verb: &str, request: Request) ->
     if verb == "get" {
         return get(call, target).await;
     }
-    let form = call.form(true)?;
+    let form = call.form_of(target)?;
     let context = call.context()?;
     let sent = match verb {
         "patch" => Approval::Patch(read_patch(negotiate::patch_type(&call.headers)?, request).await?),

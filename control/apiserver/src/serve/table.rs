@@ -38,7 +38,7 @@ pub fn table(
     include: Include,
     now: Timestamp,
 ) -> Value {
-    let columns: Vec<Value> = strategy.columns().iter().map(xebec_kinds::Column::to_value).collect();
+    let columns = strategy.column_definitions();
     let rows: Vec<Value> =
         objects.iter().map(|object| row(version, strategy, object, include, now)).collect();
     json!({

@@ -41,7 +41,9 @@ pub async fn request(State(server): State<Arc<ApiServer>>, mut request: Request,
     span.in_scope(|| debug!(status = status.as_u16(), elapsed_ms = elapsed.as_millis(), "request done"));
     server.metrics.observe(method.as_str(), status.as_u16(), elapsed);
     response.headers_mut().insert(AUDIT_ID, id);
-    response.headers_mut().insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    // A proxied backend may have said something of its own.
+    let caching = response.headers_mut().entry(http::header::CACHE_CONTROL);
+    caching.or_insert(HeaderValue::from_static("no-cache, private"));
     response
 }
 

@@ -11,7 +11,7 @@ use xebec_kinds::{Facts, Generation, Strategy};
 
 use super::harness::Cluster;
 use crate::registry::MergeSchema;
-use crate::resources::{Custom, Kind, ScalePaths, StrategyRef};
+use crate::resources::{Custom, Kind, Scaled, StrategyRef};
 use crate::watch::{Cache, Object, add};
 
 const GROUP: &str = "test.example.com";
@@ -28,7 +28,6 @@ impl Strategy for Rules {
 struct Widget {
     version: &'static str,
     schema: OnceLock<MergeSchema>,
-    scale: ScalePaths,
 }
 
 fn rename(value: &mut Value, version: &str) {
@@ -72,8 +71,33 @@ impl Custom for Widget {
         Ok(value)
     }
 
-    fn scale(&self) -> Option<&ScalePaths> {
-        Some(&self.scale)
+    fn scale(&self) -> Option<&dyn Scaled> {
+        Some(self)
+    }
+}
+
+impl Widget {
+    fn number(&self) -> &'static str {
+        if self.version == "v1" { "size" } else { "replicas" }
+    }
+}
+
+impl Scaled for Widget {
+    fn read(&self, object: &Value) -> Result<Value, ApiError> {
+        self.shown(object)
+    }
+
+    fn shown(&self, object: &Value) -> Result<Value, ApiError> {
+        Ok(json!({
+            "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": object["metadata"],
+            "spec": {"replicas": object["spec"][self.number()]},
+        }))
+    }
+
+    fn scaled(&self, object: &Value, wanted: &Value) -> Result<Value, ApiError> {
+        let mut new = object.clone();
+        new["spec"][self.number()] = wanted["spec"]["replicas"].clone();
+        Ok(new)
     }
 }
 
@@ -90,18 +114,12 @@ fn kind(cache: &Arc<Cache>, version: &'static str) -> Arc<Kind> {
     let facts = Facts::namespaced(served.group, served.kind, served.plural)
         .with_status()
         .with_generation(Generation::Spec);
-    let number = if version == "v1" { "size" } else { "replicas" };
-    let scale = ScalePaths {
-        spec_replicas: vec!["spec".to_owned(), number.to_owned()],
-        status_replicas: vec!["status".to_owned(), "replicas".to_owned()],
-        label_selector: None,
-    };
     Arc::new(Kind {
         served,
         stored: served,
         strategy: StrategyRef::Custom(Arc::new(Rules(facts))),
         cache: Some(Arc::clone(cache)),
-        custom: Some(Arc::new(Widget { version, schema: OnceLock::new(), scale })),
+        custom: Some(Arc::new(Widget { version, schema: OnceLock::new() })),
     })
 }
 

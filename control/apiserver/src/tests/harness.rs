@@ -56,6 +56,17 @@ impl Cluster {
 
     /// A server whose configuration is changed first.
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_prepared(async |config, _, store| {
+            change(config);
+            store
+        })
+        .await
+    }
+
+    /// A server whose configuration and store are prepared first, with its certificates at hand.
+    pub async fn start_prepared(
+        prepare: impl AsyncFnOnce(&mut Config, &Pki, Arc<dyn Store>) -> Arc<dyn Store>,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let pki_dir = directory.path().join("pki");
         let pki = Pki::ensure(&pki_dir, &PkiOptions::new("10.96.0.1".parse().unwrap())).unwrap();
@@ -66,7 +77,7 @@ impl Cluster {
         let mut config = Config::new(pki_dir, IpAddr::from([10, 0, 0, 10]));
         config.bind = address;
         config.advertise_port = address.port();
-        change(&mut config);
+        let store = prepare(&mut config, &pki, store).await;
         let server = ApiServer::build(config, Arc::clone(&store)).await.unwrap();
         let stop = CancellationToken::new();
         let (serving, stopping) = (Arc::clone(&server), stop.clone());
@@ -92,6 +103,17 @@ impl Cluster {
             kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
         // A refusal is what the tests look at, not something to try again.
         config.default_retry = false;
+        kube::Client::try_from(config).unwrap()
+    }
+
+    /// A client without a certificate, with a bearer token if there is one.
+    pub fn bearer(&self, token: &str) -> kube::Client {
+        use rustls_pki_types::pem::PemObject as _;
+        let ca = rustls_pki_types::CertificateDer::from_pem_slice(self.pki.ca_pem().as_bytes()).unwrap();
+        let mut config = kube::Config::new(format!("https://{}", self.address).parse().unwrap());
+        config.root_cert = Some(vec![ca.to_vec()]);
+        config.default_retry = false;
+        config.auth_info.token = (!token.is_empty()).then(|| token.to_owned().into());
         kube::Client::try_from(config).unwrap()
     }
 

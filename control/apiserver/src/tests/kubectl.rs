@@ -1,18 +1,19 @@
 //! kubectl itself against the server. Skipped, saying so, where there is no kubectl.
 
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use super::harness::Cluster;
 
-struct Kubectl {
+pub(super) struct Kubectl {
     program: PathBuf,
     kubeconfig: PathBuf,
     home: PathBuf,
 }
 
 impl Kubectl {
-    fn find(cluster: &Cluster) -> Option<Self> {
+    pub(super) fn find(cluster: &Cluster) -> Option<Self> {
         let named = std::env::var_os("XEBEC_KUBECTL").map(PathBuf::from);
         let search = std::env::var_os("PATH").unwrap_or_default();
         let found = std::env::split_paths(&search).map(|dir| dir.join("kubectl")).find(|path| path.is_file());
@@ -34,15 +35,45 @@ impl Kubectl {
     }
 
     /// What it prints when it succeeds.
-    fn run(&self, arguments: &str, input: &str) -> String {
+    pub(super) fn run(&self, arguments: &str, input: &str) -> String {
         let output = self.output(arguments, input);
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "kubectl {arguments}: {out}{err}");
         out.into_owned()
     }
 
+    fn spawn(&self, arguments: &str) -> Child {
+        let mut command = Command::new(&self.program);
+        command.env("KUBECONFIG", &self.kubeconfig).env("HOME", &self.home);
+        command
+            .args(arguments.split_whitespace())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// What it prints when it is given this input.
+    pub(super) fn piped(&self, arguments: &str, input: &str) -> String {
+        let mut child = self.spawn(arguments);
+        let (mut stdin, input) = (child.stdin.take().unwrap(), input.to_owned());
+        let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+        let output = child.wait_with_output().unwrap();
+        writer.join().unwrap().unwrap();
+        assert!(output.status.success(), "kubectl {arguments}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A running port-forward, what it prints, and the line that says where it listens.
+    pub(super) fn forward(&self, pod: &str, ports: &str) -> (Child, BufReader<ChildStdout>, String) {
+        let mut child = self.spawn(&format!("port-forward {pod} {ports}"));
+        let (mut line, mut output) = (String::new(), BufReader::new(child.stdout.take().unwrap()));
+        output.read_line(&mut line).unwrap();
+        (child, output, line)
+    }
+
     /// What it complains about when it fails.
-    fn fails(&self, arguments: &str, input: &str) -> String {
+    pub(super) fn fails(&self, arguments: &str, input: &str) -> String {
         let output = self.output(arguments, input);
         assert!(
             !output.status.success(),

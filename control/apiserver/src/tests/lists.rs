@@ -61,11 +61,40 @@ async fn versions_are_honoured() {
         cluster.post(MAPS, &json!({"kind": "ConfigMap", "metadata": {"name": "new"}})).await.code,
         201
     );
+    assert_eq!(names(&cluster.get(&exact).await.json()), ["m0"], "the past as it was");
+    let now = cluster.get(MAPS).await.json()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    cluster.store.compact(now.parse().unwrap()).await.unwrap();
     let gone = cluster.get(&exact).await;
     assert_eq!((gone.code, gone.json()["reason"].as_str().unwrap().to_owned()), (410, "Expired".to_owned()));
     let ahead = cluster.get(&format!("{MAPS}?resourceVersion=999999")).await;
     assert_eq!(ahead.code, 504, "{}", ahead.text);
     assert!(ahead.message().contains("Too large resource version: 999999"), "{}", ahead.text);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_fit_together_until_history_is_compacted() {
+    let cluster = with_maps(6).await;
+    let first = cluster.get(&format!("{MAPS}?limit=2")).await.json();
+    let (version, token) =
+        (&first["metadata"]["resourceVersion"], first["metadata"]["continue"].as_str().unwrap());
+    cluster.send("DELETE", &format!("{MAPS}/m3"), &[], "").await;
+    cluster.post(MAPS, &json!({"kind": "ConfigMap", "metadata": {"name": "m2a"}})).await;
+    let second = cluster.get(&format!("{MAPS}?limit=2&continue={token}")).await.json();
+    assert_eq!(names(&second), ["m2", "m3"], "as of the first page");
+    assert_eq!(
+        (&second["metadata"]["resourceVersion"], &second["metadata"]["remainingItemCount"]),
+        (version, &json!(2))
+    );
+    let odd = cluster.get(&format!("{MAPS}?limit=2&continue={token}&labelSelector=odd%3D1")).await.json();
+    assert_eq!(names(&odd), ["m3", "m5"]);
+    let token = second["metadata"]["continue"].as_str().unwrap();
+    let now = cluster.get(MAPS).await.json()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    cluster.store.compact(now.parse().unwrap()).await.unwrap();
+    let expired = cluster.get(&format!("{MAPS}?limit=2&continue={token}")).await;
+    assert_eq!((expired.code, &expired.json()["reason"]), (410, &json!("Expired")), "{}", expired.text);
+    let resumed = expired.json()["metadata"]["continue"].as_str().unwrap().to_owned();
+    let rest = cluster.get(&format!("{MAPS}?limit=2&continue={resumed}")).await.json();
+    assert_eq!(names(&rest), ["m4", "m5"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,14 +3,19 @@
 
 mod access;
 mod admission;
+mod aggregate;
 mod apply;
+mod audit;
 mod certificates;
+mod crds;
 mod crud;
 mod custom;
+mod dynamic;
 mod events;
 mod fairness;
 mod gateway;
 mod harness;
+mod identity;
 mod kubectl;
 mod lists;
 mod pods;

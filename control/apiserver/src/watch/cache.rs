@@ -53,7 +53,7 @@ impl Cache {
     /// An empty cache of `group`/`plural`.
     #[must_use]
     pub fn new(group: &'static str, plural: &'static str) -> Self {
-        Self::with_strategy(group, plural, xebec_kinds::strategy(group, plural).map(StrategyRef::BuiltIn))
+        Self::with_strategy(group, plural, StrategyRef::built_in(group, plural))
     }
 
     /// An empty cache whose selectable fields are those of `strategy`.
@@ -168,6 +168,10 @@ impl Cache {
     /// Fills an empty cache with a list taken at `revision`; newer changes that came meanwhile follow.
     pub(super) fn fill(&self, objects: impl Iterator<Item = (String, Object)>, revision: u64) {
         let mut state = self.state.write();
+        if state.early.is_none() && revision <= state.revision {
+            // The feeder listed the store afresh while this list was on its way.
+            return;
+        }
         state.objects =
             objects.map(|(key, object)| (self.strip(&key).to_owned(), Arc::new(object))).collect();
         state.log.clear();
@@ -206,6 +210,8 @@ impl Cache {
         if revision <= state.revision {
             return;
         }
+        // What came before a first fill is in the list.
+        state.early = None;
         let fresh: BTreeMap<String, Object> =
             listed.into_iter().map(|(key, object)| (self.strip(&key).to_owned(), object)).collect();
         let gone: Vec<(String, Arc<Object>)> = state

@@ -15,6 +15,8 @@ use super::{Cache, Selection};
 struct Known {
     by_resource: HashMap<&'static str, HashMap<&'static str, Arc<Cache>>>,
     by_prefix: HashMap<String, Arc<Cache>>,
+    /// Caches that are being filled and will take the place of one that is known, or the first of their resource.
+    coming: HashMap<String, Arc<Cache>>,
 }
 
 impl Known {
@@ -48,9 +50,16 @@ impl Caches {
         Self { known: RwLock::new(known), applied: watch::Sender::new(0) }
     }
 
-    /// Takes a cache in; the one it replaces. It must be filled before its resource is served.
-    pub(super) fn insert(&self, cache: Arc<Cache>) -> Option<Arc<Cache>> {
-        self.known.write().insert(cache)
+    /// Lets changes reach a cache that is not asked yet, because it is being filled.
+    pub(super) fn announce(&self, cache: &Arc<Cache>) {
+        self.known.write().coming.insert(cache.prefix().to_owned(), Arc::clone(cache));
+    }
+
+    /// Takes a filled cache in, or gives one up that could not be; the one it replaces.
+    pub(super) fn settle(&self, cache: Arc<Cache>, filled: bool) -> Option<Arc<Cache>> {
+        let mut known = self.known.write();
+        known.coming.remove(cache.prefix());
+        filled.then(|| known.insert(cache)).flatten()
     }
 
     /// Takes the cache of a resource that is no longer served out, and ends its watches.
@@ -70,14 +79,16 @@ impl Caches {
     /// All caches.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Cache>> {
-        self.known.read().by_prefix.values().cloned().collect()
+        let known = self.known.read();
+        known.by_prefix.values().chain(known.coming.values()).cloned().collect()
     }
 
-    /// The cache a store key belongs to.
-    pub(super) fn of_key(&self, key: &str) -> Option<Arc<Cache>> {
+    /// The caches a store key belongs to: the one that is asked, and the one that will be.
+    pub(super) fn of_key(&self, key: &str) -> [Option<Arc<Cache>>; 2] {
         let mut slashes = key.match_indices('/').map(|(at, _)| at);
-        let end = slashes.nth(3)?;
-        self.known.read().by_prefix.get(key.get(..=end)?).cloned()
+        let Some(prefix) = slashes.nth(3).and_then(|end| key.get(..=end)) else { return [None, None] };
+        let known = self.known.read();
+        [known.by_prefix.get(prefix).cloned(), known.coming.get(prefix).cloned()]
     }
 
     /// Everything up to this store revision is in the caches.
@@ -136,10 +147,13 @@ mod tests {
     #[test]
     fn finds_caches_by_key() {
         let caches = Caches::new([("", "pods"), ("apps", "deployments")]);
-        assert_eq!(caches.of_key("/registry/core/pods/ns/a").unwrap().plural, "pods");
-        assert_eq!(caches.of_key("/registry/apps/deployments/ns/a").unwrap().plural, "deployments");
-        assert!(caches.of_key("/registry/apps/unknown/ns/a").is_none());
-        assert!(caches.of_key("/registry").is_none());
+        assert_eq!(caches.of_key("/registry/core/pods/ns/a")[0].as_ref().unwrap().plural, "pods");
+        assert_eq!(
+            caches.of_key("/registry/apps/deployments/ns/a")[0].as_ref().unwrap().plural,
+            "deployments"
+        );
+        assert!(caches.of_key("/registry/apps/unknown/ns/a")[0].is_none());
+        assert!(caches.of_key("/registry")[0].is_none());
     }
 
     #[tokio::test]

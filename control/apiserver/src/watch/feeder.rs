@@ -54,11 +54,14 @@ async fn fill(store: &dyn Store, caches: &Caches, again: bool) -> Result<Revisio
 /// Adds the cache of a resource that is served from now on, filled; changes reach it like any other from then on. The
 /// cache that was there before is closed.
 pub async fn add(store: &dyn Store, caches: &Caches, cache: Arc<Cache>) -> Result<(), FeederError> {
-    // First known to the feeder, then filled: what changes in between waits in the cache.
-    if let Some(before) = caches.insert(Arc::clone(&cache)) {
+    // First known to the feeder, then filled: what changes in between waits in the cache. Until it is filled, the one
+    // before it is kept up to date.
+    caches.announce(&cache);
+    let filled = fill_one(store, &cache, false).await;
+    if let Some(before) = caches.settle(cache, filled.is_ok()) {
         before.close();
     }
-    fill_one(store, &cache, false).await.map(drop)
+    filled.map(drop)
 }
 
 async fn fill_one(store: &dyn Store, cache: &Cache, again: bool) -> Result<Revision, FeederError> {
@@ -105,7 +108,7 @@ async fn run(store: &dyn Store, caches: &Caches, from: &mut Revision) -> Result<
     let mut watch = store.watch(PREFIX, *from).await?;
     while let Some(event) = watch.next().await {
         let event = event?;
-        if let Some(cache) = caches.of_key(&event.entry.key) {
+        for cache in caches.of_key(&event.entry.key).into_iter().flatten() {
             let change = match event.kind {
                 EventKind::Put => Change::Put,
                 EventKind::Delete => Change::Delete,

@@ -17,7 +17,7 @@ mod object;
 mod selection;
 mod stream;
 
-pub use cache::{Cache, ReadFrom};
+pub use cache::{Cache, Listed, ReadFrom};
 pub use caches::Caches;
 pub use event::{Change, Event, json_line};
 pub use feeder::{FeederError, add, start};

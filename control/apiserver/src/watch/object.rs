@@ -65,6 +65,16 @@ impl Object {
         }
     }
 
+    /// Its key among the objects of its resource: `namespace/name`, or the name alone.
+    #[must_use]
+    pub fn key(&self) -> String {
+        if self.namespace.is_empty() {
+            self.name.clone()
+        } else {
+            format!("{}/{}", self.namespace, self.name)
+        }
+    }
+
     /// The value of selectable field `name`.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&str> {

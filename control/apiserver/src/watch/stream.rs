@@ -31,6 +31,8 @@ pub trait EventSink: Send + Sync + 'static {
     async fn convert(&self, objects: Vec<Arc<Object>>) -> Result<Vec<Arc<Object>>, ApiError>;
     /// Whether [`EventSink::convert`] can have anything to do.
     fn converts(&self) -> bool;
+    /// Whether selectors look at converted objects.
+    fn selects_converted(&self) -> bool;
     /// The last frame of a watch that cannot go on.
     fn failed(&self, error: &ApiError) -> Bytes;
     /// The last frame: the requested revision is gone (410 Expired).
@@ -158,12 +160,16 @@ impl Watcher {
 
     async fn initial_state(&mut self) -> Bytes {
         let applied = self.caches.applied();
-        let listed = self.cache.list(&self.request.selection, None, 0);
+        let selection = &self.request.selection;
+        let late = self.sink.selects_converted() && !selection.is_whole();
+        let namespace = Selection::everything(selection.namespace.clone());
+        let listed = self.cache.list(if late { &namespace } else { selection }, None, 0);
         self.cursor = applied.max(listed.revision);
-        let objects = match self.sink.convert(listed.objects).await {
+        let mut objects = match self.sink.convert(listed.objects).await {
             Ok(objects) => objects,
             Err(error) => return self.fail(&error),
         };
+        objects.retain(|object| !late || self.request.selection.matches(object));
         let mut frames = BytesMut::new();
         for object in &objects {
             frames.extend_from_slice(&self.sink.initial(object));
@@ -180,16 +186,25 @@ impl Watcher {
     }
 
     async fn encode(&mut self, events: &[Arc<Event>]) -> Bytes {
+        if let Some(last) = events.last() {
+            self.cursor = last.revision;
+        }
+        let late = self.sink.selects_converted() && !self.request.selection.is_whole();
+        let converted = match late {
+            true => self.converted(events).await.map(Some),
+            false => Ok(None),
+        };
+        let events = match &converted {
+            Ok(converted) => converted.as_deref().unwrap_or(events),
+            Err(error) => return self.fail(error),
+        };
         let selection = &self.request.selection;
         let seen = |event: &Arc<Event>| {
             let (kind, object) = event.seen_by(|object| selection.matches(object))?;
             Some((kind, object, Arc::clone(event)))
         };
         let mut shown: Vec<_> = events.iter().filter_map(seen).collect();
-        if let Some(last) = events.last() {
-            self.cursor = last.revision;
-        }
-        if self.sink.converts() {
+        if self.sink.converts() && !late {
             let objects = shown.iter().map(|(_, object, _)| Arc::clone(object)).collect();
             match self.sink.convert(objects).await {
                 Ok(objects) => shown.iter_mut().zip(objects).for_each(|(shown, object)| shown.1 = object),
@@ -210,6 +225,20 @@ impl Watcher {
             }
         }
         single.unwrap_or_else(|| many.freeze())
+    }
+
+    /// The events with both states converted, for a selection that looks at those.
+    async fn converted(&self, events: &[Arc<Event>]) -> Result<Vec<Arc<Event>>, ApiError> {
+        let states = |event: &Arc<Event>| {
+            std::iter::once(Arc::clone(&event.object)).chain(event.previous.clone()).collect::<Vec<_>>()
+        };
+        let mut objects = self.sink.convert(events.iter().flat_map(states).collect()).await?.into_iter();
+        let events = events.iter().filter_map(|event| {
+            let object = objects.next()?;
+            let previous = event.previous.as_ref().and_then(|_| objects.next());
+            Some(Arc::new(Event::new(event.revision, event.change, object, previous)))
+        });
+        Ok(events.collect())
     }
 
     /// Catches up from the store's own history to where the log begins.

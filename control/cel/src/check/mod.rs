@@ -108,6 +108,15 @@ impl Checker<'_> {
     }
 
     fn select(&mut self, expr: &mut Expr) -> Type {
+        // A variable may have a dotted name (`authorizer.requestResource`): the longest name wins, as in cel-go.
+        if let Some(name) = expr.qualified_name()
+            && let Some(variable) = self.env.variable(&name)
+            && !name.split('.').next().is_some_and(|root| self.scope.iter().any(|(local, _)| local == root))
+        {
+            let ty = variable.ty.clone();
+            expr.kind = Kind::Ident(name);
+            return ty;
+        }
         // `net.IP` is a type, unless `net` is a variable.
         if let Some(name) = expr.qualified_name()
             && type_by_name(&name).is_some()

@@ -29,7 +29,7 @@ type Live = PartialObjectMeta<DynamicObject>;
 /// Wires the controller.
 pub fn start(world: &Arc<World>, tasks: &mut JoinSet<()>, cancel: &CancellationToken) {
     let queue = Arc::new(Queue::<Work>::default());
-    let shared = Arc::new(Shared::new(queue.clone()));
+    let shared = Arc::new(Shared::new(queue.clone(), world.census.clone()));
     monitors::tap(world, &shared);
     tasks.spawn(monitors::discover(world.clone(), shared.clone(), cancel.clone()));
     let (world, cancel) = (world.clone(), cancel.clone());
@@ -38,6 +38,7 @@ pub fn start(world: &Arc<World>, tasks: &mut JoinSet<()>, cancel: &CancellationT
             () = shared.wait_synced() => {}
             () = cancel.cancelled() => return,
         }
+        world.census.complete();
         let workers = world.options.concurrency * 4;
         work("garbagecollector", queue, workers, cancel, move |item| {
             let collector = Collector { world: world.clone(), shared: shared.clone() };

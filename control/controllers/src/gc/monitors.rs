@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::graph::{Graph, Identity, Node, Work};
 use crate::machinery::cache::Cached;
 use crate::machinery::fetch::{self, Discovered};
-use crate::machinery::{Cache, Change, Queue, World};
+use crate::machinery::{Cache, Census, Change, Queue, World};
 
 const REDISCOVER: Duration = Duration::from_secs(30);
 const REDISCOVER_AFTER_FAILURE: Duration = Duration::from_secs(2);
@@ -32,12 +32,14 @@ pub struct Shared {
     kinds: RwLock<HashMap<(String, String), Discovered>>,
     tapped: RwLock<HashSet<(String, String)>>,
     waiting: watch::Sender<Option<HashSet<String>>>,
+    census: Arc<Census>,
 }
 
 impl Shared {
-    /// An empty graph whose work goes into `queue`.
-    pub fn new(queue: Arc<Queue<Work>>) -> Self {
+    /// An empty graph whose work goes into `queue`; what it sees is counted in `census`.
+    pub fn new(queue: Arc<Queue<Work>>, census: Arc<Census>) -> Self {
         Self {
+            census,
             graph: Mutex::default(),
             queue,
             kinds: RwLock::default(),
@@ -52,14 +54,27 @@ impl Shared {
 
     /// Takes in metadata.
     pub fn observe(&self, identity: Identity, meta: &ObjectMeta) {
-        let work = self.graph.lock().observe(identity, meta);
+        let uid = meta.uid.as_deref().unwrap_or_default();
+        let mut graph = self.graph.lock();
+        let known = uid.is_empty() || graph.get(uid).is_some_and(|node| !node.assumed);
+        if !known {
+            self.census.arrived(&identity.group, &identity.kind, &identity.namespace);
+        }
+        let work = graph.observe(identity, meta);
+        drop(graph);
         self.add(work);
     }
 
     /// Takes in a deletion.
     pub fn forget(&self, uid: &str) {
-        let work = self.graph.lock().forget(uid);
+        let mut graph = self.graph.lock();
+        let gone = graph.get(uid).filter(|node| !node.assumed).map(|node| node.identity.clone());
+        let work = graph.forget(uid);
+        drop(graph);
         self.add(work);
+        if let Some(gone) = gone {
+            self.census.left(&gone.group, &gone.kind, &gone.namespace);
+        }
     }
 
     /// Queues a look at an object.
@@ -207,6 +222,7 @@ fn adopt_discovery(
         .filter(|r| collectable(r) && !shared.tapped.read().contains(&(r.group.clone(), r.kind.clone())))
         .cloned()
         .collect();
+    shared.census.adopt(found.iter().filter(|r| collectable(r)));
     *shared.kinds.write() =
         found.into_iter().filter(collectable).map(|r| ((r.group.clone(), r.kind.clone()), r)).collect();
     let paths: HashSet<String> = own.iter().map(|r| r.path("")).collect();

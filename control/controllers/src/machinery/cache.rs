@@ -71,6 +71,9 @@ cached!(
     k8s_openapi::api::core::v1::Endpoints,
     k8s_openapi::api::core::v1::Node,
     k8s_openapi::api::core::v1::PersistentVolumeClaim,
+    k8s_openapi::api::core::v1::PersistentVolume,
+    k8s_openapi::api::storage::v1::VolumeAttributesClass,
+    k8s_openapi::api::resource::v1::ResourceClaim,
     k8s_openapi::api::core::v1::ResourceQuota,
     k8s_openapi::api::apps::v1::ReplicaSet,
     k8s_openapi::api::apps::v1::Deployment,
@@ -82,6 +85,9 @@ cached!(
     k8s_openapi::api::discovery::v1::EndpointSlice,
     k8s_openapi::api::coordination::v1::Lease,
     k8s_openapi::api::policy::v1::PodDisruptionBudget,
+    k8s_openapi::api::certificates::v1::CertificateSigningRequest,
+    k8s_openapi::api::rbac::v1::ClusterRole,
+    k8s_openapi::api::core::v1::Secret,
 );
 
 impl Cached for Pod {
@@ -245,6 +251,11 @@ impl<K: Cached> Cache<K> {
     /// The names of all nodes that have an object.
     pub fn nodes(&self) -> Vec<String> {
         self.indexes.read().nodes.keys().cloned().collect()
+    }
+
+    /// Whether the first list is in.
+    pub fn is_synced(&self) -> bool {
+        *self.synced.borrow()
     }
 
     /// Waits until the first list is in.

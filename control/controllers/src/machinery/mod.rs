@@ -4,6 +4,7 @@
 //! the public API. Called by the controllers' `mod.rs` files; the `plan.rs` files use only [`pods`] and [`claim`].
 
 pub mod cache;
+pub mod census;
 pub mod children;
 pub mod claim;
 pub mod events;
@@ -16,6 +17,7 @@ pub mod world;
 pub mod write;
 
 pub use cache::{Cache, Change, Key};
+pub use census::Census;
 pub use expect::Expectations;
 pub use queue::{Queue, work};
 pub use world::World;

@@ -7,12 +7,17 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, PersistentVolumeClaim, Pod, ResourceQuota, Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota,
+    Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::api::resource::v1::ResourceClaim;
+use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use kube::runtime::watcher;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
@@ -21,6 +26,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::cache::{Cache, Cached};
+use super::census::Census;
 use super::events::{Recorder, Sink};
 use super::time::Clock;
 use super::write::Writer;
@@ -43,6 +49,14 @@ pub struct World {
     pub service_accounts: Arc<Cache<ServiceAccount>>,
     /// The ConfigMaps named `kube-root-ca.crt`, no others.
     pub root_cas: Arc<Cache<ConfigMap>>,
+    /// CertificateSigningRequests.
+    pub signing_requests: Arc<Cache<CertificateSigningRequest>>,
+    /// ClusterRoles.
+    pub cluster_roles: Arc<Cache<ClusterRole>>,
+    /// The Secrets of bootstrap tokens in kube-system, no others.
+    pub bootstrap_tokens: Arc<Cache<Secret>>,
+    /// The ConfigMap `cluster-info` in kube-public (those of its name elsewhere too).
+    pub cluster_infos: Arc<Cache<ConfigMap>>,
     /// Pods.
     pub pods: Arc<Cache<Pod>>,
     /// Nodes.
@@ -75,6 +89,14 @@ pub struct World {
     pub budgets: Arc<Cache<PodDisruptionBudget>>,
     /// ResourceQuotas.
     pub quotas: Arc<Cache<ResourceQuota>>,
+    /// Persistent volumes.
+    pub volumes: Arc<Cache<PersistentVolume>>,
+    /// VolumeAttributesClasses.
+    pub attributes_classes: Arc<Cache<VolumeAttributesClass>>,
+    /// ResourceClaims.
+    pub resource_claims: Arc<Cache<ResourceClaim>>,
+    /// How many objects of every resource there are.
+    pub census: Arc<Census>,
 }
 
 impl World {
@@ -91,6 +113,10 @@ impl World {
             namespaces: Arc::default(),
             service_accounts: Arc::default(),
             root_cas: Arc::default(),
+            signing_requests: Arc::default(),
+            cluster_roles: Arc::default(),
+            bootstrap_tokens: Arc::default(),
+            cluster_infos: Arc::default(),
             pods: Arc::default(),
             nodes: Arc::default(),
             node_leases: Arc::default(),
@@ -107,6 +133,10 @@ impl World {
             cron_jobs: Arc::default(),
             budgets: Arc::default(),
             quotas: Arc::default(),
+            volumes: Arc::default(),
+            attributes_classes: Arc::default(),
+            resource_claims: Arc::default(),
+            census: Arc::default(),
         };
         (Arc::new(world), sink)
     }
@@ -127,6 +157,11 @@ impl World {
         self.spawn(tasks, cancel, &self.namespaces, all());
         self.spawn(tasks, cancel, &self.service_accounts, all());
         self.spawn(tasks, cancel, &self.root_cas, all().fields("metadata.name=kube-root-ca.crt"));
+        self.spawn(tasks, cancel, &self.signing_requests, all());
+        self.spawn(tasks, cancel, &self.cluster_roles, all());
+        let tokens = "metadata.namespace=kube-system,type=bootstrap.kubernetes.io/token";
+        self.spawn(tasks, cancel, &self.bootstrap_tokens, all().fields(tokens));
+        self.spawn(tasks, cancel, &self.cluster_infos, all().fields("metadata.name=cluster-info"));
         self.spawn(tasks, cancel, &self.pods, all());
         self.spawn(tasks, cancel, &self.nodes, all());
         self.spawn(tasks, cancel, &self.node_leases, all().fields("metadata.namespace=kube-node-lease"));
@@ -143,6 +178,9 @@ impl World {
         self.spawn(tasks, cancel, &self.cron_jobs, all());
         self.spawn(tasks, cancel, &self.budgets, all());
         self.spawn(tasks, cancel, &self.quotas, all());
+        self.spawn(tasks, cancel, &self.volumes, all());
+        self.spawn(tasks, cancel, &self.attributes_classes, all());
+        self.spawn(tasks, cancel, &self.resource_claims, all());
     }
 
     fn spawn<K: Cached>(

@@ -37,7 +37,7 @@ pub enum CipherError {
 }
 
 enum Cipher {
-    Gcm(LessSafeKey),
+    Gcm(Box<LessSafeKey>),
     Cbc128([u8; 16]),
     Cbc192([u8; 24]),
     Cbc256([u8; 32]),
@@ -58,7 +58,7 @@ impl Key {
         let cipher = match kind {
             Kind::AesGcm => {
                 let algorithm = if secret.len() == 16 { &AES_128_GCM } else { &AES_256_GCM };
-                Cipher::Gcm(LessSafeKey::new(UnboundKey::new(algorithm, secret).ok()?))
+                Cipher::Gcm(Box::new(LessSafeKey::new(UnboundKey::new(algorithm, secret).ok()?)))
             }
             Kind::AesCbc => match secret.len() {
                 16 => Cipher::Cbc128(secret.try_into().ok()?),

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use parking_lot::RwLock;
-use xebec_store::{Entry, Expect, Revision, Store, StoreError, Watch, WatchEvent};
+use xebec_store::{Entry, Expect, ListAt, Page, Revision, Store, StoreError, Watch, WatchEvent};
 
 use crate::transform::{Opened, Transformers};
 
@@ -117,6 +117,13 @@ impl Store for EncryptedStore {
         let transformers = self.current();
         let opened = entries.into_iter().map(|entry| open_entry(&transformers, entry));
         Ok((opened.collect::<Result<_, _>>()?, head))
+    }
+
+    async fn list_at(&self, prefix: &str, page: ListAt) -> Result<Page, StoreError> {
+        let page = self.inner.list_at(prefix, page).await?;
+        let transformers = self.current();
+        let opened = page.entries.into_iter().map(|entry| open_entry(&transformers, entry));
+        Ok(Page { entries: opened.collect::<Result<_, _>>()?, ..page })
     }
 
     async fn put(&self, key: &str, value: Bytes, expect: Expect) -> Result<Revision, StoreError> {

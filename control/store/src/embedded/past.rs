@@ -11,6 +11,8 @@ use redb::{AccessGuard, Range, ReadOnlyTable, ReadTransaction};
 use std::cmp::Ordering;
 use std::ops::Bound;
 
+/// A change and its record.
+type Since = (Revision, AccessGuard<'static, &'static [u8]>);
 type Rows<'t> = Range<'t, &'static str, &'static [u8]>;
 
 /// Reads one page of `scope`.
@@ -132,7 +134,7 @@ impl Changed {
     }
 
     /// The first change of the present key after the wanted revision, if there is one; the walk goes on.
-    fn take(&mut self) -> Result<Option<(Revision, AccessGuard<'static, &'static [u8]>)>, Fault> {
+    fn take(&mut self) -> Result<Option<Since>, Fault> {
         let Some(key) = self.key.take() else { return Ok(None) };
         let rows =
             (Bound::Excluded((key.as_str(), self.revision)), Bound::Included((key.as_str(), u64::MAX)));

@@ -6,7 +6,7 @@
 use super::disk::Disk;
 use parking_lot::Mutex;
 use redb::{Builder, Database, DatabaseError, StorageBackend};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +14,8 @@ use std::sync::Arc;
 type Id = u64;
 /// The unit a disk writes or does not write.
 const SECTOR: usize = 512;
+/// The unit of a file's space.
+const PAGE: u64 = 4096;
 
 #[derive(Clone, Debug)]
 enum Operation {
@@ -47,6 +49,7 @@ struct State {
     next: Id,
     capacity: Option<u64>,
     tells_free: bool,
+    pages: HashMap<Id, HashSet<u64>>,
 }
 
 /// The disk; clones share it.
@@ -64,6 +67,11 @@ fn not_found(path: &Path) -> io::Error {
 }
 
 impl State {
+    /// Bytes of the pages that are written.
+    fn used(&self) -> u64 {
+        self.pages.values().map(|pages| pages.len() as u64 * PAGE).sum()
+    }
+
     fn apply(&mut self, operation: &Operation) {
         match operation {
             Operation::Write(id, offset, data) => {
@@ -94,18 +102,15 @@ impl State {
     }
 
     fn perform(&mut self, operation: Operation) -> io::Result<()> {
-        let grows = match &operation {
-            Operation::Write(id, offset, data) => (*id, offset + data.len() as u64),
-            Operation::SetLength(id, length) => (*id, *length),
-            _ => (0, 0),
-        };
-        if let Some(capacity) = self.capacity {
-            let others: usize =
-                self.files.iter().filter(|(id, _)| **id != grows.0).map(|(_, file)| file.len()).sum();
-            let own = self.files.get(&grows.0).map_or(0, Vec::len) as u64;
-            if grows.1 > own && others as u64 + grows.1 > capacity {
+        // Files are sparse: a length costs nothing, a written page does.
+        if let (Operation::Write(id, offset, data), Some(capacity)) = (&operation, self.capacity) {
+            let touched = offset / PAGE..(offset + data.len() as u64).div_ceil(PAGE);
+            let owned = self.pages.entry(*id).or_default();
+            let new = touched.clone().filter(|page| !owned.contains(page)).count() as u64;
+            if new > 0 && self.used() + new * PAGE > capacity {
                 return Err(io::Error::from(io::ErrorKind::StorageFull));
             }
+            self.pages.entry(*id).or_default().extend(touched);
         }
         self.apply(&operation);
         self.done.push(operation);
@@ -233,15 +238,18 @@ impl Disk for Simulated {
 
     fn free(&self, _path: &Path) -> Option<u64> {
         let state = self.0.lock();
-        let used: usize = state.files.values().map(Vec::len).sum();
         let capacity = state.capacity.filter(|_| state.tells_free)?;
-        Some(capacity.saturating_sub(used as u64))
+        Some(capacity.saturating_sub(state.used()))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.0.lock();
         if !state.names.contains_key(from) {
             return Err(not_found(from));
+        }
+        // What is replaced is closed soon, and then its space is free.
+        if let Some(replaced) = state.names.get(to).copied() {
+            state.pages.remove(&replaced);
         }
         state.perform(Operation::Rename(from.to_owned(), to.to_owned()))
     }
@@ -253,6 +261,7 @@ impl Disk for Simulated {
         // Nothing holds a removed draft open, so its space is free again.
         if state.capacity.is_some() {
             state.files.remove(&id);
+            state.pages.remove(&id);
         }
         Ok(())
     }

@@ -167,6 +167,10 @@ impl Writer {
     fn refuse_without_room(&self, batch: Vec<Request>) -> Vec<Request> {
         let Some(free) = self.shared.disk.free(&self.shared.path) else { return batch };
         let bytes: usize = batch.iter().map(|request| request.write.bytes()).sum();
+        // The file has room inside, too; pages are powers of two, so what it holds may take twice its bytes.
+        let held = 2 * (self.counters.object_bytes + self.counters.log_bytes);
+        let file = self.shared.disk.length(&self.shared.path).unwrap_or_default();
+        let free = free + file.saturating_sub(held);
         if free >= PUT_ROOM + 8 * bytes as u64 {
             return batch;
         }
@@ -174,7 +178,7 @@ impl Writer {
             .into_iter()
             .partition(|request| free >= DELETE_ROOM && matches!(request.write.action, Action::Delete));
         if !refused.is_empty() {
-            tracing::error!(path = %self.shared.path.display(), free_bytes = free, "the disk is full; writes are refused");
+            tracing::error!(path = %self.shared.path.display(), free_bytes = free, "the disk is full, writes are refused; `xebec-control store compact` and deletes make room");
         }
         for request in refused {
             let _ = request.reply.send(Err(Fault::full(&self.shared.path)));

@@ -30,9 +30,8 @@ pub(super) fn forbidden(node: &Value, old: &Value) -> Vec<String> {
 
 fn is_allowed(key: &str) -> bool {
     let domain = key.split_once('/').map_or("", |(domain, _)| domain);
-    let within = |suffix: &str| {
-        domain.strip_suffix(suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-    };
+    let within =
+        |suffix: &str| domain.strip_suffix(suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
     if within("node-restriction.kubernetes.io") {
         return false;
     }

@@ -55,7 +55,9 @@ pub(crate) fn check(call: &Call<'_>, object: &Value) -> Result<Vec<Question>, Ap
         restrict(call, object, node)
     };
     checked.map(|()| Vec::new()).map_err(|refused| match refused {
-        Refused::Why(why) => call.forbidden(if object.is_null() { call.old.unwrap_or(object) } else { object }, why),
+        Refused::Why(why) => {
+            call.forbidden(if object.is_null() { call.old.unwrap_or(object) } else { object }, why)
+        }
         Refused::Missing(error) => error,
     })
 }
@@ -66,9 +68,9 @@ fn restrict(call: &Call<'_>, object: &Value, node: &str) -> Check {
         ("", "pods", "") => pod::itself(call, object, node),
         ("", "pods", "status") => pod::status(call, object, node),
         ("", "pods", "eviction") => pod::eviction(call, node),
-        ("", "pods", other) => refuse(format!(
-            "unexpected pod subresource {other:?}, only 'status' and 'eviction' are allowed"
-        )),
+        ("", "pods", other) => {
+            refuse(format!("unexpected pod subresource {other:?}, only 'status' and 'eviction' are allowed"))
+        }
         ("", "nodes", _) => node::check(call, object, node),
         ("", "persistentvolumeclaims", "status") => claim_status(call, object, node),
         ("", "persistentvolumeclaims", _) => refuse("may only update PVC status"),

@@ -23,7 +23,10 @@ pub(super) fn check(call: &Call<'_>, object: &Value, node: &str) -> Check {
             if forbidden.is_empty() {
                 return Ok(());
             }
-            refuse(format!("node {node:?} is not allowed to set the following labels: {}", forbidden.join(", ")))
+            refuse(format!(
+                "node {node:?} is not allowed to set the following labels: {}",
+                forbidden.join(", ")
+            ))
         }
         Operation::Update => update(call.old.unwrap_or(&empty), object, node),
         Operation::Delete | Operation::Connect => Ok(()),

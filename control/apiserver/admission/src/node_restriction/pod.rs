@@ -80,7 +80,9 @@ fn owner(call: &Call<'_>, pod: &Value, node: &str) -> Check {
     let [owner] = meta::owner_references(pod) else {
         let many = !meta::owner_references(pod).is_empty();
         let which = if many { "a single" } else { "an" };
-        return refuse(format!("node {node:?} can only create pods with {which} owner reference set to itself"));
+        return refuse(format!(
+            "node {node:?} can only create pods with {which} owner reference set to itself"
+        ));
     };
     if owner["apiVersion"] != "v1" || owner["kind"] != "Node" || owner["name"] != node {
         return refuse(format!("node {node:?} can only create pods with an owner reference set to itself"));

@@ -67,7 +67,10 @@ fn mirror_pods() {
             json!({"spec": {"nodeName": NODE}}),
             "pod does not have \"kubernetes.io/config.mirror\" annotation, node \"mynode\" can only create mirror pods",
         ),
-        (with("/spec/nodeName", json!("x")), "node \"mynode\" can only create pods with spec.nodeName set to itself"),
+        (
+            with("/spec/nodeName", json!("x")),
+            "node \"mynode\" can only create pods with spec.nodeName set to itself",
+        ),
         (mirror(json!([])), "node \"mynode\" can only create pods with an owner reference set to itself"),
         (
             mirror(json!([own()[0], own()[0]])),
@@ -108,9 +111,7 @@ fn mirror_pods() {
 #[test]
 fn pods_of_others() {
     let world = world();
-    let pod = |node: &str, labels: Value| {
-        json!({"metadata": {"name": "p", "namespace": "ns", "labels": labels}, "spec": {"nodeName": node}})
-    };
+    let pod = |node: &str, labels: Value| json!({"metadata": {"name": "p", "namespace": "ns", "labels": labels}, "spec": {"nodeName": node}});
     let (mine, other) = (pod(NODE, json!({})), pod("other", json!({})));
     let delete = request(Operation::Delete, "", "pods", "ns", "p");
     assert_eq!(refusal(&world, delete, &Value::Null, Some(&mine)), "");
@@ -152,15 +153,21 @@ fn pods_of_others() {
 #[test]
 fn nodes() {
     let world = world();
-    let node = |labels: Value, taints: Value| {
-        json!({"metadata": {"name": NODE, "labels": labels}, "spec": {"taints": taints}})
-    };
+    let node = |labels: Value, taints: Value| json!({"metadata": {"name": NODE, "labels": labels}, "spec": {"taints": taints}});
     let plain = node(json!({}), json!([]));
     let create = request(Operation::Create, "", "nodes", "", NODE);
     let update = request(Operation::Update, "", "nodes", "", NODE);
-    assert_eq!(refusal(&world, create, &node(json!({"kubernetes.io/os": "linux"}), json!([{"key": "a"}])), None), "");
     assert_eq!(
-        refusal(&world, create, &node(json!({"foo.k8s.io/x": "", "kubernetes.io/role": ""}), json!([])), None),
+        refusal(&world, create, &node(json!({"kubernetes.io/os": "linux"}), json!([{"key": "a"}])), None),
+        ""
+    );
+    assert_eq!(
+        refusal(
+            &world,
+            create,
+            &node(json!({"foo.k8s.io/x": "", "kubernetes.io/role": ""}), json!([])),
+            None
+        ),
         "node \"mynode\" is not allowed to set the following labels: foo.k8s.io/x, kubernetes.io/role"
     );
     assert_eq!(
@@ -215,7 +222,8 @@ fn what_belongs_to_a_node() {
         refusal(&world, slice(Operation::Delete), &Value::Null, Some(&of("x"))),
         "can only delete ResourceSlice with the same NodeName as the requesting node"
     );
-    let claim = |capacity: &str, phase: &str| json!({"status": {"capacity": {"storage": capacity}, "phase": phase}});
+    let claim =
+        |capacity: &str, phase: &str| json!({"status": {"capacity": {"storage": capacity}, "phase": phase}});
     let mut status = request(Operation::Update, "", "persistentvolumeclaims", "ns", "c");
     assert_eq!(refusal(&world, status, &json!({}), None), "may only update PVC status");
     status.subresource = "status";
@@ -230,8 +238,7 @@ fn what_belongs_to_a_node() {
 fn signing_requests() {
     use crate::certificates::tests::signing_request;
     let world = world();
-    let create =
-        request(Operation::Create, "certificates.k8s.io", "certificatesigningrequests", "", "c");
+    let create = request(Operation::Create, "certificates.k8s.io", "certificatesigningrequests", "", "c");
     let signer = "kubernetes.io/kubelet-serving";
     assert_eq!(refusal(&world, create, &signing_request(signer, "system:node:mynode", &[]), None), "");
     assert_eq!(
@@ -256,13 +263,19 @@ fn tokens() {
     };
     world.put("", "pods", pod("p", NODE));
     world.put("", "pods", pod("far", "other"));
-    let driver = |name: &str, audience: &str| {
-        json!({"metadata": {"name": name}, "spec": {"tokenRequests": [{"audience": audience}]}})
-    };
+    let driver = |name: &str, audience: &str| json!({"metadata": {"name": name}, "spec": {"tokenRequests": [{"audience": audience}]}});
     world.put("storage.k8s.io", "csidrivers", driver("csi.example.com", "inline"));
     world.put("storage.k8s.io", "csidrivers", driver("block.example.com", "claimed"));
-    world.put("", "persistentvolumeclaims", json!({"metadata": {"name": "p-e", "namespace": "ns"}, "spec": {"volumeName": "pv"}}));
-    world.put("", "persistentvolumes", json!({"metadata": {"name": "pv"}, "spec": {"csi": {"driver": "block.example.com"}}}));
+    world.put(
+        "",
+        "persistentvolumeclaims",
+        json!({"metadata": {"name": "p-e", "namespace": "ns"}, "spec": {"volumeName": "pv"}}),
+    );
+    world.put(
+        "",
+        "persistentvolumes",
+        json!({"metadata": {"name": "pv"}, "spec": {"csi": {"driver": "block.example.com"}}}),
+    );
     let mut create = request(Operation::Create, "", "serviceaccounts", "ns", "sa");
     create.subresource = "token";
     let token = |name: &str, uid: &str, audiences: Value| {

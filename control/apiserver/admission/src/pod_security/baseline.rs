@@ -27,9 +27,8 @@ pub(super) fn app_armor(metadata: &Value, spec: &Value) -> Option<Violation> {
     }
     let mut setters = setters(pod.is_some(), &bad);
     let mut values: Vec<String> = values.into_iter().collect();
-    let allowed = |value: &str| {
-        value.is_empty() || value == "runtime/default" || value.starts_with("localhost/")
-    };
+    let allowed =
+        |value: &str| value.is_empty() || value == "runtime/default" || value.starts_with("localhost/");
     let annotations: Vec<String> = meta::string_map_at(metadata, "/annotations")
         .iter()
         .filter(|(k, v)| k.starts_with("container.apparmor.security.beta.kubernetes.io/") && !allowed(v))
@@ -208,8 +207,7 @@ pub(super) fn se_linux(spec: &Value, allowed: &[&str]) -> Option<Violation> {
         wrong_type || has("/user") || has("/role")
     };
     let pod = violates(spec);
-    let bad: Vec<&str> =
-        containers(spec).filter(|c| violates(c)).map(|c| meta::str_at(c, "/name")).collect();
+    let bad: Vec<&str> = containers(spec).filter(|c| violates(c)).map(|c| meta::str_at(c, "/name")).collect();
     let setters = setters(pod, &bad);
     if setters.is_empty() {
         return None;
@@ -221,8 +219,11 @@ pub(super) fn se_linux(spec: &Value, allowed: &[&str]) -> Option<Violation> {
     }
     data.extend(user.then(|| "user may not be set".to_owned()));
     data.extend(role.then(|| "role may not be set".to_owned()));
-    let detail =
-        format!("{} set forbidden securityContext.seLinuxOptions: {}", setters.join(" and "), data.join("; "));
+    let detail = format!(
+        "{} set forbidden securityContext.seLinuxOptions: {}",
+        setters.join(" and "),
+        data.join("; ")
+    );
     Some(Violation::new("seLinuxOptions", detail))
 }
 
@@ -232,9 +233,8 @@ pub(super) fn seccomp_annotations(metadata: &Value, spec: &Value) -> Option<Viol
         matches!(value, "runtime/default" | "docker/default") || value.starts_with("localhost/")
     };
     let annotations = meta::string_map_at(metadata, "/annotations");
-    let of_containers = containers(spec).map(|c| {
-        format!("container.seccomp.security.alpha.kubernetes.io/{}", meta::str_at(c, "/name"))
-    });
+    let of_containers = containers(spec)
+        .map(|c| format!("container.seccomp.security.alpha.kubernetes.io/{}", meta::str_at(c, "/name")));
     let keys = std::iter::once("seccomp.security.alpha.kubernetes.io/pod".to_owned()).chain(of_containers);
     let forbidden: BTreeSet<String> = keys
         .filter_map(|key| {
@@ -278,8 +278,7 @@ pub(super) fn sysctls(spec: &Value, minor: u32) -> Option<Violation> {
 /// Windows containers in the host's own process space.
 pub(super) fn windows_host_process(_: &Value, spec: &Value) -> Option<Violation> {
     let on_host = |holder: &Value| holder["securityContext"]["windowsOptions"]["hostProcess"] == true;
-    let bad: Vec<&str> =
-        containers(spec).filter(|c| on_host(c)).map(|c| meta::str_at(c, "/name")).collect();
+    let bad: Vec<&str> = containers(spec).filter(|c| on_host(c)).map(|c| meta::str_at(c, "/name")).collect();
     let setters = setters(on_host(spec), &bad);
     (!setters.is_empty()).then(|| {
         let detail =

@@ -230,8 +230,12 @@ mod tests {
             ok(&[("enforce", "baseline"), ("warn", "privileged"), ("audit", "restricted")]),
             "baseline:latest restricted:latest privileged:latest"
         );
-        let (text, errors) =
-            policy(&[("enforce", "x"), ("audit", "y"), ("warn-version", "1.2"), ("enforce-version", "v1.01")]);
+        let (text, errors) = policy(&[
+            ("enforce", "x"),
+            ("audit", "y"),
+            ("warn-version", "1.2"),
+            ("enforce-version", "v1.01"),
+        ]);
         assert_eq!(text, "restricted:latest privileged:latest privileged:latest");
         assert_eq!(
             errors,

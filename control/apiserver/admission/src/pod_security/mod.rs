@@ -67,7 +67,7 @@ pub fn evaluate(policy: LevelVersion, metadata: &Value, spec: &Value) -> Vec<Vio
         baseline::host_ports(metadata, spec),
         when(minor >= 34, &|| baseline::probe_hosts(metadata, spec)),
         baseline::privileged(metadata, spec),
-        when(!relaxed && !(hardened && minor >= 35), &|| baseline::proc_mount(metadata, spec)),
+        when(!(relaxed || (hardened && minor >= 35)), &|| baseline::proc_mount(metadata, spec)),
         baseline::se_linux(spec, se_linux),
         when(minor < 19, &|| baseline::seccomp_annotations(metadata, spec)),
         when(minor >= 19 && !hardened, &|| baseline::seccomp(metadata, spec)),
@@ -151,9 +151,7 @@ fn pod(call: &Call<'_>, pod: &Value, findings: &mut Findings) -> Result<(), ApiE
         findings.annotations.insert(format!("{AUDIT}enforce-policy"), all.to_string());
         return Ok(());
     }
-    if call.request.operation == Operation::Update
-        && call.old.is_some_and(|old| !is_significant(pod, old))
-    {
+    if call.request.operation == Operation::Update && call.old.is_some_and(|old| !is_significant(pod, old)) {
         return Ok(());
     }
     note_label_errors(&errors, findings);
@@ -259,8 +257,7 @@ fn namespace(call: &Call<'_>, object: &Value, findings: &mut Findings) -> Result
     }
     let enforce = policy.enforce;
     if let Some((old, _)) = &before {
-        let relaxed =
-            enforce.version == old.enforce.version && enforce.level <= old.enforce.level;
+        let relaxed = enforce.version == old.enforce.version && enforce.level <= old.enforce.level;
         if enforce == old.enforce || enforce.level == Level::Privileged || relaxed {
             return Ok(());
         }

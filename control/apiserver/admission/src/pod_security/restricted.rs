@@ -47,7 +47,8 @@ pub(super) fn capabilities(spec: &Value, minor: u32) -> Option<Violation> {
             kept.push(name);
         }
         let add = meta::list_at(container, "/securityContext/capabilities/add").iter();
-        let forbidden: Vec<&str> = add.filter_map(Value::as_str).filter(|c| *c != "NET_BIND_SERVICE").collect();
+        let forbidden: Vec<&str> =
+            add.filter_map(Value::as_str).filter(|c| *c != "NET_BIND_SERVICE").collect();
         if !forbidden.is_empty() {
             adding.push(name);
             added.extend(forbidden);

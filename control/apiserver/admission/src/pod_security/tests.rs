@@ -190,9 +190,11 @@ fn pods_are_refused_and_warned_about() {
     validate(&world.call(request, None), &good, &mut findings).unwrap();
     assert_eq!(
         findings.warnings,
-        ["would violate PodSecurity \"restricted:v1.8\": allowPrivilegeEscalation != false (container \"c\" must set \
+        [
+            "would violate PodSecurity \"restricted:v1.8\": allowPrivilegeEscalation != false (container \"c\" must set \
           securityContext.allowPrivilegeEscalation=false), runAsNonRoot != true (pod or container \"c\" must set \
-          securityContext.runAsNonRoot=true)"]
+          securityContext.runAsNonRoot=true)"
+        ]
     );
 }
 
@@ -257,9 +259,7 @@ fn namespaces() {
     ] {
         world.put("", "pods", json!({"metadata": {"name": name, "namespace": "ns"}, "spec": spec}));
     }
-    let labelled = |level: &str| {
-        json!({"metadata": {"name": "ns", "labels": {"pod-security.kubernetes.io/enforce": level}}})
-    };
+    let labelled = |level: &str| json!({"metadata": {"name": "ns", "labels": {"pod-security.kubernetes.io/enforce": level}}});
     let plain = json!({"metadata": {"name": "ns"}});
     let update = request(Operation::Update, "", "namespaces", "ns", "ns");
     let mut findings = Findings::default();
@@ -273,7 +273,8 @@ fn namespaces() {
         ]
     );
     let mut findings = Findings::default();
-    validate(&world.call(update, Some(&labelled("restricted"))), &labelled("baseline"), &mut findings).unwrap();
+    validate(&world.call(update, Some(&labelled("restricted"))), &labelled("baseline"), &mut findings)
+        .unwrap();
     assert!(findings.warnings.is_empty(), "a level that falls refuses nothing new");
     let create = request(Operation::Create, "", "namespaces", "ns", "ns");
     let error = validate(&world.call(create, None), &labelled("x"), &mut findings).unwrap_err();
@@ -289,6 +290,8 @@ fn namespaces() {
     validate(&world.call(create, None), &labelled("baseline"), &mut findings).unwrap();
     assert_eq!(
         findings.warnings,
-        ["namespace \"ns\" is exempt from Pod Security, and the policy (enforce=baseline:latest) will be ignored"]
+        [
+            "namespace \"ns\" is exempt from Pod Security, and the policy (enforce=baseline:latest) will be ignored"
+        ]
     );
 }

@@ -69,7 +69,8 @@ pub(super) fn check(
         .filter(|(_, added)| !added.is_empty())
         .collect();
     let uncovered_growth = growth.as_ref().unwrap_or(&usage).clone().without_zeros();
-    if adds.is_empty() && !(covering.is_empty() && !uncovered_growth.is_empty()) {
+    let uncovered = covering.is_empty() && !uncovered_growth.is_empty();
+    if adds.is_empty() && !uncovered {
         return Ok(Vec::new());
     }
     covered(quotas, demand, limited, &usage, &restricted)?;
@@ -84,7 +85,9 @@ fn restrict(quota: &Quota, demand: &Demand) -> Result<Vec<String>, ApiError> {
     }
     if restricted.iter().any(|name| !quota.used.contains(name)) {
         let names = names_text(&restricted);
-        return Err(demand.forbidden(format!("status unknown for quota: {}, resources: {names}", quota.name())));
+        return Err(
+            demand.forbidden(format!("status unknown for quota: {}, resources: {names}", quota.name()))
+        );
     }
     Ok(restricted)
 }
@@ -113,7 +116,8 @@ fn covered(
         return Err(demand.forbidden(format!("insufficient quota to consume: {}", uncovered.join(","))));
     }
     let selects = |scope: &&ScopeSelector| demand.evaluator.selects(scope, &demand.object);
-    let matched: Vec<&ScopeSelector> = quotas.iter().flat_map(|quota| &quota.scopes).filter(selects).collect();
+    let matched: Vec<&ScopeSelector> =
+        quotas.iter().flat_map(|quota| &quota.scopes).filter(selects).collect();
     let scopes = limited.iter().flat_map(|limit| &limit.match_scopes).filter(selects);
     let open: Vec<String> = scopes
         .filter(|scope| !matched.iter().any(|covering| covering.scope == scope.scope))
@@ -127,12 +131,7 @@ fn covered(
     Err(ApiError::new(500, Reason::Unknown, why))
 }
 
-fn charge(
-    quotas: &[Quota],
-    index: usize,
-    added: &ResourceList,
-    demand: &Demand,
-) -> Result<Charge, ApiError> {
+fn charge(quotas: &[Quota], index: usize, added: &ResourceList, demand: &Demand) -> Result<Charge, ApiError> {
     let quota = &quotas[index];
     let amounts = added.mask(&quota.hard.names());
     let mut after = quota.used.clone();

@@ -72,11 +72,12 @@ fn creates() {
 #[test]
 fn scopes() {
     let best = demand(Operation::Create, "pods", pod(json!({})), None);
-    let scoped = |scope: &str| {
-        quota(scope, json!({"scopes": [scope]}), json!({"pods": "1"}), json!({"pods": "1"}))
-    };
+    let scoped =
+        |scope: &str| quota(scope, json!({"scopes": [scope]}), json!({"pods": "1"}), json!({"pods": "1"}));
     assert_eq!(verdict(vec![scoped("NotBestEffort"), scoped("Terminating")], &best, &[]), Ok(String::new()));
-    assert!(verdict(vec![scoped("BestEffort")], &best, &[]).unwrap_err().contains("exceeded quota: BestEffort"));
+    assert!(
+        verdict(vec![scoped("BestEffort")], &best, &[]).unwrap_err().contains("exceeded quota: BestEffort")
+    );
 }
 
 #[test]
@@ -85,7 +86,9 @@ fn updates_count_the_growth() {
     let update = |from: &str, to: &str| {
         demand(Operation::Update, "persistentvolumeclaims", claim(to), Some(claim(from)))
     };
-    let quotas = || vec![quota("q", json!({}), json!({"requests.storage": "5Gi"}), json!({"requests.storage": "3Gi"}))];
+    let quotas = || {
+        vec![quota("q", json!({}), json!({"requests.storage": "5Gi"}), json!({"requests.storage": "3Gi"}))]
+    };
     assert_eq!(verdict(quotas(), &update("1Gi", "3Gi"), &[]), Ok("q: requests.storage=2Gi".to_owned()));
     assert_eq!(verdict(quotas(), &update("2Gi", "1Gi"), &[]), Ok(String::new()));
     assert_eq!(
@@ -97,7 +100,8 @@ fn updates_count_the_growth() {
     let classed = |class: &str| json!({"spec": {"volumeAttributesClassName": class}});
     let scope = json!({"scopeSelector": {"matchExpressions": [
         {"scopeName": "VolumeAttributesClass", "operator": "In", "values": ["gold"]}]}});
-    let gold = quota("g", scope, json!({"persistentvolumeclaims": "5"}), json!({"persistentvolumeclaims": "0"}));
+    let gold =
+        quota("g", scope, json!({"persistentvolumeclaims": "5"}), json!({"persistentvolumeclaims": "0"}));
     let moved = demand(Operation::Update, "persistentvolumeclaims", classed("gold"), Some(classed("tin")));
     assert_eq!(verdict(vec![gold], &moved, &[]), Ok("g: persistentvolumeclaims=1".to_owned()));
     let service = |kind: &str| json!({"spec": {"type": kind, "ports": [{}]}});
@@ -113,8 +117,7 @@ fn limited_by_default() {
         match_contains: vec!["gold.storageclass.storage.k8s.io/requests.storage".to_owned()],
         ..LimitedResource::default()
     };
-    let claim =
-        json!({"spec": {"storageClassName": "gold", "resources": {"requests": {"storage": "1Gi"}}}});
+    let claim = json!({"spec": {"storageClassName": "gold", "resources": {"requests": {"storage": "1Gi"}}}});
     let create = demand(Operation::Create, "persistentvolumeclaims", claim, None);
     assert_eq!(
         verdict(vec![], &create, &[by_name]).unwrap_err(),

@@ -24,6 +24,7 @@ pub struct Union(pub Vec<Arc<dyn Sink>>);
 impl Sink for Union {
     fn write(&self, event: &Event) -> bool {
         // No short cut: the others get it too.
-        self.0.iter().fold(true, |all, sink| sink.write(event) && all)
+        let refused = self.0.iter().filter(|sink| !sink.write(event)).count();
+        refused == 0
     }
 }

@@ -29,7 +29,7 @@ impl Authenticator {
     /// # Errors
     /// Everything that is wrong with it; nothing has changed then.
     pub fn configure(&self, config: &AuthenticationConfiguration) -> Result<(), ConfigError> {
-        self.issuers.apply(config, &self.verifier.issuers().to_vec())?;
+        self.issuers.apply(config, self.verifier.issuers())?;
         let anonymous =
             config.anonymous.as_ref().map_or_else(|| self.options.anonymous.clone(), Anonymous::of);
         *self.anonymous.write() = Arc::new(anonymous);

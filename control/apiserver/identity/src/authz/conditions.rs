@@ -8,7 +8,7 @@ use xebec_api::field::Path;
 
 use super::config::MatchCondition;
 use crate::authn::config::ConfigError;
-use crate::expression::{Compiled, compile};
+use crate::expression::{Compiled, Variable, Wanted, compile};
 
 /// Compiled conditions.
 pub(super) struct Conditions(Vec<(String, Compiled)>);
@@ -18,7 +18,10 @@ impl Conditions {
     pub(super) fn new(conditions: &[MatchCondition], at: &Path) -> Result<Conditions, ConfigError> {
         let compiled = conditions.iter().enumerate().map(|(index, condition)| {
             let at = at.index(index).child("expression");
-            Ok((condition.expression.clone(), compile(&condition.expression, "request", &at)?))
+            Ok((
+                condition.expression.clone(),
+                compile(&condition.expression, Variable::Request, Wanted::Truth, &at)?,
+            ))
         });
         Ok(Conditions(compiled.collect::<Result<_, ConfigError>>()?))
     }

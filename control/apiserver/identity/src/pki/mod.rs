@@ -17,6 +17,7 @@ mod authority;
 mod files;
 mod kubeconfig;
 mod leaf;
+pub mod outbound;
 pub mod tls;
 
 pub use authority::Authority;

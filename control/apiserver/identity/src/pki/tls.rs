@@ -169,7 +169,7 @@ impl ResolvesClientCert for ReloadingKey {
     }
 }
 
-fn protocols(alpn: &[&str]) -> Vec<Vec<u8>> {
+pub(super) fn protocols(alpn: &[&str]) -> Vec<Vec<u8>> {
     alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect()
 }
 

@@ -103,8 +103,9 @@ pub fn not_special(text: &str, path: &Path) -> Vec<FieldError> {
         std::net::IpAddr::V4(v4) => (v4.is_link_local(), v4.octets()[..3] == [224, 0, 0]),
         std::net::IpAddr::V6(v6) => (v6.is_unicast_link_local(), v6.segments()[0] & 0xff0f == 0xff02),
     };
+    let unspecified = format!("may not be unspecified ({text})");
     let rules = [
-        (ip.is_unspecified(), "may not be unspecified (0.0.0.0 or ::)"),
+        (ip.is_unspecified(), unspecified.as_str()),
         (ip.is_loopback(), "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
         (link_local, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
         (link_multicast, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"),

@@ -16,3 +16,6 @@ pub mod service_account;
 mod service_addresses;
 mod service_update;
 mod service_validate;
+
+#[cfg(test)]
+mod service_tables;

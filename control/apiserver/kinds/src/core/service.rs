@@ -125,7 +125,7 @@ impl Strategy for Service {
 
     fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = generic::validate_update(&FACTS, obj, old);
-        errors.extend(service_update::validate_addresses(obj, old));
+        errors.extend(service_update::validate_update(obj, old));
         errors.extend(self.validate(obj));
         errors
     }

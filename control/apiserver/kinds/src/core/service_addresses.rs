@@ -1,4 +1,6 @@
 //! The cluster addresses of a Service and their families.
+//!
+//! Authority: upstream's ValidateServiceClusterIPsRelatedFields.
 
 use std::collections::BTreeSet;
 
@@ -6,56 +8,88 @@ use serde_json::Value;
 use xebec_api::field::{FieldError, Path};
 
 use crate::shared::access::{has, text, texts};
-use crate::shared::rules::{BAD_IP, is_ip, one_of};
+use crate::shared::rules::{BAD_IP, is_ip, one_of_given};
 
 /// Every error of `clusterIP`, `clusterIPs`, `ipFamilies` and `ipFamilyPolicy`.
 pub fn validate_cluster_ips(spec: &Value, path: &Path) -> Vec<FieldError> {
+    if text(spec, &["type"]) == "ExternalName" {
+        return Vec::new();
+    }
     let ips = texts(spec, &["clusterIPs"]);
     let single = text(spec, &["clusterIP"]);
     let list_path = path.child("clusterIPs");
     let mut errors = Vec::new();
-    if single.is_empty() && !ips.is_empty() {
-        let detail = "must be empty when `clusterIPs` is not specified";
-        errors.push(FieldError::required(&path.child("clusterIP"), detail));
-    } else if let Some(first) = ips.first()
-        && *first != single
+    match (single, ips.first()) {
+        ("", Some(_)) => {
+            let detail = "must be empty when `clusterIP` is not specified";
+            errors.push(FieldError::invalid(&list_path, &ips, detail));
+        }
+        ("", None) => {}
+        (_, None) => errors.push(FieldError::required(&list_path, "")),
+        (single, Some(first)) if *first != single => {
+            errors.push(FieldError::invalid(&list_path, &ips, "first value must match `clusterIP`"));
+        }
+        _ => {}
+    }
+    errors.extend(validate_families(spec, path));
+    let (found, readable) = validate_list(&ips, &list_path);
+    errors.extend(found);
+    if !readable {
+        return errors;
+    }
+    if let [first, second] = ips[..]
+        && first.contains(':') == second.contains(':')
     {
-        let detail = "first value must match `clusterIP`";
+        let detail = "may specify no more than one IP for each IP family";
         errors.push(FieldError::invalid(&list_path, &ips, detail));
     }
-    if ips.len() > 2 {
-        errors.push(FieldError::invalid(&list_path, &ips, "may only hold up to 2 values"));
-    }
-    for (index, ip) in ips.iter().enumerate() {
-        let path = list_path.index(index);
-        if *ip == "None" {
-            if index > 0 || ips.len() > 1 {
-                errors.push(FieldError::invalid(&path, ip, "may not be combined with other values"));
+    if ips != ["None"] {
+        for (index, (ip, family)) in ips.iter().zip(texts(spec, &["ipFamilies"])).enumerate() {
+            if ip.contains(':') != (family == "IPv6") && matches!(family, "IPv4" | "IPv6") {
+                let detail = format!("expected an {family} value as indicated by `ipFamilies[{index}]`");
+                errors.push(FieldError::invalid(&list_path.index(index), ip, detail));
             }
-        } else if !is_ip(ip) {
-            errors.push(FieldError::invalid(&path, ip, BAD_IP));
         }
     }
-    let families = texts(spec, &["ipFamilies"]);
+    errors
+}
+
+fn validate_families(spec: &Value, path: &Path) -> Vec<FieldError> {
+    let mut errors = Vec::new();
     let mut seen = BTreeSet::new();
-    for (index, family) in families.iter().enumerate() {
+    for (index, family) in texts(spec, &["ipFamilies"]).into_iter().enumerate() {
         let path = path.child("ipFamilies").index(index);
-        if !["IPv4", "IPv6"].contains(family) {
+        if !["IPv4", "IPv6"].contains(&family) {
             errors.push(FieldError::not_supported(&path, family, &["IPv4", "IPv6"]));
         }
-        if !seen.insert(*family) {
+        if !seen.insert(family) {
             errors.push(FieldError::duplicate(&path, family));
-        }
-        if let Some(ip) = ips.get(index).filter(|ip| is_ip(ip))
-            && (ip.contains(':') != (*family == "IPv6"))
-        {
-            let detail = format!("expected an {family} value as indicated by `ipFamilies[{index}]`");
-            errors.push(FieldError::invalid(&list_path.index(index), ip, detail));
         }
     }
     if has(spec, &["ipFamilyPolicy"]) {
         let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
-        errors.extend(one_of(spec, "ipFamilyPolicy", &policies, path));
+        errors.extend(one_of_given(spec, "ipFamilyPolicy", &policies, path));
     }
     errors
+}
+
+/// The errors of the addresses taken alone, and whether they can be compared with each other.
+fn validate_list(ips: &[&str], path: &Path) -> (Vec<FieldError>, bool) {
+    let mut errors = Vec::new();
+    let mut readable = true;
+    for (index, ip) in ips.iter().enumerate() {
+        if index == 0 && *ip == "None" {
+            if ips.len() > 1 {
+                readable = false;
+                errors.push(FieldError::invalid(path, ips, "'None' must be the first and only value"));
+            }
+        } else if !is_ip(ip) {
+            readable = false;
+            errors.push(FieldError::invalid(&path.index(index), ip, BAD_IP));
+        }
+    }
+    if ips.len() > 2 {
+        errors.push(FieldError::invalid(path, ips, "may only hold up to 2 values"));
+    }
+    (errors, readable)
 }

@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 
-use super::service::{is_external, is_headless, needs_cluster_ip, needs_node_port};
+use super::service::{is_external, is_headless, kind, needs_cluster_ip, needs_node_port};
 use crate::shared::access::{at, has, int, list, list_mut, remove, set, text, texts};
 
 /// Makes `clusterIPs` follow a `clusterIP` given alone.
@@ -103,27 +103,82 @@ pub fn drop_unneeded(obj: &mut Value, old: &Value) {
     }
 }
 
-/// The errors of a changed cluster address: it is set once, unless the type gives it up.
-pub fn validate_addresses(obj: &Value, old: &Value) -> Vec<FieldError> {
-    if !needs_cluster_ip(obj) || !needs_cluster_ip(old) {
-        return Vec::new();
+/// Every error of changed allocated values: addresses, families, balancer class, health check port.
+pub fn validate_update(obj: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let path = Path::new("spec");
+    if needs_cluster_ip(obj) && needs_cluster_ip(old) {
+        if !(is_headless(obj) && is_headless(old)) {
+            errors.extend(validate_addresses(obj, old, &path));
+        }
+        if !is_headless(obj) && !is_headless(old) {
+            errors.extend(validate_families(obj, old, &path));
+        }
     }
+    let balancers = [obj, old].iter().all(|service| kind(service) == "LoadBalancer");
+    let class = |service: &Value| at(service, &["spec", "loadBalancerClass"]).clone();
+    if balancers && class(obj) != class(old) {
+        let path = path.child("loadBalancerClass");
+        errors.push(FieldError::invalid(&path, class(obj), "may not change once set"));
+    }
+    let checked = |service: &Value| text(service, &["spec", "externalTrafficPolicy"]) == "Local";
+    let health = |service: &Value| int(service, &["spec", "healthCheckNodePort"]).unwrap_or(0);
+    if balancers && checked(obj) && checked(old) && health(obj) != health(old) {
+        errors.push(FieldError::forbidden(&path.child("healthCheckNodePort"), "field is immutable"));
+    }
+    errors
+}
+
+fn is_single(obj: &Value) -> bool {
+    text(obj, &["spec", "ipFamilyPolicy"]) == "SingleStack"
+}
+
+/// A first address stays; a second may come and, with the policy saying so, go.
+fn validate_addresses(obj: &Value, old: &Value, path: &Path) -> Vec<FieldError> {
     let (now, before) = (texts(obj, &["spec", "clusterIPs"]), texts(old, &["spec", "clusterIPs"]));
-    let path = Path::new("spec").child("clusterIPs");
-    let Some(first) = before.first() else { return Vec::new() };
-    if is_headless(old) && now.first() == Some(first) {
-        return Vec::new();
+    let list = path.child("clusterIPs");
+    let changed = |index: usize| FieldError::invalid(&list.index(index), &now, "may not change once set");
+    if now.len() == before.len() {
+        return (0..now.len()).filter(|index| now[*index] != before[*index]).map(changed).collect();
     }
-    match now.first() {
-        None => {
-            let detail = "primary clusterIP can not be unset";
-            vec![FieldError::invalid(&path.index(0), &now, detail)]
-        }
-        Some(value) if value != first => {
-            vec![FieldError::invalid(&path.index(0), &now, "may not change once set")]
-        }
-        _ => Vec::new(),
+    let mut errors = Vec::new();
+    if now.is_empty() {
+        errors.push(FieldError::invalid(&list.index(0), &now, "primary clusterIP can not be unset"));
     }
+    if let (Some(one), Some(other)) = (now.first(), before.first())
+        && one != other
+    {
+        errors.push(changed(0));
+    }
+    if before.len() > now.len() && now.len() == 1 && !is_single(obj) {
+        let detail = "must be set to 'SingleStack' when releasing the secondary clusterIP";
+        let policy = at(obj, &["spec", "ipFamilyPolicy"]);
+        errors.push(FieldError::invalid(&path.child("ipFamilyPolicy"), policy, detail));
+    }
+    errors
+}
+
+/// The same for families. Upstream files each change under the first.
+fn validate_families(obj: &Value, old: &Value, path: &Path) -> Vec<FieldError> {
+    let (now, before) = (texts(obj, &["spec", "ipFamilies"]), texts(old, &["spec", "ipFamilies"]));
+    let first = path.child("ipFamilies").index(0);
+    let detail = "may not change once set";
+    if now.len() == before.len() {
+        let pairs = now.iter().zip(&before).filter(|(one, other)| one != other);
+        return pairs.map(|_| FieldError::invalid(&first, &now, detail)).collect();
+    }
+    let mut errors = Vec::new();
+    if let (Some(one), Some(other)) = (now.first(), before.first())
+        && one != other
+    {
+        errors.push(FieldError::invalid(&first, texts(obj, &["spec", "clusterIPs"]), detail));
+    }
+    if before.len() > now.len() && now.len() == 1 && !is_single(obj) {
+        let detail = "must be set to 'SingleStack' when releasing the secondary ipFamily";
+        let policy = at(obj, &["spec", "ipFamilyPolicy"]);
+        errors.push(FieldError::invalid(&path.child("ipFamilyPolicy"), policy, detail));
+    }
+    errors
 }
 
 #[cfg(test)]

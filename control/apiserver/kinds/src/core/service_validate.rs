@@ -13,18 +13,19 @@ use crate::pod::probes::PROTOCOLS;
 use crate::shared::access::{at, has, int, list, text, texts};
 use crate::shared::labels::validate_labels;
 use crate::shared::rules::{
-    BAD_CIDR, BAD_IP, invalid_each, is_cidr, is_ip, one_of, port_number, port_number_or_name,
+    BAD_CIDR, BAD_IP, invalid_each, is_cidr, is_ip, one_of, one_of_or_missing, port_number,
+    port_number_or_name,
 };
+use crate::shared::meta;
 
 const TYPES: &[&str] = &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
-const KUBELET_PORT: i64 = 10250;
 
 /// Every error of a Service's spec.
 pub fn validate(obj: &Value) -> Vec<FieldError> {
     let spec = at(obj, &["spec"]);
     let path = Path::new("spec");
     let ports = list(spec, &["ports"]);
-    let mut errors = Vec::new();
+    let mut errors: Vec<FieldError> = validate_topology(obj).into_iter().collect();
     if ports.is_empty() && !is_headless(obj) && kind(obj) != "ExternalName" {
         errors.push(FieldError::required(&path.child("ports"), ""));
     }
@@ -52,34 +53,30 @@ pub fn validate(obj: &Value) -> Vec<FieldError> {
     errors
 }
 
+/// The old and the new name of one annotation may not disagree.
+fn validate_topology(obj: &Value) -> Option<FieldError> {
+    const NEW: &str = "service.kubernetes.io/topology-mode";
+    const OLD: &str = "service.kubernetes.io/topology-aware-hints";
+    let (mode, hints) = (meta::annotation(obj, NEW)?, meta::annotation(obj, OLD)?);
+    let detail = format!("must match annotations[{OLD}] when both are specified");
+    let path = Path::new("metadata").child("annotations").key(NEW);
+    (mode != hints).then(|| FieldError::invalid(&path, mode, detail))
+}
+
 fn validate_type(obj: &Value, spec: &Value, path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();
     match kind(obj) {
         "LoadBalancer" => {
-            for (index, port) in list(spec, &["ports"]).iter().enumerate() {
-                if int(port, &["port"]) == Some(KUBELET_PORT) {
-                    let detail = "may not expose port 10250 externally since it is used by kubelet";
-                    errors.push(FieldError::invalid(&path.child("ports").index(index), KUBELET_PORT, detail));
-                }
-            }
             errors.extend(not_headless(obj, "may not be set to 'None' for LoadBalancer services", path));
         }
         "NodePort" => {
             errors.extend(not_headless(obj, "may not be set to 'None' for NodePort services", path));
         }
         "ExternalName" => {
-            for key in ["clusterIPs", "clusterIP"] {
-                if !list(spec, &[key]).is_empty() || !text(spec, &[key]).is_empty() {
+            for key in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+                let unset = list(spec, &[key]).is_empty() && text(spec, &[key]).is_empty();
+                if !unset {
                     let detail = "may not be set for ExternalName services";
-                    errors.push(FieldError::forbidden(&path.child(key), detail));
-                    break;
-                }
-            }
-            for (key, detail) in [
-                ("ipFamilies", "may not be set for ExternalName services"),
-                ("ipFamilyPolicy", "may not be set for ExternalName services"),
-            ] {
-                if has(spec, &[key]) {
                     errors.push(FieldError::forbidden(&path.child(key), detail));
                 }
             }
@@ -89,7 +86,7 @@ fn validate_type(obj: &Value, spec: &Value, path: &Path) -> Vec<FieldError> {
             } else {
                 let trimmed = external.strip_suffix('.').unwrap_or(external);
                 let messages = names::is_dns1123_subdomain(trimmed);
-                errors.extend(invalid_each(&path.child("externalName"), external, messages));
+                errors.extend(invalid_each(&path.child("externalName"), trimmed, messages));
             }
         }
         _ => {}
@@ -136,13 +133,22 @@ fn validate_affinity(spec: &Value, path: &Path) -> Vec<FieldError> {
     let mut errors = one_of(spec, "sessionAffinity", &["ClientIP", "None"], path);
     let path = path.child("sessionAffinityConfig");
     if text(spec, &["sessionAffinity"]) == "ClientIP" {
-        let seconds = int(spec, &["sessionAffinityConfig", "clientIP", "timeoutSeconds"]).unwrap_or(0);
-        if !(1..=86400).contains(&seconds) {
-            let detail = "must be greater than 0 and less than 86400";
-            let path = path.child("clientIP").child("timeoutSeconds");
-            errors.push(FieldError::invalid(&path, seconds, detail));
+        let detail = "when session affinity type is ClientIP";
+        let config = at(spec, &["sessionAffinityConfig"]);
+        let timeout = path.child("clientIP").child("timeoutSeconds");
+        match int(config, &["clientIP", "timeoutSeconds"]) {
+            _ if config.is_null() => errors.push(FieldError::required(&path, detail)),
+            _ if !has(config, &["clientIP"]) => {
+                errors.push(FieldError::required(&path.child("clientIP"), detail));
+            }
+            None => errors.push(FieldError::required(&timeout, detail)),
+            Some(seconds) if !(1..=86400).contains(&seconds) => {
+                let detail = "must be greater than 0 and less than 86400";
+                errors.push(FieldError::invalid(&timeout, seconds, detail));
+            }
+            Some(_) => {}
         }
-    } else if has(spec, &["sessionAffinityConfig"]) {
+    } else if text(spec, &["sessionAffinity"]) == "None" && has(spec, &["sessionAffinityConfig"]) {
         let detail = "must not be set when session affinity is None";
         errors.push(FieldError::forbidden(&path, detail));
     }
@@ -151,53 +157,74 @@ fn validate_affinity(spec: &Value, path: &Path) -> Vec<FieldError> {
 
 fn validate_duplicates(ports: &[Value], kind: &str, path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    let (mut node_ports, mut numbers) = (BTreeSet::new(), BTreeSet::new());
-    for (index, port) in ports.iter().enumerate() {
-        let path = path.index(index);
-        let protocol = text(port, &["protocol"]);
-        let node = int(port, &["nodePort"]).unwrap_or(0);
-        if node != 0 {
-            if kind == "ClusterIP" {
-                let detail = "may not be used when `type` is 'ClusterIP'";
-                errors.push(FieldError::forbidden(&path.child("nodePort"), detail));
-            }
-            if !node_ports.insert((protocol, node)) {
-                errors.push(FieldError::duplicate(&path.child("nodePort"), node));
-            }
+    let node = |port: &Value| int(port, &["nodePort"]).unwrap_or(0);
+    let using = || ports.iter().enumerate().filter(|(_, port)| node(port) != 0);
+    for (index, _) in using().filter(|_| kind == "ClusterIP") {
+        let detail = "may not be used when `type` is 'ClusterIP'";
+        errors.push(FieldError::forbidden(&path.index(index).child("nodePort"), detail));
+    }
+    let mut taken = BTreeSet::new();
+    for (index, port) in using() {
+        if !taken.insert((text(port, &["protocol"]), node(port))) {
+            errors.push(FieldError::duplicate(&path.index(index).child("nodePort"), node(port)));
         }
-        let number = int(port, &["port"]).unwrap_or(0);
+    }
+    let mut numbers = BTreeSet::new();
+    for (index, port) in ports.iter().enumerate() {
+        let (protocol, number) = (text(port, &["protocol"]), int(port, &["port"]).unwrap_or(0));
         if !numbers.insert((protocol, number)) {
-            let key = json!({"port": number, "protocol": protocol});
-            errors.push(FieldError::duplicate(&path, key));
+            // Upstream shows the pair as a whole port, with the fields it compares and a target of 0.
+            let key = json!({"protocol": protocol, "port": number, "targetPort": 0});
+            errors.push(FieldError::duplicate(&path.index(index), key));
         }
     }
     errors
 }
 
+const BALANCER_ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
+const RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+
 fn validate_balancer(obj: &Value, spec: &Value, path: &Path) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let ranges = texts(spec, &["loadBalancerSourceRanges"]);
+    let mut errors = validate_ranges(obj, spec, path);
     let balancer = kind(obj) == "LoadBalancer";
-    let ranges_path = path.child("loadBalancerSourceRanges");
-    if !ranges.is_empty() && !balancer {
-        let detail = "may only be used when `type` is 'LoadBalancer'";
-        errors.push(FieldError::forbidden(&ranges_path, detail));
+    let allocates = has(spec, &["allocateLoadBalancerNodePorts"]);
+    if !balancer && allocates {
+        errors.push(FieldError::forbidden(&path.child("allocateLoadBalancerNodePorts"), BALANCER_ONLY));
     }
-    for (index, range) in ranges.iter().enumerate().filter(|(_, range)| !is_cidr(range.trim())) {
-        errors.push(FieldError::invalid(&ranges_path.index(index), range, BAD_CIDR));
+    if balancer && !allocates {
+        errors.push(FieldError::required(&Path::new("allocateLoadBalancerNodePorts"), ""));
     }
-    if balancer && at(spec, &["allocateLoadBalancerNodePorts"]).is_null() {
-        errors.push(FieldError::required(&path.child("allocateLoadBalancerNodePorts"), ""));
-    }
-    for key in ["allocateLoadBalancerNodePorts", "loadBalancerClass"] {
-        if !balancer && has(spec, &[key]) {
-            let detail = "may only be used when `type` is 'LoadBalancer'";
-            errors.push(FieldError::forbidden(&path.child(key), detail));
+    if let Some(class) = at(spec, &["loadBalancerClass"]).as_str() {
+        let path = path.child("loadBalancerClass");
+        if balancer {
+            errors.extend(invalid_each(&path, class, names::is_qualified_name(class)));
+        } else {
+            errors.push(FieldError::forbidden(&path, BALANCER_ONLY));
         }
     }
-    let class = text(spec, &["loadBalancerClass"]);
-    if balancer && has(spec, &["loadBalancerClass"]) {
-        errors.extend(invalid_each(&path.child("loadBalancerClass"), class, names::is_qualified_name(class)));
+    errors
+}
+
+/// The ranges may have spaces around them: so had those of the annotation they came from.
+fn validate_ranges(obj: &Value, spec: &Value, path: &Path) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let balancer = kind(obj) == "LoadBalancer";
+    let ranges = texts(spec, &["loadBalancerSourceRanges"]);
+    if !ranges.is_empty() {
+        let path = path.child("LoadBalancerSourceRanges");
+        if !balancer {
+            errors.push(FieldError::forbidden(&path, BALANCER_ONLY));
+        }
+        for (index, range) in ranges.iter().enumerate().filter(|(_, range)| !is_cidr(range.trim())) {
+            errors.push(FieldError::invalid(&path.index(index), range.trim(), BAD_CIDR));
+        }
+    } else if let Some(ranges) = meta::annotation(obj, RANGES) {
+        let path = Path::new("metadata").child("annotations").key(RANGES);
+        if !balancer {
+            errors.push(FieldError::forbidden(&path, BALANCER_ONLY));
+        }
+        let each = ranges.trim().split(',').map(str::trim).filter(|_| !ranges.trim().is_empty());
+        errors.extend(each.filter(|r| !is_cidr(r)).map(|range| FieldError::invalid(&path, range, BAD_CIDR)));
     }
     errors
 }
@@ -205,26 +232,37 @@ fn validate_balancer(obj: &Value, spec: &Value, path: &Path) -> Vec<FieldError> 
 fn validate_traffic(obj: &Value, spec: &Value, path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let policies = ["Cluster", "Local"];
-    if kind(obj) != "ExternalName" {
-        errors.extend(one_of(spec, "internalTrafficPolicy", &policies, path));
-    }
     let external = text(spec, &["externalTrafficPolicy"]);
-    if is_external(obj) {
-        if external.is_empty() {
-            errors.push(FieldError::required(&path.child("externalTrafficPolicy"), ""));
-        } else if !policies.contains(&external) {
-            let path = path.child("externalTrafficPolicy");
-            errors.push(FieldError::not_supported(&path, external, &policies));
+    let external_path = path.child("externalTrafficPolicy");
+    if !is_external(obj) {
+        if !external.is_empty() {
+            let detail = "may only be set for externally-accessible services";
+            errors.push(FieldError::invalid(&external_path, external, detail));
         }
-    } else if !external.is_empty() {
-        let detail = "may only be set for externally-accessible services";
-        errors.push(FieldError::invalid(&path.child("externalTrafficPolicy"), external, detail));
+    } else if external.is_empty() {
+        errors.push(FieldError::required(&external_path, ""));
+    } else if !policies.contains(&external) {
+        errors.push(FieldError::not_supported(&external_path, external, &policies));
     }
     let health = int(spec, &["healthCheckNodePort"]).unwrap_or(0);
-    if health != 0 && !(kind(obj) == "LoadBalancer" && external == "Local") {
-        let detail = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
-        errors.push(FieldError::invalid(&path.child("healthCheckNodePort"), health, detail));
+    let health_path = path.child("healthCheckNodePort");
+    if kind(obj) != "LoadBalancer" || external != "Local" {
+        if health != 0 {
+            let detail =
+                "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
+            errors.push(FieldError::invalid(&health_path, health, detail));
+        }
+    } else if health != 0 {
+        // A missing one is no error of the client's: the allocator gives it before upstream validates.
+        errors.extend(port_number(health, &health_path));
     }
+    let internal = at(spec, &["internalTrafficPolicy"]);
+    if internal.is_null() && matches!(kind(obj), "ClusterIP" | "NodePort" | "LoadBalancer") {
+        errors.push(FieldError::required(&path.child("internalTrafficPolicy"), ""));
+    }
+    errors.extend(one_of_or_missing(spec, "internalTrafficPolicy", &policies, path));
+    let near = ["PreferClose", "PreferSameZone", "PreferSameNode"];
+    errors.extend(one_of_or_missing(spec, "trafficDistribution", &near, path));
     errors
 }
 
@@ -234,13 +272,22 @@ pub fn validate_load_balancer(obj: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let ingresses = list(obj, &["status", "loadBalancer", "ingress"]);
     if !ingresses.is_empty() && kind(obj) != "LoadBalancer" {
-        errors.push(FieldError::forbidden(&path, "may only be used when `spec.type` is LoadBalancer"));
+        return vec![FieldError::forbidden(&path, "may only be used when `spec.type` is 'LoadBalancer'")];
     }
     for (index, ingress) in ingresses.iter().enumerate() {
         let path = path.index(index);
         let (ip, host) = (text(ingress, &["ip"]), text(ingress, &["hostname"]));
         if !ip.is_empty() && !is_ip(ip) {
             errors.push(FieldError::invalid(&path.child("ip"), ip, BAD_IP));
+        }
+        let mode = path.child("ipMode");
+        match (has(ingress, &["ipMode"]), ip.is_empty()) {
+            (false, false) => errors.push(FieldError::required(&mode, "must be specified when `ip` is set")),
+            (true, true) => {
+                errors.push(FieldError::forbidden(&mode, "may not be specified when `ip` is not set"));
+            }
+            (true, false) => errors.extend(one_of_or_missing(ingress, "ipMode", &["Proxy", "VIP"], &path)),
+            (false, true) => {}
         }
         if !host.is_empty() {
             errors.extend(invalid_each(&path.child("hostname"), host, names::is_dns1123_subdomain(host)));

@@ -59,7 +59,7 @@ pub fn pod(obj: &mut Value) {
             }
         }
     }
-    requests_from_limits(spec);
+    super::pod_resources::defaults(spec);
     default_to(spec, &["enableServiceLinks"], true);
 }
 
@@ -161,6 +161,19 @@ fn volume(volume: &mut Value) {
     }
     if has(volume, &["iscsi"]) {
         default_text(volume, &["iscsi", "iscsiInterface"], "default");
+    }
+    let fixed: [(&str, &[(&str, &str)]); 3] = [
+        ("azureDisk", &[("cachingMode", "ReadWrite"), ("kind", "Shared"), ("fsType", "ext4")]),
+        ("rbd", &[("pool", "rbd"), ("user", "admin"), ("keyring", "/etc/ceph/keyring")]),
+        ("scaleIO", &[("storageMode", "ThinProvisioned"), ("fsType", "xfs")]),
+    ];
+    for (kind, fields) in fixed {
+        if has(volume, &[kind]) {
+            fields.iter().for_each(|(key, value)| default_text(volume, &[kind, key], value));
+        }
+    }
+    if has(volume, &["azureDisk"]) {
+        default_to(volume, &["azureDisk", "readOnly"], false);
     }
     if has(volume, &["image"]) {
         let tag = image_tag(text(volume, &["image", "reference"]));

@@ -1,9 +1,12 @@
 //! Environment variables and the references they and volumes take values from.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 use xebec_api::field::{FieldError, Path};
 use xebec_api::names;
 
+use super::volumes::local_path;
 use crate::shared::access::{at, has, list, text};
 use crate::shared::quantities::parse;
 use crate::shared::rules::{invalid_each, required};
@@ -48,7 +51,7 @@ const KNOWN_FIELDS: &[&str] = &[
 ];
 
 /// Every error of a container's `env`.
-pub fn validate_env(container: &Value, path: &Path) -> Vec<FieldError> {
+pub fn validate_env(container: &Value, volumes: &BTreeMap<&str, &Value>, path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for (index, variable) in list(container, &["env"]).iter().enumerate() {
         let path = path.index(index);
@@ -56,12 +59,12 @@ pub fn validate_env(container: &Value, path: &Path) -> Vec<FieldError> {
             "" => errors.push(FieldError::required(&path.child("name"), "")),
             name => errors.extend(invalid_each(&path.child("name"), name, names::is_env_var_name(name))),
         }
-        errors.extend(validate_value_from(variable, &path.child("valueFrom")));
+        errors.extend(validate_value_from(variable, volumes, &path.child("valueFrom")));
     }
     errors
 }
 
-fn validate_value_from(variable: &Value, path: &Path) -> Vec<FieldError> {
+fn validate_value_from(variable: &Value, volumes: &BTreeMap<&str, &Value>, path: &Path) -> Vec<FieldError> {
     let source = at(variable, &["valueFrom"]);
     if source.is_null() {
         return Vec::new();
@@ -78,9 +81,7 @@ fn validate_value_from(variable: &Value, path: &Path) -> Vec<FieldError> {
         errors.extend(match key {
             "fieldRef" => validate_field_ref(found, ENV_FIELDS, &path),
             "resourceFieldRef" => validate_resource_ref(found, false, &path),
-            "fileKeyRef" => {
-                ["volumeName", "path", "key"].iter().flat_map(|key| required(found, key, &path)).collect()
-            }
+            "fileKeyRef" => validate_file_ref(found, volumes, &path),
             _ => validate_key_ref(found, &path),
         });
     }
@@ -91,6 +92,35 @@ fn validate_value_from(variable: &Value, path: &Path) -> Vec<FieldError> {
         errors.push(FieldError::invalid(path, "", "may not be specified when `value` is not empty"));
     } else if sources > 1 {
         errors.push(FieldError::invalid(path, "", "may not have more than one field specified at a time"));
+    }
+    errors
+}
+
+/// A key in a file of an `emptyDir` (KEP-3721).
+fn validate_file_ref(reference: &Value, volumes: &BTreeMap<&str, &Value>, path: &Path) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    match text(reference, &["key"]) {
+        "" => errors.push(FieldError::required(&path.child("key"), "")),
+        key => errors.extend(invalid_each(&path.child("key"), key, names::is_env_var_name(key))),
+    }
+    let volume = text(reference, &["volumeName"]);
+    let volume_path = path.child("volumeName");
+    if volume.is_empty() {
+        errors.push(FieldError::required(&volume_path, ""));
+    } else {
+        errors.extend(invalid_each(&volume_path, volume, names::is_dns1123_label(volume)));
+        match volumes.get(volume) {
+            None => errors.push(FieldError::not_found(&volume_path, volume)),
+            Some(found) if !has(found, &["emptyDir"]) => {
+                let detail = "referenced volume must be of type emptyDir";
+                errors.push(FieldError::invalid(&volume_path, volume, detail));
+            }
+            Some(_) => {}
+        }
+    }
+    match text(reference, &["path"]) {
+        "" => errors.push(FieldError::required(&path.child("path"), "")),
+        file => errors.extend(local_path(file, &path.child("path"))),
     }
     errors
 }
@@ -174,6 +204,9 @@ fn validate_divisor(resource: &str, reference: &Value, path: &Path) -> Vec<Field
         "ephemeral-storage" if !SIZES.contains(&divisor.as_str()) => {
             format!("only divisor's values {sizes} are supported with the local ephemeral storage resource")
         }
+        name if name.starts_with("hugepages-") && !SIZES.contains(&divisor.as_str()) => {
+            format!("only divisor's values {sizes} are supported with the hugepages resource")
+        }
         _ => return Vec::new(),
     };
     vec![FieldError::invalid(path, resource, detail)]
@@ -219,7 +252,7 @@ mod tests {
     use serde_json::json;
 
     fn env(variable: Value) -> Vec<String> {
-        messages(&validate_env(&json!({"env": [variable]}), &Path::new("env")))
+        messages(&validate_env(&json!({"env": [variable]}), &BTreeMap::new(), &Path::new("env")))
     }
 
     #[test]

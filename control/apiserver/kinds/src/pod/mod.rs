@@ -6,21 +6,31 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 
+pub mod annotations;
 pub mod containers;
 pub mod defaults;
 pub mod env;
+pub mod match_keys;
 pub mod mounts;
+pub mod pod_resources;
+pub mod policies;
 pub mod print;
 pub mod probes;
+pub mod projected;
 pub mod qos;
+pub mod resize;
 pub mod resources;
 pub mod scheduling;
 pub mod security;
 pub mod spec;
+pub mod status;
 pub mod template;
+mod tightening;
 pub mod update;
+pub mod volume_sources;
 pub mod volumes;
 pub mod warnings;
+pub mod windows;
 
 use crate::shared::access::{at, at_mut, default_text, int, set, text};
 use crate::shared::{access, meta};
@@ -49,6 +59,7 @@ impl Strategy for Pod {
         if let Some(spec) = at_mut(obj, &["spec"]) {
             defaults::mirror_service_account(spec);
         }
+        match_keys::merge(obj);
         let class = qos::class(at(obj, &["spec"]));
         set(obj, &["status"], json!({"phase": "Pending", "qosClass": class}));
         if !access::list(obj, &["spec", "schedulingGates"]).is_empty() {
@@ -60,17 +71,16 @@ impl Strategy for Pod {
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
-        let mut errors = generic::validate(&FACTS, obj);
-        let (spec, path) = (at(obj, &["spec"]), Path::new("spec"));
-        if let Some(value) = meta::annotation(obj, "kubernetes.io/config.mirror")
-            && text(spec, &["nodeName"]).is_empty()
-        {
-            let path = Path::new("metadata").child("annotations").key("kubernetes.io/config.mirror");
-            let detail = "must set spec.nodeName if mirror pod annotation is set";
-            errors.push(FieldError::invalid(&path, value, detail));
+        let mut errors = validate_whole(obj);
+        let path = Path::new("spec");
+        if !access::list(obj, &["spec", "ephemeralContainers"]).is_empty() {
+            errors.push(FieldError::forbidden(&path.child("ephemeralContainers"), "cannot be set on create"));
         }
-        errors.extend(spec::validate(spec, &path));
-        errors.extend(containers::validate_only_for_pods(spec, &path));
+        let gated = !access::list(obj, &["spec", "schedulingGates"]).is_empty();
+        if gated && !text(obj, &["spec", "nodeName"]).is_empty() {
+            let detail = "cannot be set until all schedulingGates have been cleared";
+            errors.push(FieldError::forbidden(&path.child("nodeName"), detail));
+        }
         errors
     }
 
@@ -82,10 +92,37 @@ impl Strategy for Pod {
     }
 
     fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = generic::validate(&FACTS, obj);
-        errors.extend(generic::validate_update(&FACTS, obj, old));
+        let mut errors = generic::validate_update(&FACTS, obj, old);
+        errors.extend(validate_whole(obj));
         errors.extend(update::validate(obj, old));
         errors
+    }
+
+    fn prepare_for_subresource_update(&self, sub: &str, _ctx: &Context<'_>, obj: &mut Value, old: &Value) {
+        if matches!(sub, "resize" | "ephemeralcontainers") {
+            generic::prepare_for_update(&FACTS, obj, old);
+        }
+    }
+
+    fn validate_subresource_update(&self, sub: &str, obj: &Value, old: &Value) -> Vec<FieldError> {
+        let whole = || {
+            let mut errors = generic::validate_update(&FACTS, obj, old);
+            errors.extend(validate_whole(obj));
+            errors
+        };
+        match sub {
+            "resize" => resize::validate(obj, old, whole()),
+            "ephemeralcontainers" if meta::annotation(old, annotations::MIRROR).is_some() => {
+                let detail = "static pods do not support ephemeral containers";
+                vec![FieldError::forbidden(&Path::root(), detail)]
+            }
+            "ephemeralcontainers" => {
+                let mut errors = whole();
+                errors.extend(update::validate_ephemeral(obj, old));
+                errors
+            }
+            _ => Vec::new(),
+        }
     }
 
     fn prepare_for_status_update(&self, _ctx: &Context<'_>, obj: &mut Value, old: &Value) {
@@ -96,7 +133,7 @@ impl Strategy for Pod {
 
     fn validate_status_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = generic::validate_update(&FACTS, obj, old);
-        errors.extend(update::validate_status(obj, old));
+        errors.extend(status::validate(obj, old));
         errors
     }
 
@@ -147,6 +184,20 @@ impl Strategy for Pod {
         warnings::of_spec(at(obj, &["spec"]), "spec")
     }
 }
+
+/// The rules of a whole pod, new or updated.
+fn validate_whole(obj: &Value) -> Vec<FieldError> {
+    let mut errors = generic::validate(&FACTS, obj);
+    let (spec, path) = (at(obj, &["spec"]), Path::new("spec"));
+    errors.extend(annotations::validate(obj, &Path::new("metadata").child("annotations")));
+    errors.extend(spec::validate(spec, Some(meta::name(obj)), &path));
+    errors.extend(projected::tokens_without_account(spec, &path));
+    errors.extend(containers::validate_only_for_pods(spec, &path));
+    errors
+}
+
+#[cfg(test)]
+mod tables;
 
 #[cfg(test)]
 mod tests {

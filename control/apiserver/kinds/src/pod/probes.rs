@@ -14,16 +14,27 @@ use crate::shared::rules::{
 /// The protocols of ports.
 pub const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
 
-/// Every error of a container's probes and lifecycle handlers.
-pub fn validate_probes(container: &Value, path: &Path) -> Vec<FieldError> {
+/// Every error of a container's lifecycle handlers; a sleep fits into the pod's grace period.
+pub fn validate_lifecycle(container: &Value, grace: Option<i64>, path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for key in ["postStart", "preStop"] {
         let handler = at(container, &["lifecycle", key]);
         if handler.is_object() {
             let path = path.child("lifecycle").child(key);
-            errors.extend(validate_handler(handler, &["exec", "httpGet", "tcpSocket", "sleep"], &path));
+            errors.extend(validate_handler(
+                handler,
+                &["exec", "httpGet", "tcpSocket", "sleep"],
+                grace,
+                &path,
+            ));
         }
     }
+    errors
+}
+
+/// Every error of a container's probes.
+pub fn validate_probes(container: &Value, path: &Path) -> Vec<FieldError> {
+    let mut errors = Vec::new();
     for key in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let probe = at(container, &[key]);
         if !probe.is_object() {
@@ -46,7 +57,7 @@ pub fn validate_probes(container: &Value, path: &Path) -> Vec<FieldError> {
 }
 
 fn validate_probe(probe: &Value, path: &Path) -> Vec<FieldError> {
-    let mut errors = validate_handler(probe, &["exec", "httpGet", "tcpSocket", "grpc"], path);
+    let mut errors = validate_handler(probe, &["exec", "httpGet", "tcpSocket", "grpc"], None, path);
     for key in
         ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"]
     {
@@ -59,7 +70,7 @@ fn validate_probe(probe: &Value, path: &Path) -> Vec<FieldError> {
     errors
 }
 
-fn validate_handler(handler: &Value, kinds: &[&str], path: &Path) -> Vec<FieldError> {
+fn validate_handler(handler: &Value, kinds: &[&str], grace: Option<i64>, path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut first = true;
     for kind in kinds {
@@ -82,9 +93,13 @@ fn validate_handler(handler: &Value, kinds: &[&str], path: &Path) -> Vec<FieldEr
             "grpc" => {
                 errors.extend(port_number(int(action, &["port"]).unwrap_or(0), &path.child("port")));
             }
-            "sleep" if int(action, &["seconds"]).is_none_or(|seconds| seconds < 0) => {
-                let detail = "must be non-negative and less than terminationGracePeriodSeconds (30)";
-                errors.push(FieldError::invalid(&path, at(action, &["seconds"]), detail));
+            "sleep" => {
+                let seconds = int(action, &["seconds"]).unwrap_or(0);
+                if let Some(grace) = grace.filter(|grace| seconds < 0 || seconds > *grace) {
+                    let detail =
+                        format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
+                    errors.push(FieldError::invalid(&path, seconds, detail));
+                }
             }
             _ => {}
         }

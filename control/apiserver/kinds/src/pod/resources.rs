@@ -1,10 +1,15 @@
 //! Resource requirements of containers and pods.
+//!
+//! Authority: upstream's validateResourceRequirements and the helpers of pkg/apis/core/helper.
+
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 use xebec_api::field::{FieldError, Path};
 use xebec_api::names;
+use xebec_api::quantity::Quantity;
 
-use crate::shared::access::{at, entries};
+use crate::shared::access::{at, entries, list, text};
 use crate::shared::quantities::{not_negative, parse};
 use crate::shared::rules::invalid_each;
 
@@ -15,9 +20,26 @@ pub fn is_huge_page(name: &str) -> bool {
     name.starts_with("hugepages-")
 }
 
+/// True for Kubernetes' own names: those without a domain, and those in kubernetes.io.
+fn is_native(name: &str) -> bool {
+    !name.contains('/') || name.contains("kubernetes.io/")
+}
+
 /// True for a resource outside Kubernetes' own names, which nodes advertise and pods may not overcommit.
 pub fn is_extended(name: &str) -> bool {
-    name.contains('/') && !name.contains("kubernetes.io/") && !name.starts_with("requests.")
+    !is_native(name)
+        && !name.starts_with("requests.")
+        && names::is_qualified_name(&format!("requests.{name}")).is_empty()
+}
+
+fn may_overcommit(name: &str) -> bool {
+    is_native(name) && !is_huge_page(name)
+}
+
+/// The names of the claims a pod spec lists.
+pub fn claim_names(spec: &Value) -> BTreeSet<&str> {
+    let claims = list(spec, &["resourceClaims"]).iter().map(|claim| text(claim, &["name"]));
+    claims.filter(|name| !name.is_empty()).collect()
 }
 
 /// Every error of a resource's name.
@@ -55,40 +77,124 @@ pub fn validate_name(name: &str, path: &Path) -> Vec<FieldError> {
     errors
 }
 
-fn validate_container_name(name: &str, path: &Path) -> Vec<FieldError> {
+fn container_name(name: &str, path: &Path) -> Vec<FieldError> {
     let mut errors = validate_name(name, path);
-    if !name.contains('/') && !STANDARD_CONTAINER.contains(&name) && !is_huge_page(name) {
-        errors.push(FieldError::invalid(path, name, "must be a standard resource for containers"));
+    if !name.contains('/') {
+        if !STANDARD_CONTAINER.contains(&name) && !is_huge_page(name) {
+            errors.push(FieldError::invalid(path, name, "must be a standard resource for containers"));
+        }
+    } else if !is_native(name) && !is_extended(name) {
+        errors.push(FieldError::invalid(path, name, "doesn't follow extended resource name standard"));
     }
     errors
 }
 
-/// Every error of a `{requests, limits}` pair.
+fn pod_name(name: &str, path: &Path) -> Vec<FieldError> {
+    let errors = validate_name(name, path);
+    if errors.is_empty() && !is_pod_level(name) {
+        return vec![FieldError::not_supported(path, name, &["cpu", "hugepages-", "memory"])];
+    }
+    errors
+}
+
+/// True for the resources a pod may have as a whole (KEP-2837).
+pub fn is_pod_level(name: &str) -> bool {
+    matches!(name, "cpu" | "memory") || is_huge_page(name)
+}
+
+/// Every error of a `{requests, limits, claims}` of a container.
+pub fn validate_container(resources: &Value, claims: &BTreeSet<&str>, path: &Path) -> Vec<FieldError> {
+    validate_requirements_of(resources, container_name, claims, path)
+}
+
+/// Every error of a `{requests, limits}` of a container that can have no claims.
 pub fn validate_requirements(resources: &Value, path: &Path) -> Vec<FieldError> {
+    validate_container(resources, &BTreeSet::new(), path)
+}
+
+/// Every error of a pod's own `{requests, limits}`, taken alone.
+pub fn validate_pod(resources: &Value, claims: &BTreeSet<&str>, path: &Path) -> Vec<FieldError> {
+    validate_requirements_of(resources, pod_name, claims, path)
+}
+
+fn validate_requirements_of(
+    resources: &Value,
+    name_rule: fn(&str, &Path) -> Vec<FieldError>,
+    claims: &BTreeSet<&str>,
+    path: &Path,
+) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    let (limits, requests) = (path.child("limits"), path.child("requests"));
     let (mut huge, mut cpu_or_memory) = (false, false);
-    for (list, list_path) in [("limits", &limits), ("requests", &requests)] {
+    for list in ["limits", "requests"] {
+        let list_path = path.child(list);
         for (name, quantity) in entries(resources, &[list]) {
             let path = list_path.key(name);
-            errors.extend(validate_container_name(name, list_path));
+            errors.extend(name_rule(name, &path));
             errors.extend(validate_quantity(name, quantity, &path));
             huge |= is_huge_page(name);
             cpu_or_memory |= matches!(name.as_str(), "cpu" | "memory");
-            if is_huge_page(name)
-                && list == "requests"
-                && parse(at(resources, &["limits", name])) != parse(quantity)
-            {
-                let detail = format!("must be equal to {name} limit");
-                errors.push(FieldError::invalid(list_path, text_of(quantity), detail));
-            } else if list == "requests" {
-                errors.extend(validate_against_limit(name, quantity, resources, list_path));
+            if list == "requests" {
+                errors.extend(validate_against_limit(name, quantity, resources, &list_path));
+            }
+            if is_huge_page(name) && !is_multiple(name, quantity) {
+                let detail = format!("{} is not positive integer multiple of {name}", text_of(quantity));
+                errors.push(FieldError::invalid(&path, text_of(quantity), detail));
             }
         }
     }
     if huge && !cpu_or_memory {
-        let detail = "HugePages require cpu or memory";
-        errors.push(FieldError::forbidden(path, detail));
+        errors.push(FieldError::forbidden(path, "HugePages require cpu or memory"));
+    }
+    errors.extend(validate_claims(list(resources, &["claims"]), claims, &path.child("claims")));
+    errors
+}
+
+/// True when an amount of huge pages is a positive number of whole pages.
+fn is_multiple(name: &str, quantity: &Value) -> bool {
+    let size = name.strip_prefix("hugepages-").and_then(|size| Quantity::parse(size).ok());
+    match (size.map(|size| size.value()), parse(quantity).map(|amount| amount.value())) {
+        (Some(size), Some(amount)) => size > 0 && amount > 0 && amount % size == 0,
+        _ => false,
+    }
+}
+
+/// Every error of a container's claims: each is one the pod lists, and none is taken twice.
+fn validate_claims(claims: &[Value], known: &BTreeSet<&str>, path: &Path) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    for (index, claim) in claims.iter().enumerate() {
+        let path = path.index(index);
+        let (name, request) = (text(claim, &["name"]), text(claim, &["request"]));
+        if name.is_empty() {
+            errors.push(FieldError::required(&path, ""));
+            continue;
+        }
+        let key = if request.is_empty() { name.to_owned() } else { format!("{name}/{request}") };
+        if seen.contains(name) {
+            errors.push(FieldError::duplicate(&path, name));
+        } else {
+            if !request.is_empty() {
+                let messages = names::is_dns1123_label(request);
+                errors.extend(invalid_each(&path.child("request"), request, messages));
+            }
+            let part_taken = seen.iter().any(|taken| taken.split_once('/').is_some_and(|(of, _)| of == name));
+            if seen.contains(&key) || (request.is_empty() && part_taken) {
+                errors.push(FieldError::duplicate(&path, &key));
+            }
+            seen.insert(key);
+        }
+        if !known.contains(name) {
+            let mut error = FieldError::not_found(&path, name);
+            error.detail = "must be one of the names in pod.spec.resourceClaims".to_owned();
+            match known.is_empty() {
+                true => error.detail.push_str(" which is empty"),
+                false => {
+                    let all: Vec<&str> = known.iter().copied().collect();
+                    error.detail.push_str(&format!(": {}", all.join(", ")));
+                }
+            }
+            errors.push(error);
+        }
     }
     errors
 }
@@ -100,26 +206,19 @@ fn text_of(quantity: &Value) -> String {
 fn validate_against_limit(name: &str, request: &Value, resources: &Value, path: &Path) -> Vec<FieldError> {
     let limit = at(resources, &["limits", name]);
     let (Some(asked), bound) = (parse(request), parse(limit)) else { return Vec::new() };
-    match bound {
-        None if is_extended(name) => {
-            vec![FieldError::required(
-                &Path::new(path.as_str().trim_end_matches(".requests")).child("limits"),
-                "Limit must be set for non overcommitable resources",
-            )]
+    let detail = match bound {
+        None if !may_overcommit(name) => {
+            let limits = Path::new(path.as_str().trim_end_matches("requests").trim_end_matches('.'));
+            let detail = "Limit must be set for non overcommitable resources";
+            return vec![FieldError::required(&limits.child("limits"), detail)];
         }
-        Some(bound) if is_extended(name) && asked != bound => {
-            vec![FieldError::invalid(
-                path,
-                text_of(request),
-                format!("must be equal to {name} limit of {bound}"),
-            )]
+        Some(bound) if !may_overcommit(name) && asked != bound => {
+            format!("must be equal to {name} limit of {bound}")
         }
-        Some(bound) if asked > bound => {
-            let detail = format!("must be less than or equal to {name} limit of {bound}");
-            vec![FieldError::invalid(path, text_of(request), detail)]
-        }
-        _ => Vec::new(),
-    }
+        Some(bound) if asked > bound => format!("must be less than or equal to {name} limit of {bound}"),
+        _ => return Vec::new(),
+    };
+    vec![FieldError::invalid(path, text_of(request), detail)]
 }
 
 /// Every error of one amount of a resource.
@@ -170,7 +269,7 @@ mod tests {
         );
         assert_eq!(
             check(json!({"limits": {"pods": "1"}})),
-            ["r.limits: Invalid value: \"pods\": must be a standard resource for containers"]
+            ["r.limits[pods]: Invalid value: \"pods\": must be a standard resource for containers"]
         );
         assert_eq!(
             check(json!({"requests": {"x.io/gpu": "1"}})),

@@ -6,22 +6,22 @@ use serde_json::Value;
 use xebec_api::field::{FieldError, Path};
 use xebec_api::names;
 
+use super::match_keys;
 use crate::shared::access::{at, has, int, list, text, texts};
-use crate::shared::labels::{validate_label_name, validate_labels, validate_selector};
-use crate::shared::rules::{invalid_each, one_of_given};
+use crate::shared::labels::{validate_label_name, validate_selector};
+use crate::shared::rules::{invalid_each, one_of_given, one_of_or_missing};
+
+const NOT_POSITIVE: &str = "must be greater than zero";
 
 /// The effects of taints.
 pub const TAINT_EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
 
-/// Every error of the fields that place a pod.
-pub fn validate(spec: &Value, path: &Path) -> Vec<FieldError> {
-    let mut errors = validate_labels(at(spec, &["nodeSelector"]), &path.child("nodeSelector"));
-    errors.extend(validate_affinity(at(spec, &["affinity"]), &path.child("affinity")));
-    errors.extend(validate_tolerations(list(spec, &["tolerations"]), &path.child("tolerations")));
-    errors.extend(validate_spread(spec, &path.child("topologySpreadConstraints")));
+/// Every error of scheduling gates.
+pub fn validate_gates(spec: &Value, path: &Path) -> Vec<FieldError> {
+    let mut errors = Vec::new();
     let mut gates = BTreeSet::new();
     for (index, gate) in list(spec, &["schedulingGates"]).iter().enumerate() {
-        let path = path.child("schedulingGates").index(index);
+        let path = path.index(index);
         let name = text(gate, &["name"]);
         errors.extend(invalid_each(&path, name, names::is_qualified_name(name)));
         if !gates.insert(name) {
@@ -62,7 +62,7 @@ pub fn validate_tolerations(tolerations: &[Value], path: &Path) -> Vec<FieldErro
             }
             "Exists" if !value.is_empty() => {
                 let detail = "value must be empty when `operator` is 'Exists'";
-                errors.push(FieldError::invalid(&path.child("operator"), toleration, detail));
+                errors.push(FieldError::invalid(&path.child("operator"), value, detail));
             }
             "Exists" => {}
             _ => {
@@ -83,7 +83,8 @@ pub fn validate_tolerations(tolerations: &[Value], path: &Path) -> Vec<FieldErro
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
-fn validate_affinity(affinity: &Value, path: &Path) -> Vec<FieldError> {
+/// Every error of `affinity`.
+pub fn validate_affinity(affinity: &Value, path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let node = at(affinity, &["nodeAffinity"]);
     let node_path = path.child("nodeAffinity");
@@ -93,7 +94,7 @@ fn validate_affinity(affinity: &Value, path: &Path) -> Vec<FieldError> {
     for (index, term) in list(node, &[PREFERRED]).iter().enumerate() {
         let path = node_path.child(PREFERRED).index(index);
         errors.extend(validate_weight(term, &path));
-        errors.extend(validate_node_term(at(term, &["preference"]), &path.child("preference")));
+        errors.extend(validate_node_term(at(term, &["preference"]), false, &path.child("preference")));
     }
     for key in ["podAffinity", "podAntiAffinity"] {
         let (pods, path) = (at(affinity, &[key]), path.child(key));
@@ -125,15 +126,21 @@ pub fn validate_node_selector(selector: &Value, path: &Path) -> Vec<FieldError> 
     if terms.is_empty() {
         return vec![FieldError::required(&path, "must have at least one node selector term")];
     }
-    terms.iter().enumerate().flat_map(|(index, term)| validate_node_term(term, &path.index(index))).collect()
+    let check = |(index, term)| validate_node_term(term, true, &path.index(index));
+    terms.iter().enumerate().flat_map(check).collect()
 }
 
-fn validate_node_term(term: &Value, path: &Path) -> Vec<FieldError> {
+/// A preference may hold values no label can have: nothing but a preference is lost.
+fn validate_node_term(term: &Value, strict: bool, path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for (index, requirement) in list(term, &["matchExpressions"]).iter().enumerate() {
         let path = path.child("matchExpressions").index(index);
         errors.extend(validate_node_requirement(requirement, &path));
         errors.extend(validate_label_name(text(requirement, &["key"]), &path.child("key")));
+        for (index, value) in texts(requirement, &["values"]).iter().enumerate().filter(|_| strict) {
+            let path = path.child("values").index(index);
+            errors.extend(invalid_each(&path, value, names::is_label_value(value)));
+        }
     }
     for (index, requirement) in list(term, &["matchFields"]).iter().enumerate() {
         let path = path.child("matchFields").index(index);
@@ -194,6 +201,7 @@ fn validate_pod_term(term: &Value, path: &Path) -> Vec<FieldError> {
         let messages = names::is_dns1123_label(namespace);
         errors.extend(invalid_each(&path.child("namespace"), namespace, messages));
     }
+    errors.extend(match_keys::validate_affinity_term(term, path));
     let key = text(term, &["topologyKey"]);
     if key.is_empty() {
         errors.push(FieldError::required(&path.child("topologyKey"), "can not be empty"));
@@ -202,48 +210,49 @@ fn validate_pod_term(term: &Value, path: &Path) -> Vec<FieldError> {
     errors
 }
 
-fn validate_spread(spec: &Value, path: &Path) -> Vec<FieldError> {
+/// Every error of `topologySpreadConstraints`.
+pub fn validate_spread(spec: &Value, in_pod: bool, path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    let mut seen = BTreeSet::new();
-    for (index, constraint) in list(spec, &["topologySpreadConstraints"]).iter().enumerate() {
+    let constraints = list(spec, &["topologySpreadConstraints"]);
+    for (index, constraint) in constraints.iter().enumerate() {
         let path = path.index(index);
         let skew = int(constraint, &["maxSkew"]).unwrap_or(0);
         if skew <= 0 {
-            errors.push(FieldError::invalid(&path.child("maxSkew"), skew, "must be greater than zero"));
+            errors.push(FieldError::invalid(&path.child("maxSkew"), skew, NOT_POSITIVE));
         }
         let key = text(constraint, &["topologyKey"]);
         if key.is_empty() {
             errors.push(FieldError::required(&path.child("topologyKey"), "can not be empty"));
-        } else {
-            errors.extend(validate_label_name(key, &path.child("topologyKey")));
         }
         let kinds = ["DoNotSchedule", "ScheduleAnyway"];
         errors.extend(one_of_given(constraint, "whenUnsatisfiable", &kinds, &path));
         let action = text(constraint, &["whenUnsatisfiable"]);
-        if !seen.insert((key, action)) {
+        let same = |other: &Value| {
+            text(other, &["topologyKey"]) == key && text(other, &["whenUnsatisfiable"]) == action
+        };
+        if constraints[index + 1..].iter().any(same) {
             let pair = format!("{{{key}, {action}}}");
             errors.push(FieldError::duplicate(&path.child("{topologyKey, whenUnsatisfiable}"), pair));
         }
-        if let Some(domains) = int(constraint, &["minDomains"]) {
-            if domains <= 0 {
-                errors.push(FieldError::invalid(
-                    &path.child("minDomains"),
-                    domains,
-                    "must be greater than 0",
-                ));
-            }
-            if action != "DoNotSchedule" {
-                let detail =
-                    format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}");
-                errors.push(FieldError::invalid(&path.child("minDomains"), domains, detail));
-            }
-        }
+        errors.extend(validate_domains(constraint, action, &path.child("minDomains")));
         for key in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
-            if has(constraint, &[key]) {
-                errors.extend(one_of_given(constraint, key, &["Honor", "Ignore"], &path));
-            }
+            errors.extend(one_of_or_missing(constraint, key, &["Honor", "Ignore"], &path));
         }
+        errors.extend(match_keys::validate_spread(constraint, in_pod, &path.child("matchLabelKeys")));
         errors.extend(validate_selector(at(constraint, &["labelSelector"]), &path.child("labelSelector")));
+    }
+    errors
+}
+
+fn validate_domains(constraint: &Value, action: &str, path: &Path) -> Vec<FieldError> {
+    let Some(domains) = int(constraint, &["minDomains"]) else { return Vec::new() };
+    let mut errors = Vec::new();
+    if domains <= 0 {
+        errors.push(FieldError::invalid(path, domains, NOT_POSITIVE));
+    }
+    if action != "DoNotSchedule" {
+        let detail = format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}");
+        errors.push(FieldError::invalid(path, domains, detail));
     }
     errors
 }
@@ -255,7 +264,11 @@ mod tests {
     use serde_json::json;
 
     fn check(spec: Value) -> Vec<String> {
-        messages(&validate(&spec, &Path::new("spec")))
+        let path = Path::new("spec");
+        let mut errors = validate_affinity(at(&spec, &["affinity"]), &path.child("affinity"));
+        errors.extend(validate_tolerations(list(&spec, &["tolerations"]), &path.child("tolerations")));
+        errors.extend(validate_spread(&spec, true, &path.child("topologySpreadConstraints")));
+        messages(&errors)
     }
 
     #[test]

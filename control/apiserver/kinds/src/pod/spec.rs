@@ -1,34 +1,153 @@
 //! A whole pod spec, in a pod or in a template.
+//!
+//! Authority: upstream's ValidatePodSpec, in its order.
 
-use serde_json::Value;
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 use xebec_api::names;
 
-use super::{containers, resources, scheduling, security, volumes};
-use crate::shared::access::{at, entries, has, int, list, text, texts};
-use crate::shared::rules::{BAD_IP, NOT_NEGATIVE, invalid_each, is_ip, one_of};
+use super::{containers, pod_resources, resources, scheduling, security, volumes, windows};
+use crate::shared::access::{at, flag, has, int, list, text, texts};
+use crate::shared::labels::validate_labels;
+use crate::shared::rules::{BAD_IP, invalid_each, is_ip, one_of};
 
-const RESTART_POLICIES: &[&str] = &["Always", "Never", "OnFailure"];
-const DNS_POLICIES: &[&str] = &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"];
+const RESTART_POLICIES: &[&str] = &["Always", "OnFailure", "Never"];
+const DNS_POLICIES: &[&str] = &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
 
-/// Every error of a pod spec.
-pub fn validate(spec: &Value, path: &Path) -> Vec<FieldError> {
-    let (volumes, mut errors) = volumes::validate_volumes(spec, &path.child("volumes"));
+/// Every error of a pod spec. `pod` is the pod's name, `None` in a template.
+pub fn validate(spec: &Value, pod: Option<&str>, path: &Path) -> Vec<FieldError> {
+    let (volumes, mut errors) = volumes::validate_volumes(spec, pod, &path.child("volumes"));
+    errors.extend(validate_claims(spec, &path.child("resourceClaims")));
     errors.extend(containers::validate(spec, &volumes, path));
+    errors.extend(pod_resources::validate(spec, &path.child("resources")));
+    errors.extend(validate_host_network(spec, pod.is_some(), &path.child("containers")));
     errors.extend(one_of(spec, "restartPolicy", RESTART_POLICIES, path));
     errors.extend(one_of(spec, "dnsPolicy", DNS_POLICIES, path));
+    errors.extend(validate_labels(at(spec, &["nodeSelector"]), &path.child("nodeSelector")));
     errors.extend(security::validate_pod(spec, path));
-    errors.extend(scheduling::validate(spec, path));
+    errors.extend(scheduling::validate_affinity(at(spec, &["affinity"]), &path.child("affinity")));
     errors.extend(validate_dns(spec, &path.child("dnsConfig")));
-    errors.extend(validate_references(spec, path));
-    errors.extend(validate_numbers(spec, path));
     for (index, gate) in list(spec, &["readinessGates"]).iter().enumerate() {
         let path = path.child("readinessGates").index(index).child("conditionType");
         let kind = text(gate, &["conditionType"]);
         errors.extend(invalid_each(&path, kind, names::is_qualified_name(kind)));
     }
+    errors.extend(scheduling::validate_gates(spec, &path.child("schedulingGates")));
+    let spread = path.child("topologySpreadConstraints");
+    errors.extend(scheduling::validate_spread(spec, pod.is_some(), &spread));
+    errors.extend(windows::validate_host_process(spec, path));
+    errors.extend(windows::validate_host_users(spec, path));
+    errors.extend(validate_references(spec, path));
+    errors.extend(windows::validate_os(spec, path));
+    errors
+}
+
+/// Every error of the claims a pod makes or takes (KEP-4381).
+fn validate_claims(spec: &Value, path: &Path) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (index, claim) in list(spec, &["resourceClaims"]).iter().enumerate() {
+        let path = path.index(index);
+        let name = text(claim, &["name"]);
+        if name.is_empty() {
+            errors.push(FieldError::required(&path.child("name"), ""));
+        } else if !seen.insert(name) {
+            errors.push(FieldError::duplicate(&path.child("name"), name));
+        } else {
+            errors.extend(invalid_each(&path.child("name"), name, names::is_dns1123_label(name)));
+        }
+        let sources = ["resourceClaimName", "resourceClaimTemplateName"];
+        match sources.iter().filter(|key| has(claim, &[key])).count() {
+            2 => {
+                let detail =
+                    "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
+                errors.push(FieldError::invalid(&path, claim, detail));
+            }
+            0 => {
+                let detail = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`";
+                errors.push(FieldError::invalid(&path, claim, detail));
+            }
+            _ => {}
+        }
+        for key in sources {
+            if let Some(target) = at(claim, &[key]).as_str() {
+                errors.extend(invalid_each(&path.child(key), target, names::is_dns1123_subdomain(target)));
+            }
+        }
+    }
+    errors
+}
+
+/// On the host's network a container's port is the host's: a pod says so, a template may leave it out.
+fn validate_host_network(spec: &Value, in_pod: bool, path: &Path) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if !flag(spec, &["hostNetwork"]) {
+        return errors;
+    }
+    for (index, container) in list(spec, &["containers"]).iter().enumerate() {
+        for (position, port) in list(container, &["ports"]).iter().enumerate() {
+            let host = int(port, &["hostPort"]).unwrap_or(0);
+            if (in_pod || host != 0) && host != int(port, &["containerPort"]).unwrap_or(0) {
+                let path = path.index(index).child("ports").index(position).child("hostPort");
+                let detail = "must match `containerPort` when `hostNetwork` is true";
+                errors.push(FieldError::invalid(&path, host, detail));
+            }
+        }
+    }
+    errors
+}
+
+type Rule = fn(&str) -> Vec<String>;
+
+fn validate_names(spec: &Value, rules: &[(&str, Rule)], path: &Path) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for (key, rule) in rules {
+        let value = text(spec, &[key]);
+        if !value.is_empty() {
+            errors.extend(invalid_each(&path.child(key), value, rule(value)));
+        }
+    }
+    errors
+}
+
+fn validate_references(spec: &Value, path: &Path) -> Vec<FieldError> {
+    let rules: [(&str, Rule); 2] =
+        [("serviceAccountName", names::is_dns1123_subdomain), ("nodeName", names::is_dns1123_subdomain)];
+    let mut errors = validate_names(spec, &rules, path);
+    let deadline = int(spec, &["activeDeadlineSeconds"]);
+    if let Some(seconds) = deadline.filter(|seconds| !(1..=i64::from(i32::MAX)).contains(seconds)) {
+        let detail = "must be between 1 and 2147483647, inclusive";
+        errors.push(FieldError::invalid(&path.child("activeDeadlineSeconds"), seconds, detail));
+    }
+    let rules: [(&str, Rule); 2] =
+        [("hostname", names::is_dns1123_label), ("subdomain", names::is_dns1123_label)];
+    errors.extend(validate_names(spec, &rules, path));
+    let tolerations = list(spec, &["tolerations"]);
+    errors.extend(scheduling::validate_tolerations(tolerations, &path.child("tolerations")));
+    errors.extend(validate_aliases(spec, &path.child("hostAliases")));
+    let rules: [(&str, Rule); 1] = [("priorityClassName", names::is_dns1123_subdomain)];
+    errors.extend(validate_names(spec, &rules, path));
+    if let Some(class) = at(spec, &["runtimeClassName"]).as_str() {
+        let messages = names::is_dns1123_subdomain(class);
+        errors.extend(invalid_each(&path.child("runtimeClassName"), class, messages));
+    }
+    if has(spec, &["preemptionPolicy"]) {
+        errors.extend(one_of(spec, "preemptionPolicy", &["PreemptLowerPriority", "Never"], path));
+    }
+    if has(spec, &["overhead"]) {
+        // Upstream checks the overhead as the limits of a container, and says so in the path.
+        let limits = json!({"limits": at(spec, &["overhead"])});
+        errors.extend(resources::validate_requirements(&limits, &path.child("overhead")));
+    }
+    errors
+}
+
+fn validate_aliases(spec: &Value, path: &Path) -> Vec<FieldError> {
+    let mut errors = Vec::new();
     for (index, alias) in list(spec, &["hostAliases"]).iter().enumerate() {
-        let path = path.child("hostAliases").index(index);
+        let path = path.index(index);
         if !is_ip(text(alias, &["ip"])) {
             errors.push(FieldError::invalid(&path.child("ip"), text(alias, &["ip"]), BAD_IP));
         }
@@ -37,83 +156,28 @@ pub fn validate(spec: &Value, path: &Path) -> Vec<FieldError> {
             errors.extend(invalid_each(&path, host, names::is_dns1123_subdomain(host)));
         }
     }
-    errors.extend(validate_host_network(spec, path));
     errors
 }
 
-/// Pods on the node's network use their own port numbers as host ports.
-fn validate_host_network(spec: &Value, path: &Path) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    if !at(spec, &["hostNetwork"]).as_bool().unwrap_or(false) {
-        return errors;
+/// What is wrong with a search domain: a subdomain whose labels may hold underscores and start with one.
+fn search_domain(name: &str) -> Vec<String> {
+    const PATTERN: &str = r"_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*";
+    let mut messages = Vec::new();
+    if name.len() > 253 {
+        messages.push(names::max_len_error(253));
     }
-    for key in ["containers", "initContainers"] {
-        for (index, container) in list(spec, &[key]).iter().enumerate() {
-            for (position, port) in list(container, &["ports"]).iter().enumerate() {
-                let host = int(port, &["hostPort"]).unwrap_or(0);
-                if host != 0 && host != int(port, &["containerPort"]).unwrap_or(0) {
-                    let path = path.child(key).index(index).child("ports").index(position);
-                    let detail = "must match `hostPort` when `hostNetwork` is true";
-                    let value = at(port, &["containerPort"]);
-                    errors.push(FieldError::invalid(&path.child("containerPort"), value, detail));
-                }
-            }
-        }
+    let good = name.split('.').all(|label| {
+        let bytes = label.strip_prefix('_').unwrap_or(label).as_bytes();
+        let plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        bytes.first().is_some_and(plain)
+            && bytes.last().is_some_and(plain)
+            && bytes.iter().all(|byte| plain(byte) || matches!(byte, b'-' | b'_'))
+    });
+    if !good {
+        let intro = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character";
+        messages.push(names::regex_error(intro, PATTERN, &["example.com"]));
     }
-    errors
-}
-
-fn validate_references(spec: &Value, path: &Path) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    type Rule = fn(&str) -> Vec<String>;
-    let rules: [(&str, Rule); 6] = [
-        ("serviceAccountName", names::is_dns1123_subdomain),
-        ("nodeName", names::is_dns1123_subdomain),
-        ("hostname", names::is_dns1123_label),
-        ("subdomain", names::is_dns1123_label),
-        ("priorityClassName", names::is_dns1123_subdomain),
-        ("runtimeClassName", names::is_dns1123_subdomain),
-    ];
-    for (key, rule) in rules {
-        let value = text(spec, &[key]);
-        if !value.is_empty() {
-            errors.extend(invalid_each(&path.child(key), value, rule(value)));
-        }
-    }
-    if has(spec, &["preemptionPolicy"]) {
-        errors.extend(one_of(spec, "preemptionPolicy", &["Never", "PreemptLowerPriority"], path));
-    }
-    let os = text(spec, &["os", "name"]);
-    if has(spec, &["os"]) && !["linux", "windows"].contains(&os) {
-        let path = path.child("os").child("name");
-        errors.push(if os.is_empty() {
-            FieldError::required(&path, "cannot be empty")
-        } else {
-            FieldError::not_supported(&path, os, &["linux", "windows"])
-        });
-    }
-    errors
-}
-
-fn validate_numbers(spec: &Value, path: &Path) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    if let Some(seconds) =
-        int(spec, &["activeDeadlineSeconds"]).filter(|s| !(1..=i64::from(i32::MAX)).contains(s))
-    {
-        let detail = "must be between 1 and 2147483647, inclusive";
-        errors.push(FieldError::invalid(&path.child("activeDeadlineSeconds"), seconds, detail));
-    }
-    if let Some(seconds) = int(spec, &["terminationGracePeriodSeconds"]).filter(|seconds| *seconds < 0) {
-        errors.push(FieldError::invalid(&path.child("terminationGracePeriodSeconds"), seconds, NOT_NEGATIVE));
-    }
-    for (name, quantity) in entries(spec, &["overhead"]) {
-        errors.extend(resources::validate_quantity(name, quantity, &path.child("overhead").key(name)));
-    }
-    if has(spec, &["resources"]) {
-        let path = path.child("resources");
-        errors.extend(resources::validate_requirements(at(spec, &["resources"]), &path));
-    }
-    errors
+    messages
 }
 
 fn validate_dns(spec: &Value, path: &Path) -> Vec<FieldError> {
@@ -148,7 +212,7 @@ fn validate_dns(spec: &Value, path: &Path) -> Vec<FieldError> {
     }
     for (index, search) in searches.iter().enumerate() {
         let trimmed = search.strip_suffix('.').unwrap_or(search);
-        let messages = if *search == "." { Vec::new() } else { names::is_dns1123_subdomain(trimmed) };
+        let messages = if *search == "." { Vec::new() } else { search_domain(trimmed) };
         errors.extend(invalid_each(&path.child("searches").index(index), search, messages));
     }
     for (index, _) in
@@ -170,7 +234,7 @@ mod tests {
         let mut spec = json!({"containers": [{"name": "a", "image": "b"}]});
         spec[key] = value;
         pod_spec(&mut spec);
-        messages(&validate(&spec, &Path::new("spec")))
+        messages(&validate(&spec, None, &Path::new("spec")))
     }
 
     #[test]
@@ -179,7 +243,7 @@ mod tests {
             (
                 "restartPolicy",
                 json!("Sometimes"),
-                "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", \"OnFailure\"",
+                "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \"Never\"",
             ),
             (
                 "dnsPolicy",
@@ -192,11 +256,6 @@ mod tests {
                 "spec.activeDeadlineSeconds: Invalid value: 0: must be between 1 and 2147483647, inclusive",
             ),
             (
-                "terminationGracePeriodSeconds",
-                json!(-5),
-                "spec.terminationGracePeriodSeconds: Invalid value: -5: must be greater than or equal to 0",
-            ),
-            (
                 "hostAliases",
                 json!([{"ip": "x"}]),
                 "spec.hostAliases[0].ip: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
@@ -204,7 +263,7 @@ mod tests {
             (
                 "os",
                 json!({"name": "dos"}),
-                "spec.os.name: Unsupported value: \"dos\": supported values: \"linux\", \"windows\"",
+                "spec.os: Unsupported value: \"dos\": supported values: \"linux\", \"windows\"",
             ),
         ];
         assert_eq!(with("hostname", json!("ok")), Vec::<String>::new());

@@ -3,8 +3,8 @@
 use serde_json::Value;
 use xebec_api::field::{FieldError, Path};
 
-use super::{defaults, spec};
-use crate::shared::access::{at, at_mut, text};
+use super::{annotations, defaults, spec};
+use crate::shared::access::{at, at_mut, list, text};
 use crate::shared::labels::validate_labels;
 use crate::shared::meta::validate_annotations;
 
@@ -16,15 +16,15 @@ pub fn defaults(obj: &mut Value, path: &[&str]) {
     }
 }
 
-/// Every error of a template.
+/// Every error of a template. Upstream files labels and annotations under the template itself.
 pub fn validate(template: &Value, path: &Path) -> Vec<FieldError> {
-    let metadata = path.child("metadata");
-    let mut errors = validate_labels(at(template, &["metadata", "labels"]), &metadata.child("labels"));
+    let mut errors = validate_labels(at(template, &["metadata", "labels"]), &path.child("labels"));
     let annotations = at(template, &["metadata", "annotations"]);
-    errors.extend(validate_annotations(annotations, &metadata.child("annotations")));
+    errors.extend(validate_annotations(annotations, &path.child("annotations")));
+    errors.extend(annotations::validate(template, &path.child("annotations")));
     let spec_path = path.child("spec");
-    errors.extend(spec::validate(at(template, &["spec"]), &spec_path));
-    if !at(template, &["spec", "ephemeralContainers"]).as_array().is_none_or(Vec::is_empty) {
+    errors.extend(spec::validate(at(template, &["spec"]), None, &spec_path));
+    if !list(template, &["spec", "ephemeralContainers"]).is_empty() {
         let detail = "ephemeral containers not allowed in pod template";
         errors.push(FieldError::forbidden(&spec_path.child("ephemeralContainers"), detail));
     }

@@ -1,24 +1,22 @@
 //! What an update may change in a pod.
 //!
-//! Authority: upstream's ValidatePodUpdate, ValidatePodStatusUpdate, ValidatePodEphemeralContainersUpdate.
+//! Authority: upstream's ValidatePodUpdate and ValidatePodEphemeralContainersUpdate.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 use xebec_api::field::{FieldError, Path};
-use xebec_api::names;
 
 use super::scheduling::validate_tolerations;
-use crate::shared::access::{at, has, int, list, list_mut, remove, set, text};
-use crate::shared::meta;
-use crate::shared::rules::invalid_each;
+use super::{annotations, tightening};
+use crate::shared::access::{at, int, list, list_mut, remove, set, text};
 
 const ALLOWED: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
-const MIRROR: &str = "kubernetes.io/config.mirror";
 
-/// Every error of an update of a pod's spec and annotations.
+/// Every error of what an update changes in a pod's spec and annotations.
 pub fn validate(obj: &Value, old: &Value) -> Vec<FieldError> {
-    let mut errors = validate_annotations(obj, old);
+    let annotations_path = Path::new("metadata").child("annotations");
+    let mut errors = annotations::validate_update(obj, old, &annotations_path);
     let path = Path::new("spec");
     let (new_spec, old_spec) = (at(obj, &["spec"]), at(old, &["spec"]));
     for key in ["containers", "initContainers"] {
@@ -33,9 +31,15 @@ pub fn validate(obj: &Value, old: &Value) -> Vec<FieldError> {
     if stop {
         return errors;
     }
-    errors.extend(validate_gates(new_spec, old_spec, &path.child("schedulingGates")));
     errors.extend(validate_added_tolerations(new_spec, old_spec, &path.child("tolerations")));
-    let masked = mask(new_spec, old_spec);
+    errors.extend(validate_gates(new_spec, old_spec, &path.child("schedulingGates")));
+    if new_spec == old_spec {
+        return errors;
+    }
+    let mut masked = mask(new_spec, old_spec);
+    if !list(old_spec, &["schedulingGates"]).is_empty() {
+        errors.extend(tightening::validate(&mut masked, old_spec, &path));
+    }
     if masked != *old_spec {
         let changed = changes(&masked, old_spec, "").join("\n");
         errors.push(FieldError::forbidden(&path, format!("{ALLOWED}\n{changed}")));
@@ -78,18 +82,17 @@ fn validate_deadline(new: &Value, old: &Value, path: &Path) -> (Vec<FieldError>,
 }
 
 fn validate_gates(new: &Value, old: &Value, path: &Path) -> Vec<FieldError> {
-    let before: BTreeSet<&str> =
-        list(old, &["schedulingGates"]).iter().map(|gate| text(gate, &["name"])).collect();
-    let added: Vec<&str> = list(new, &["schedulingGates"])
-        .iter()
-        .map(|gate| text(gate, &["name"]))
-        .filter(|name| !before.contains(name))
-        .collect();
-    if added.is_empty() {
-        return Vec::new();
-    }
-    let detail = format!("only deletion is allowed, but found new scheduling gates '{}'", added.join(","));
-    vec![FieldError::forbidden(path, detail)]
+    let gates = |spec: &Value| -> Vec<String> {
+        list(spec, &["schedulingGates"]).iter().map(|gate| text(gate, &["name"]).to_owned()).collect()
+    };
+    let before = gates(old);
+    let added = gates(new).into_iter().enumerate().filter(|(_, name)| !before.contains(name));
+    added
+        .map(|(index, name)| {
+            let detail = format!("only deletion is allowed, but found new scheduling gate '{name}'");
+            FieldError::forbidden(&path.index(index).child("name"), detail)
+        })
+        .collect()
 }
 
 fn validate_added_tolerations(new: &Value, old: &Value, path: &Path) -> Vec<FieldError> {
@@ -121,28 +124,11 @@ fn mask(new: &Value, old: &Value) -> Value {
     if seconds(old).is_some_and(|before| before < 0) && seconds(new) == Some(1) {
         copy(&mut masked, old, &["terminationGracePeriodSeconds"]);
     }
-    if !list(old, &["schedulingGates"]).is_empty() {
-        tighten(&mut masked, new, old);
-    }
     masked
 }
 
-/// A gated pod's placement may become tighter: labels may be added to its node selector, and a missing node
-/// affinity may be set.
-fn tighten(masked: &mut Value, new: &Value, old: &Value) {
-    let kept = at(old, &["nodeSelector"]).as_object().into_iter().flatten();
-    if kept.into_iter().all(|(key, value)| new.get("nodeSelector").and_then(|s| s.get(key)) == Some(value)) {
-        copy(masked, old, &["nodeSelector"]);
-    }
-    if !has(old, &["affinity", "nodeAffinity"]) {
-        remove(masked, &["affinity", "nodeAffinity"]);
-        if !has(old, &["affinity"]) && at(masked, &["affinity"]).as_object().is_some_and(|a| a.is_empty()) {
-            remove(masked, &["affinity"]);
-        }
-    }
-}
-
-fn copy(into: &mut Value, from: &Value, path: &[&str]) {
+/// Takes a field of another object, missing included.
+pub(super) fn copy(into: &mut Value, from: &Value, path: &[&str]) {
     match at(from, path) {
         Value::Null => remove(into, path),
         value => set(into, path, value.clone()),
@@ -150,7 +136,7 @@ fn copy(into: &mut Value, from: &Value, path: &[&str]) {
 }
 
 /// The paths whose values differ, each with both values.
-fn changes(new: &Value, old: &Value, path: &str) -> Vec<String> {
+pub(super) fn changes(new: &Value, old: &Value, path: &str) -> Vec<String> {
     match (new, old) {
         (Value::Object(a), Value::Object(b)) => {
             let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
@@ -171,68 +157,12 @@ fn changes(new: &Value, old: &Value, path: &str) -> Vec<String> {
     }
 }
 
-fn validate_annotations(obj: &Value, old: &Value) -> Vec<FieldError> {
-    let path = Path::new("metadata").child("annotations").key(MIRROR);
-    match (meta::annotation(obj, MIRROR), meta::annotation(old, MIRROR)) {
-        (now, before) if now == before => Vec::new(),
-        (_, Some(_)) => vec![FieldError::forbidden(&path, "may not remove or update mirror pod annotation")],
-        _ => vec![FieldError::forbidden(&path, "may not add mirror pod annotation")],
-    }
-}
-
-/// Every error of a write to a pod's status.
-pub fn validate_status(obj: &Value, old: &Value) -> Vec<FieldError> {
-    let path = Path::new("status");
-    let mut errors = validate_annotations(obj, old);
-    let nominated = text(obj, &["status", "nominatedNodeName"]);
-    if !nominated.is_empty() && nominated != text(old, &["status", "nominatedNodeName"]) {
-        let messages = names::is_dns1123_subdomain(nominated);
-        errors.extend(invalid_each(&path.child("nominatedNodeName"), nominated, messages));
-    }
-    let class = |pod: &Value| text(pod, &["status", "qosClass"]).to_owned();
-    if !class(old).is_empty() && !class(obj).is_empty() && class(old) != class(obj) {
-        let detail = "field is immutable";
-        errors.push(FieldError::invalid(&path.child("qosClass"), class(obj), detail));
-    }
-    let policy = text(old, &["spec", "restartPolicy"]);
-    for key in ["containerStatuses", "initContainerStatuses"] {
-        errors.extend(validate_terminated(obj, old, key, policy, &path.child(key)));
-    }
-    errors
-}
-
-/// A container that ended and does not restart stays ended.
-fn validate_terminated(obj: &Value, old: &Value, key: &str, policy: &str, path: &Path) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    if policy == "Always" {
-        return errors;
-    }
-    let restarts_itself = |name: &str| {
-        let own = list(old, &["spec", "containers"]).iter().chain(list(old, &["spec", "initContainers"]));
-        own.into_iter().any(|c| text(c, &["name"]) == name && !text(c, &["restartPolicy"]).is_empty())
-    };
-    for (index, before) in list(old, &["status", key]).iter().enumerate() {
-        let ended = at(before, &["state", "terminated"]);
-        let name = text(before, &["name"]);
-        let failed = int(ended, &["exitCode"]).unwrap_or(0) != 0;
-        if ended.is_null() || (failed && policy == "OnFailure") || restarts_itself(name) {
-            continue;
-        }
-        let same = |status: &&Value| text(status, &["name"]) == name;
-        if let Some(now) = list(obj, &["status", key]).iter().find(same)
-            && !has(now, &["state", "terminated"])
-        {
-            let detail = "may not be transitioned to non-terminated state";
-            errors.push(FieldError::forbidden(&path.index(index).child("state"), detail));
-        }
-    }
-    errors
-}
-
-/// Every error of an update through the `ephemeralcontainers` subresource: containers may only be added.
+/// Every error of an update through the `ephemeralcontainers` subresource, the new pod's own rules apart:
+/// containers may only be added.
 pub fn validate_ephemeral(obj: &Value, old: &Value) -> Vec<FieldError> {
+    let metadata = Path::new("metadata").child("annotations");
+    let mut errors = annotations::validate_update(obj, old, &metadata);
     let path = Path::new("spec").child("ephemeralContainers");
-    let mut errors = Vec::new();
     let now = list(obj, &["spec", "ephemeralContainers"]);
     for before in list(old, &["spec", "ephemeralContainers"]) {
         let name = text(before, &["name"]);
@@ -256,6 +186,7 @@ pub fn validate_ephemeral(obj: &Value, old: &Value) -> Vec<FieldError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pod::annotations::MIRROR;
     use crate::testing::messages;
     use serde_json::json;
 
@@ -297,23 +228,9 @@ mod tests {
         assert_eq!(
             changed(|p| p["metadata"]["annotations"] = json!({MIRROR: "x"})),
             [
-                "metadata.annotations[kubernetes.io/config.mirror]: Forbidden: may not add mirror pod annotation"
+                "metadata.annotations[kubernetes.io/config.mirror]: Forbidden: may not add mirror pod annotation",
+                "metadata.annotations[kubernetes.io/config.mirror]: Invalid value: \"x\": must set spec.nodeName if mirror pod annotation is set"
             ]
         );
-    }
-
-    #[test]
-    fn an_ended_container_stays_ended() {
-        let mut old = pod();
-        old["status"] =
-            json!({"containerStatuses": [{"name": "a", "state": {"terminated": {"exitCode": 1}}}]});
-        let mut new = old.clone();
-        new["status"]["containerStatuses"][0]["state"] = json!({"running": {}});
-        assert_eq!(
-            messages(&validate_status(&new, &old)),
-            ["status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state"]
-        );
-        old["spec"]["restartPolicy"] = json!("OnFailure");
-        assert_eq!(messages(&validate_status(&new, &old)), Vec::<String>::new());
     }
 }

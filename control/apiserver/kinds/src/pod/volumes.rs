@@ -1,26 +1,71 @@
 //! Volumes of a pod.
+//!
+//! Authority: upstream's ValidateVolumes and validateVolumeSource, with the paths they report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use xebec_api::field::{FieldError, Path};
 use xebec_api::names;
 
 use super::env::{validate_resource_ref, validate_volume_field_ref};
+use super::{projected, volume_sources};
 use crate::shared::access::{at, has, int, list, text};
-use crate::shared::quantities;
-use crate::shared::rules::{invalid_each, one_of_given, required};
+use crate::shared::labels::validate_labels;
+use crate::shared::meta::validate_annotations;
+use crate::shared::quantities::parse;
+use crate::shared::rules::{invalid_each, one_of, required};
 
 const MODE_RANGE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
 
-/// The volumes without errors by name, and every error.
-pub fn validate_volumes<'a>(spec: &'a Value, path: &Path) -> (BTreeMap<&'a str, &'a Value>, Vec<FieldError>) {
+/// The sources in upstream's order, each with the name its errors are filed under where that differs, and the
+/// name used when it is one source too many where that differs again.
+const SOURCES: &[(&str, &str, &str)] = &[
+    ("emptyDir", "emptyDir", "emptyDir"),
+    ("hostPath", "hostPath", "hostPath"),
+    ("gitRepo", "gitRepo", "gitRepo"),
+    ("gcePersistentDisk", "persistentDisk", "gcePersistentDisk"),
+    ("awsElasticBlockStore", "awsElasticBlockStore", "awsElasticBlockStore"),
+    ("secret", "secret", "secret"),
+    ("nfs", "nfs", "nfs"),
+    ("iscsi", "iscsi", "iscsi"),
+    ("glusterfs", "glusterfs", "glusterfs"),
+    ("flocker", "flocker", "flocker"),
+    ("persistentVolumeClaim", "persistentVolumeClaim", "persistentVolumeClaim"),
+    ("rbd", "rbd", "rbd"),
+    ("cinder", "cinder", "cinder"),
+    ("cephfs", "cephfs", "cephFS"),
+    ("quobyte", "quobyte", "quobyte"),
+    ("downwardAPI", "downwardAPI", "downwarAPI"),
+    ("fc", "fc", "fc"),
+    ("flexVolume", "flexVolume", "flexVolume"),
+    ("configMap", "configMap", "configMap"),
+    ("azureFile", "azureFile", "azureFile"),
+    ("vsphereVolume", "vsphereVolume", "vsphereVolume"),
+    ("photonPersistentDisk", "photonPersistentDisk", "photonPersistentDisk"),
+    ("portworxVolume", "portworxVolume", "portworxVolume"),
+    ("azureDisk", "azureDisk", "azureDisk"),
+    ("storageos", "storageos", "storageos"),
+    ("projected", "projected", "projected"),
+    ("scaleIO", "scaleIO", "scaleIO"),
+    ("csi", "csi", "csi"),
+    ("ephemeral", "ephemeral", "ephemeral"),
+    ("image", "image", "image"),
+];
+
+/// The volumes without errors by name, and every error. `pod` is the pod's name, `None` in a template.
+pub fn validate_volumes<'a>(
+    spec: &'a Value,
+    pod: Option<&str>,
+    path: &Path,
+) -> (BTreeMap<&'a str, &'a Value>, Vec<FieldError>) {
     let mut errors = Vec::new();
     let mut good = BTreeMap::new();
+    let made = claims_made(spec, pod);
     for (index, volume) in list(spec, &["volumes"]).iter().enumerate() {
         let path = path.index(index);
         let name = text(volume, &["name"]);
-        let mut found = validate_source(volume, name, &path);
+        let mut found = validate_source(volume, name, pod, &path);
         if name.is_empty() {
             found.push(FieldError::required(&path.child("name"), ""));
         } else {
@@ -33,24 +78,49 @@ pub fn validate_volumes<'a>(spec: &'a Value, path: &Path) -> (BTreeMap<&'a str, 
             good.insert(name, volume);
         }
         errors.extend(found);
+        let claim = text(volume, &["persistentVolumeClaim", "claimName"]);
+        if made.contains(claim) {
+            let path = path.child("persistentVolumeClaim").child("claimName");
+            let detail = "must not reference a PVC that gets created for an ephemeral volume";
+            errors.push(FieldError::invalid(&path, claim, detail));
+        }
     }
     (good, errors)
 }
 
-fn validate_source(volume: &Value, name: &str, path: &Path) -> Vec<FieldError> {
+/// The names of the claims made for the pod's ephemeral volumes.
+fn claims_made(spec: &Value, pod: Option<&str>) -> BTreeSet<String> {
+    let Some(pod) = pod.filter(|name| !name.is_empty()) else { return BTreeSet::new() };
+    let own = list(spec, &["volumes"]).iter().filter(|volume| has(volume, &["ephemeral"]));
+    own.map(|volume| format!("{pod}-{}", text(volume, &["name"]))).collect()
+}
+
+fn validate_source(volume: &Value, name: &str, pod: Option<&str>, path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut count = 0;
-    for (key, source) in volume.as_object().into_iter().flatten() {
-        if key == "name" || source.is_null() {
+    for (key, shown, extra) in SOURCES {
+        let source = at(volume, &[key]);
+        if source.is_null() {
             continue;
         }
         count += 1;
-        let path = path.child(key);
         if count > 1 {
-            errors.push(FieldError::forbidden(&path, "may not specify more than 1 volume type"));
-            continue;
+            let detail = "may not specify more than 1 volume type";
+            errors.push(FieldError::forbidden(&path.child(extra), detail));
+        } else {
+            errors.extend(validate_one(key, source, pod.is_some(), &path.child(shown)));
         }
-        errors.extend(validate_one(key, source, name, &path));
+        match (*key, pod) {
+            ("iscsi", _) => errors.extend(volume_sources::portal_too_long(source, name, path)),
+            ("ephemeral", Some(pod)) if count == 1 && !pod.is_empty() && !name.is_empty() => {
+                let claim = format!("{pod}-{name}");
+                errors.extend(names::is_dns1123_subdomain(&claim).into_iter().map(|message| {
+                    let detail = format!("PVC name {claim:?}: {message}");
+                    FieldError::invalid(&path.child("name"), name, detail)
+                }));
+            }
+            _ => {}
+        }
     }
     if count == 0 {
         errors.push(FieldError::required(path, "must specify a volume type"));
@@ -58,78 +128,51 @@ fn validate_source(volume: &Value, name: &str, path: &Path) -> Vec<FieldError> {
     errors
 }
 
-fn validate_one(key: &str, source: &Value, volume_name: &str, path: &Path) -> Vec<FieldError> {
+fn validate_one(key: &str, source: &Value, in_pod: bool, path: &Path) -> Vec<FieldError> {
     match key {
-        "emptyDir" => match at(source, &["sizeLimit"]) {
-            Value::Null => Vec::new(),
-            limit => quantities::not_negative(limit, &path.child("sizeLimit")),
+        "emptyDir" => match parse(at(source, &["sizeLimit"])) {
+            Some(limit) if limit.sign() < 0 => {
+                let detail = "SizeLimit field must be a valid resource quantity";
+                vec![FieldError::forbidden(&path.child("sizeLimit"), detail)]
+            }
+            _ => Vec::new(),
         },
-        "hostPath" => validate_host_path(source, path),
-        "secret" => {
-            let mut errors = required(source, "secretName", path);
-            errors.extend(validate_mode(source, "defaultMode", path));
-            errors.extend(validate_items(source, path));
-            errors
-        }
-        "configMap" => {
-            let mut errors = required(source, "name", path);
+        "secret" | "configMap" => {
+            let name = if key == "secret" { "secretName" } else { "name" };
+            let mut errors = required(source, name, path);
             errors.extend(validate_mode(source, "defaultMode", path));
             errors.extend(validate_items(source, path));
             errors
         }
         "downwardAPI" => {
             let mut errors = validate_mode(source, "defaultMode", path);
-            errors.extend(validate_downward_items(source, &path.child("items")));
+            errors.extend(validate_downward_items(source, path));
             errors
         }
-        "projected" => validate_projected(source, path),
+        "projected" => {
+            let mut errors = validate_mode(source, "defaultMode", path);
+            errors.extend(projected::validate(source, path));
+            errors
+        }
         "persistentVolumeClaim" => required(source, "claimName", path),
-        "nfs" => {
-            let mut errors = required(source, "server", path);
-            errors.extend(required(source, "path", path));
-            if !text(source, &["path"]).is_empty() && !text(source, &["path"]).starts_with('/') {
-                let detail = "must be an absolute path";
-                errors.push(FieldError::invalid(&path.child("path"), text(source, &["path"]), detail));
-            }
-            errors
-        }
-        "csi" => required(source, "driver", path),
-        "image" => {
-            let mut errors = required(source, "reference", path);
-            errors.extend(one_of_given(source, "pullPolicy", &["Always", "IfNotPresent", "Never"], path));
-            errors
-        }
-        "ephemeral" => validate_ephemeral(source, volume_name, path),
         "gitRepo" => {
             let mut errors = required(source, "repository", path);
-            errors.extend(local_path(text(source, &["directory"]), &path.child("directory")));
+            errors.extend(descending_path(text(source, &["directory"]), &path.child("directory")));
             errors
         }
-        "iscsi" => ["targetPortal", "iqn"].iter().flat_map(|key| required(source, key, path)).collect(),
-        "gcePersistentDisk" => required(source, "pdName", path),
-        "awsElasticBlockStore" => required(source, "volumeID", path),
-        _ => Vec::new(),
+        "image" => {
+            // A template may leave the reference to whatever fills it in.
+            let mut errors = if in_pod { required(source, "reference", path) } else { Vec::new() };
+            errors.extend(one_of(source, "pullPolicy", &["Always", "IfNotPresent", "Never"], path));
+            errors
+        }
+        "ephemeral" => validate_ephemeral(source, path),
+        _ => volume_sources::validate(key, source, path),
     }
 }
 
-fn validate_host_path(source: &Value, path: &Path) -> Vec<FieldError> {
-    let host = text(source, &["path"]);
-    if host.is_empty() {
-        return vec![FieldError::required(&path.child("path"), "")];
-    }
-    let mut errors = no_backsteps(host, &path.child("path"));
-    let kinds =
-        ["", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"];
-    let kind = text(source, &["type"]);
-    if !kinds.contains(&kind) {
-        let mut allowed = kinds[1..].to_vec();
-        allowed.sort_unstable();
-        errors.push(FieldError::not_supported(&path.child("type"), kind, &allowed));
-    }
-    errors
-}
-
-fn validate_mode(holder: &Value, key: &str, path: &Path) -> Vec<FieldError> {
+/// The error of a file mode outside 0..=0777.
+pub fn validate_mode(holder: &Value, key: &str, path: &Path) -> Vec<FieldError> {
     match int(holder, &[key]) {
         Some(mode) if !(0..=0o777).contains(&mode) => {
             vec![FieldError::invalid(&path.child(key), mode, MODE_RANGE)]
@@ -139,121 +182,87 @@ fn validate_mode(holder: &Value, key: &str, path: &Path) -> Vec<FieldError> {
 }
 
 /// Every error of the items that pick keys of a Secret or ConfigMap.
-fn validate_items(source: &Value, path: &Path) -> Vec<FieldError> {
+pub fn validate_items(source: &Value, path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for (index, item) in list(source, &["items"]).iter().enumerate() {
-        let path = path.child("items").index(index);
-        errors.extend(required(item, "key", &path));
-        errors.extend(required(item, "path", &path));
-        errors.extend(local_path(text(item, &["path"]), &path.child("path")));
-        errors.extend(validate_mode(item, "mode", &path));
+        errors.extend(validate_item(item, &path.child("items").index(index)));
     }
+    errors
+}
+
+/// Every error of one item that picks a key of a Secret or ConfigMap.
+pub fn validate_item(item: &Value, path: &Path) -> Vec<FieldError> {
+    let mut errors = required(item, "key", path);
+    errors.extend(required(item, "path", path));
+    errors.extend(local_path(text(item, &["path"]), &path.child("path")));
+    errors.extend(validate_mode(item, "mode", path));
     errors
 }
 
 fn validate_downward_items(source: &Value, path: &Path) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    for item in list(source, &["items"]) {
-        errors.extend(required(item, "path", path));
-        errors.extend(local_path(text(item, &["path"]), &path.child("path")));
-        let (field, resource) = (at(item, &["fieldRef"]), at(item, &["resourceFieldRef"]));
-        if field.is_object() {
-            errors.extend(validate_volume_field_ref(field, &path.child("fieldRef")));
-            if resource.is_object() {
-                let detail = "fieldRef and resourceFieldRef can not be specified simultaneously";
-                errors.push(FieldError::invalid(path, "resource", detail));
-            }
-        } else if resource.is_object() {
-            errors.extend(validate_resource_ref(resource, true, &path.child("resourceFieldRef")));
-        } else {
-            let detail = "one of fieldRef and resourceFieldRef is required";
-            errors.push(FieldError::required(&path.child("fieldRef"), detail));
+    list(source, &["items"]).iter().flat_map(|item| validate_downward_item(item, path)).collect()
+}
+
+/// Every error of one file of the downward API, filed under its source without an index.
+pub fn validate_downward_item(item: &Value, path: &Path) -> Vec<FieldError> {
+    let mut errors = required(item, "path", path);
+    errors.extend(local_path(text(item, &["path"]), &path.child("path")));
+    let (field, resource) = (at(item, &["fieldRef"]), at(item, &["resourceFieldRef"]));
+    if field.is_object() {
+        errors.extend(validate_volume_field_ref(field, &path.child("fieldRef")));
+        if resource.is_object() {
+            let detail = "fieldRef and resourceFieldRef can not be specified simultaneously";
+            errors.push(FieldError::invalid(path, "resource", detail));
         }
-        errors.extend(validate_mode(item, "mode", path));
+    } else if resource.is_object() {
+        errors.extend(validate_resource_ref(resource, true, &path.child("resourceFieldRef")));
+    } else {
+        errors.push(FieldError::required(path, "one of fieldRef and resourceFieldRef is required"));
     }
+    errors.extend(validate_mode(item, "mode", path));
     errors
 }
 
-fn validate_projected(source: &Value, path: &Path) -> Vec<FieldError> {
-    let mut errors = validate_mode(source, "defaultMode", path);
-    for (index, projection) in list(source, &["sources"]).iter().enumerate() {
-        let path = path.child("sources").index(index);
-        let mut count = 0;
-        for key in ["secret", "downwardAPI", "configMap", "serviceAccountToken", "clusterTrustBundle"] {
-            let found = at(projection, &[key]);
-            if found.is_null() {
-                continue;
-            }
-            count += 1;
-            let path = path.child(key);
-            if count > 1 {
-                errors
-                    .push(FieldError::forbidden(&path, "may not specify more than 1 volume type per source"));
-                continue;
-            }
-            match key {
-                "secret" | "configMap" => {
-                    errors.extend(required(found, "name", &path));
-                    errors.extend(validate_items(found, &path));
-                }
-                "downwardAPI" => errors.extend(validate_downward_items(found, &path.child("items"))),
-                "serviceAccountToken" => errors.extend(validate_token(found, &path)),
-                _ => {
-                    errors.extend(required(found, "path", &path));
-                    errors.extend(local_path(text(found, &["path"]), &path.child("path")));
-                }
-            }
-        }
-        if count == 0 && !has(projection, &["podCertificate"]) {
-            errors.push(FieldError::required(&path, "must specify a volume type"));
-        }
-    }
-    errors
-}
-
-fn validate_token(token: &Value, path: &Path) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let seconds = int(token, &["expirationSeconds"]).unwrap_or(3600);
-    let expiration = path.child("expirationSeconds");
-    if seconds < 600 {
-        errors.push(FieldError::invalid(
-            &expiration,
-            seconds,
-            "may not specify a duration less than 10 minutes",
-        ));
-    }
-    if seconds > 1 << 32 {
-        let detail = "may not specify a duration larger than 2^32 seconds";
-        errors.push(FieldError::invalid(&expiration, seconds, detail));
-    }
-    errors.extend(required(token, "path", path));
-    errors.extend(local_path(text(token, &["path"]), &path.child("path")));
-    errors
-}
-
-fn validate_ephemeral(source: &Value, volume_name: &str, path: &Path) -> Vec<FieldError> {
+fn validate_ephemeral(source: &Value, path: &Path) -> Vec<FieldError> {
     let template = at(source, &["volumeClaimTemplate"]);
     let path = path.child("volumeClaimTemplate");
     if template.is_null() {
         return vec![FieldError::required(&path, "")];
     }
-    let mut errors = invalid_each(&path, volume_name, names::is_dns1123_subdomain(volume_name));
+    let metadata = path.child("metadata");
+    let annotations = at(template, &["metadata", "annotations"]);
+    let mut errors = validate_annotations(annotations, &metadata.child("annotations"));
+    errors.extend(validate_labels(at(template, &["metadata", "labels"]), &metadata.child("labels")));
+    for (key, value) in at(template, &["metadata"]).as_object().into_iter().flatten() {
+        if !matches!(key.as_str(), "annotations" | "labels") && !value.is_null() {
+            errors.push(FieldError::forbidden(&metadata.child(key), "cannot be set"));
+        }
+    }
     errors.extend(crate::storage::claim::validate_spec(at(template, &["spec"]), &path.child("spec")));
     errors
 }
 
-/// The errors of a path that must stay inside the volume.
+/// The errors of a path that must stay inside the volume and leave names with two dots to the kubelet.
 pub fn local_path(target: &str, path: &Path) -> Vec<FieldError> {
-    if target.starts_with('/') {
-        return vec![FieldError::invalid(path, target, "must be a relative path")];
+    let mut errors = descending_path(target, path);
+    if target.starts_with("..") && !target.starts_with("../") {
+        errors.push(FieldError::invalid(path, target, "must not start with '..'"));
     }
-    if target.starts_with("..") && !target.starts_with("../") && target != ".." {
-        return vec![FieldError::invalid(path, target, "must not start with '..'")];
-    }
-    no_backsteps(target, path)
+    errors
 }
 
-fn no_backsteps(target: &str, path: &Path) -> Vec<FieldError> {
+/// The errors of a path that must stay inside the volume.
+pub fn descending_path(target: &str, path: &Path) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if target.starts_with('/') {
+        errors.push(FieldError::invalid(path, target, "must be a relative path"));
+    }
+    errors.extend(no_backsteps(target, path));
+    errors
+}
+
+/// The error of a path with a `..` in it.
+pub fn no_backsteps(target: &str, path: &Path) -> Vec<FieldError> {
     if target.split('/').any(|part| part == "..") {
         vec![FieldError::invalid(path, target, "must not contain '..'")]
     } else {
@@ -268,7 +277,7 @@ mod tests {
     use serde_json::json;
 
     fn check(volumes: Value) -> Vec<String> {
-        messages(&validate_volumes(&json!({"volumes": volumes}), &Path::new("v")).1)
+        messages(&validate_volumes(&json!({"volumes": volumes}), Some("p"), &Path::new("v")).1)
     }
 
     #[test]

@@ -143,6 +143,11 @@ const WRONG: &[(&str, &str, &str)] = &[
         "jwt[0].userValidationRules[0].expression: Required value: expression is required",
     ),
     (
+        "{claim: sub, prefix: \"\"}",
+        "{expression: claims.email}",
+        "jwt[0].claimMappings.username.expression: Invalid value: \"claims.email\": claims.email_verified must be used in claimMappings.username.expression or claimMappings.extra[*].valueExpression or claimValidationRules[*].expression when claims.email is used in claimMappings.username.expression",
+    ),
+    (
         "enabled: true",
         "enabled: false",
         "anonymous.conditions: Invalid value: [\"/livez\",\"/readyz\"]: enabled should be set to true when conditions are defined",

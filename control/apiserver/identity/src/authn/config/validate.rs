@@ -71,7 +71,31 @@ fn validate_jwt(jwt: &JwtConfig, at: &Path, disallowed: &[String], errors: &mut 
     validate_issuer(&jwt.issuer, &at.child("issuer"), disallowed, errors);
     validate_claim_rules(&jwt.claim_validation_rules, &at.child("claimValidationRules"), errors);
     validate_mappings(&jwt.claim_mappings, &at.child("claimMappings"), errors);
+    validate_email(jwt, at, errors);
     validate_user_rules(&jwt.user_validation_rules, &at.child("userValidationRules"), errors);
+}
+
+/// Whether an expression names `claims.<claim>` itself, and not a longer name.
+fn names_claim(expression: &str, claim: &str) -> bool {
+    let wanted = format!("claims.{claim}");
+    let is_word = |character: char| character.is_ascii_alphanumeric() || character == '_';
+    expression.match_indices(&wanted).any(|(at, _)| !expression[at + wanted.len()..].starts_with(is_word))
+}
+
+/// An address makes a name only where somebody looks whether it was verified.
+fn validate_email(jwt: &JwtConfig, at: &Path, errors: &mut Vec<FieldError>) {
+    let username = &jwt.claim_mappings.username.expression;
+    if !names_claim(username, "email") {
+        return;
+    }
+    let extra = jwt.claim_mappings.extra.iter().map(|extra| &extra.value_expression);
+    let rules = jwt.claim_validation_rules.iter().map(|rule| &rule.expression);
+    let mut all = std::iter::once(username).chain(extra).chain(rules);
+    if !all.any(|expression| names_claim(expression, "email_verified")) {
+        let detail = "claims.email_verified must be used in claimMappings.username.expression or claimMappings.extra[*].valueExpression or claimValidationRules[*].expression when claims.email is used in claimMappings.username.expression";
+        let at = at.child("claimMappings").child("username").child("expression");
+        errors.push(FieldError::invalid(&at, username, detail));
+    }
 }
 
 fn validate_url(url: &str, at: &Path, errors: &mut Vec<FieldError>) {

@@ -12,12 +12,7 @@ use xebec_api::field::Path;
 
 use crate::User;
 use crate::authn::config::{AuthenticationConfiguration, ConfigError, JwtConfig, PrefixedClaim};
-use crate::expression::{Compiled, compile};
-
-/// The variable of expressions over claims.
-const CLAIMS: &str = "claims";
-/// The variable of expressions over the user.
-const USER: &str = "user";
+use crate::expression::{Compiled, Variable, Wanted, compile};
 
 /// Why claims make no user.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -112,9 +107,20 @@ pub(super) struct Mapping {
     user_rules: Vec<Rule>,
 }
 
-fn source(claim: &str, prefix: Option<&str>, expression: &str, at: &Path) -> Result<Source, ConfigError> {
+fn source(
+    claim: &str,
+    prefix: Option<&str>,
+    expression: &str,
+    wanted: Wanted,
+    at: &Path,
+) -> Result<Source, ConfigError> {
     if !expression.is_empty() {
-        return Ok(Source::Expression(compile(expression, CLAIMS, &at.child("expression"))?));
+        return Ok(Source::Expression(compile(
+            expression,
+            Variable::Claims,
+            wanted,
+            &at.child("expression"),
+        )?));
     }
     if claim.is_empty() {
         return Ok(Source::Nothing);
@@ -122,12 +128,12 @@ fn source(claim: &str, prefix: Option<&str>, expression: &str, at: &Path) -> Res
     Ok(Source::Claim { name: claim.to_owned(), prefix: prefix.unwrap_or_default().to_owned() })
 }
 
-fn prefixed(mapping: &PrefixedClaim, at: &Path) -> Result<Source, ConfigError> {
-    source(&mapping.claim, mapping.prefix.as_deref(), &mapping.expression, at)
+fn prefixed(mapping: &PrefixedClaim, wanted: Wanted, at: &Path) -> Result<Source, ConfigError> {
+    source(&mapping.claim, mapping.prefix.as_deref(), &mapping.expression, wanted, at)
 }
 
-fn rule(expression: &str, message: &str, variable: &'static str, at: &Path) -> Result<Rule, ConfigError> {
-    let compiled = compile(expression, variable, &at.child("expression"))?;
+fn rule(expression: &str, message: &str, variable: Variable, at: &Path) -> Result<Rule, ConfigError> {
+    let compiled = compile(expression, variable, Wanted::Truth, &at.child("expression"))?;
     Ok(Rule { compiled, expression: expression.to_owned(), message: message.to_owned() })
 }
 
@@ -136,27 +142,36 @@ impl Mapping {
     pub(super) fn new(config: &JwtConfig, at: &Path) -> Result<Mapping, ConfigError> {
         let mappings = &config.claim_mappings;
         let mappings_at = at.child("claimMappings");
-        let uid = source(&mappings.uid.claim, None, &mappings.uid.expression, &mappings_at.child("uid"))?;
+        let uid = source(
+            &mappings.uid.claim,
+            None,
+            &mappings.uid.expression,
+            Wanted::Text,
+            &mappings_at.child("uid"),
+        )?;
         let mut extra = Vec::new();
         for (index, one) in mappings.extra.iter().enumerate() {
             let at = mappings_at.child("extra").index(index).child("valueExpression");
-            extra.push((one.key.clone(), compile(&one.value_expression, CLAIMS, &at)?));
+            extra.push((
+                one.key.clone(),
+                compile(&one.value_expression, Variable::Claims, Wanted::Texts, &at)?,
+            ));
         }
         let mut claim_rules = Vec::new();
         for (index, one) in config.claim_validation_rules.iter().enumerate() {
             if !one.expression.is_empty() {
                 let at = at.child("claimValidationRules").index(index);
-                claim_rules.push(rule(&one.expression, &one.message, CLAIMS, &at)?);
+                claim_rules.push(rule(&one.expression, &one.message, Variable::Claims, &at)?);
             }
         }
         let mut user_rules = Vec::new();
         for (index, one) in config.user_validation_rules.iter().enumerate() {
             let at = at.child("userValidationRules").index(index);
-            user_rules.push(rule(&one.expression, &one.message, USER, &at)?);
+            user_rules.push(rule(&one.expression, &one.message, Variable::User, &at)?);
         }
         Ok(Mapping {
-            username: prefixed(&mappings.username, &mappings_at.child("username"))?,
-            groups: prefixed(&mappings.groups, &mappings_at.child("groups"))?,
+            username: prefixed(&mappings.username, Wanted::Text, &mappings_at.child("username"))?,
+            groups: prefixed(&mappings.groups, Wanted::Texts, &mappings_at.child("groups"))?,
             uid,
             extra,
             required: AuthenticationConfiguration::required_claims(config),

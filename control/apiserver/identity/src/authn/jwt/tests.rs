@@ -293,3 +293,31 @@ async fn an_issuer_that_is_down_at_first_is_asked_again_later() {
     let stranger = Key::make("ES256").token("2", &claims(json!({})));
     assert!(authenticator.authenticate(&stranger, now()).await.unwrap().is_err());
 }
+
+#[tokio::test]
+async fn expressions_map_and_check() {
+    let rules = "  claimMappings:
+    username: {expression: \"'oidc:' + claims.sub\"}
+    groups: {expression: \"claims.roles.split(',')\"}
+    uid: {expression: claims.id}
+    extra: [{key: acme.io/team, valueExpression: \"has(claims.team) ? claims.team : ''\"}]
+  claimValidationRules: [{expression: \"claims.exp - claims.iat <= 600\", message: too long}]
+  userValidationRules: [{expression: \"!user.groups.exists(g, g.startsWith('system:'))\", message: reserved}]";
+    let iat = now().as_second();
+    let good = json!({"roles": "a,b", "id": "7", "iat": iat, "team": ["x", "y"]});
+    let user = ask(rules, good).await.unwrap();
+    assert_eq!((user.name.as_str(), user.uid.as_str()), ("oidc:ann", "7"));
+    assert_eq!(user.groups, ["a", "b"]);
+    assert_eq!(user.extra["acme.io/team"], ["x", "y"]);
+    let plain = ask(rules, json!({"roles": "a", "id": "7", "iat": iat})).await.unwrap();
+    assert!(plain.extra.is_empty(), "an empty value adds nothing");
+    for (change, wanted) in [
+        (json!({"roles": "a", "id": "7", "iat": iat - 600}), "failed: too long"),
+        (json!({"roles": "system:masters", "id": "7", "iat": iat}), "failed: reserved"),
+        (json!({"roles": "a", "id": 7, "iat": iat}), "expression must return a string"),
+        (json!({"roles": "a", "iat": iat}), "error evaluating uid claim expression"),
+    ] {
+        let error = ask(rules, change).await.unwrap_err();
+        assert!(error.contains(wanted), "{error}");
+    }
+}

@@ -19,6 +19,7 @@ mod wire;
 mod tests;
 
 /// One form of the document.
+#[derive(Clone)]
 pub struct Form {
     /// The document itself.
     pub body: Bytes,
@@ -47,6 +48,22 @@ pub fn json() -> &'static Form {
 /// The first call takes as long as building every v3 document: keep it off threads that must not block.
 pub fn protobuf() -> &'static Form {
     &PROTOBUF
+}
+
+/// A document made elsewhere (with other servers' groups merged in) as JSON; `tag` is what it was made from.
+#[must_use]
+pub fn form_json(document: &Value, tag: &str) -> Form {
+    let body = serde_json::to_vec(document).unwrap_or_default();
+    Form { hash: hash_of(tag.as_bytes()), body: Bytes::from(body) }
+}
+
+/// The same as the message `openapi.v2.Document`.
+#[must_use]
+pub fn form_protobuf(document: &Value, tag: &str) -> Form {
+    Form {
+        hash: hash_of(format!("protobuf {tag}").as_bytes()),
+        body: Bytes::from(gnostic::document(document)),
+    }
 }
 
 fn document() -> Value {

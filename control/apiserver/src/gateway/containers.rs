@@ -1,12 +1,11 @@
-//! Which kubelet, which container. Pure over the node's and pod's objects.
+//! Which container of a pod, and which kubelet. Pure over the pod's and node's objects.
+//!
+//! Authority: k8s.io/kubernetes/pkg/registry/core/pod/strategy.go, pkg/kubelet/client.
 
 use serde_json::Value;
 use xebec_api::status::ApiError;
-use xebec_identity::ObjectReader;
 
-use super::Backend;
-use crate::registry::Target;
-use crate::serve::resource::Call;
+use super::backend::{Backend, Security};
 
 /// The kubelet's port where the node does not say.
 const PORT: u16 = 10250;
@@ -14,30 +13,7 @@ const PORT: u16 = 10250;
 const ADDRESS_TYPES: [&str; 5] = ["InternalIP", "Hostname", "InternalDNS", "ExternalIP", "ExternalDNS"];
 
 /// The kubelet of a node.
-pub fn backend(call: &Call, node: &str) -> Result<Backend, ApiError> {
-    let object = call.server.registry.caches().get("", "nodes", "", node);
-    let object = object.ok_or_else(|| ApiError::not_found("", "nodes", node))?;
-    of_node(&object, None)
-}
-
-/// The backend of nodes/X/proxy; the name may be `https:X:10250`.
-pub async fn proxy_backend(call: &Call, target: &Target) -> Result<Backend, ApiError> {
-    let (scheme, name, port) = super::resolve::split(&target.name)?;
-    let node = target.named("", &name);
-    let object = call.server.registry.get(&node, "").await?;
-    let port = match port.as_str() {
-        "" => None,
-        text => Some(
-            text.parse()
-                .map_err(|_| ApiError::bad_request(format!("invalid port {text:?} of node {name}")))?,
-        ),
-    };
-    let mut backend = of_node(&object.value(), port)?;
-    backend.tls = scheme != "http";
-    Ok(backend)
-}
-
-fn of_node(node: &Value, port: Option<u16>) -> Result<Backend, ApiError> {
+pub fn kubelet(node: &Value) -> Result<Backend, ApiError> {
     let addresses = node["status"]["addresses"].as_array();
     let find = |kind: &&str| {
         let found = addresses.into_iter().flatten().find(|address| address["type"] == **kind);
@@ -46,11 +22,11 @@ fn of_node(node: &Value, port: Option<u16>) -> Result<Backend, ApiError> {
     let host = ADDRESS_TYPES.iter().find_map(find).map(str::to_owned);
     let name = xebec_api::meta::name(node);
     let host = host.ok_or_else(|| {
-        ApiError::internal(format!("no preferred addresses found for node {name}; known addresses: []"))
+        super::failed(format!("no preferred addresses found for node {name}; known addresses: []"))
     })?;
     let said = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64();
     let said = said.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0);
-    Ok(Backend { host, port: port.or(said).unwrap_or(PORT), tls: true })
+    Ok(Backend { host, port: said.unwrap_or(PORT), security: Security::Kubelet })
 }
 
 /// The container meant, in upstream's words when it is not clear.
@@ -68,11 +44,9 @@ pub fn container(pod: &Value, wanted: Option<&str>) -> Result<String, ApiError> 
         }
         return Err(ApiError::bad_request(format!("container {wanted} is not valid for pod {pod_name}")));
     }
-    match (main.as_slice(), init.is_empty() && ephemeral.is_empty()) {
-        ([only], _) if init.is_empty() => Ok(only.clone()),
-        ([], _) => {
-            Err(ApiError::bad_request(format!("a container name must be specified for pod {pod_name}")))
-        }
+    match main.as_slice() {
+        [only] => Ok(only.clone()),
+        [] => Err(ApiError::bad_request(format!("a container name must be specified for pod {pod_name}"))),
         _ => {
             let mut message = format!(
                 "a container name must be specified for pod {pod_name}, choose one of: [{}]",
@@ -99,23 +73,29 @@ mod tests {
         let node = json!({"metadata": {"name": "n"}, "status": {
             "addresses": [{"type": "Hostname", "address": "n"}, {"type": "InternalIP", "address": "10.0.0.5"}],
             "daemonEndpoints": {"kubeletEndpoint": {"Port": 10251}}}});
-        assert_eq!(
-            of_node(&node, None).unwrap(),
-            Backend { host: "10.0.0.5".into(), port: 10251, tls: true }
-        );
-        assert_eq!(of_node(&json!({"metadata": {"name": "n"}}), None).unwrap_err().code, 500);
+        let expected = Backend { host: "10.0.0.5".into(), port: 10251, security: Security::Kubelet };
+        assert_eq!(kubelet(&node).unwrap(), expected);
+        assert_eq!(kubelet(&json!({"metadata": {"name": "n"}})).unwrap_err().code, 500);
     }
 
     #[test]
     fn containers_must_be_named_when_there_are_several() {
-        let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a"}, {"name": "b"}],
-            "initContainers": [{"name": "i"}]}});
+        let mut pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a"}, {"name": "b"}],
+            "initContainers": [{"name": "i"}], "ephemeralContainers": [{"name": "e"}]}});
         assert_eq!(container(&pod, Some("i")).unwrap(), "i");
         assert_eq!(
             container(&pod, None).unwrap_err().message,
-            "a container name must be specified for pod p, choose one of: [a b] or one of the init containers: [i]"
+            "a container name must be specified for pod p, choose one of: [a b] or one of the init containers: [i] \
+             or one of the ephemeral containers: [e]"
         );
         assert_eq!(container(&pod, Some("x")).unwrap_err().message, "container x is not valid for pod p");
-        assert_eq!(container(&json!({"spec": {"containers": [{"name": "a"}]}}), None).unwrap(), "a");
+        // One main container is meant, whatever stands beside it.
+        pod["spec"]["containers"] = json!([{"name": "a"}]);
+        assert_eq!(container(&pod, Some("")).unwrap(), "a");
+        pod["spec"]["containers"] = json!([]);
+        assert_eq!(
+            container(&pod, None).unwrap_err().message,
+            "a container name must be specified for pod p"
+        );
     }
 }
