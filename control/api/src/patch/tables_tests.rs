@@ -161,7 +161,7 @@ fn strategic_directives() {
         (
             json!({"metadata": {"finalizers": ["a", "b", "c"]}}),
             json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["b"], "finalizers": ["d"]}}),
-            json!({"metadata": {"finalizers": ["a", "c", "d"]}}),
+            json!({"metadata": {"finalizers": ["d", "a", "c"]}}),
         ),
         (
             json!({"spec": {"volumes": [{"name": "v", "emptyDir": {}}]}}),
