@@ -1,5 +1,7 @@
 //! The API server as a process of its own: killed, flooded, watched by a thousand.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod history;
 mod hostile;
 mod linear;

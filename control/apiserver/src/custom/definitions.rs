@@ -11,10 +11,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 use xebec_api::meta;
-use xebec_api::resource::{self, intern, intern_resource};
+use xebec_api::resource::{self, intern};
 use xebec_api::status::Reason;
 use xebec_crd::definition::{CLEANUP_FINALIZER, Definition};
-use xebec_crd::served;
 use xebec_crd::status::{Step, TakenNames, is_served, is_true, plan};
 
 use super::convert::Converter;
@@ -22,9 +21,10 @@ use super::deletion::{self, StoredKinds};
 use super::hook::Hook;
 use super::memo::Memo;
 use super::rules::{Rules, Stored};
-use super::version::{State, Version, merge_schema};
-use crate::registry::{MergeSchema, Registry, Sub};
-use crate::resources::{Custom, Kind, StrategyRef};
+use super::serving::Served;
+use super::version::{State, merge_schema};
+use crate::registry::{Registry, Sub};
+use crate::resources::{Kind, StrategyRef};
 use crate::watch::{self, Cache, FeederError, Object, Selection};
 
 /// Where definitions are.
@@ -34,18 +34,6 @@ pub(super) const PLURAL: &str = "customresourcedefinitions";
 
 /// The pause before what failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// A definition that is served.
-struct Served {
-    uid: String,
-    spec: Value,
-    names: Value,
-    state: State,
-    cache: Arc<Cache>,
-    converter: Arc<Converter>,
-    merges: HashMap<&'static str, Arc<MergeSchema>>,
-    kinds: Vec<Arc<Kind>>,
-}
 
 /// All definitions, as far as this server has come with them.
 pub(crate) struct Definitions {
@@ -236,9 +224,10 @@ impl Definitions {
         }
         let Some(served) = self.served.get_mut(name) else { return Ok(false) };
         served.state = state;
-        served.kinds = kinds(served);
-        let kind = stored_kind(served);
-        self.stored.lock().insert(name.to_owned(), kind);
+        served.make_kinds();
+        if let Some(kind) = served.stored_kind() {
+            self.stored.lock().insert(name.to_owned(), kind);
+        }
         Ok(true)
     }
 
@@ -308,50 +297,4 @@ impl Definitions {
 
 fn group_of(crd: &Value) -> String {
     crd["spec"]["group"].as_str().unwrap_or_default().to_owned()
-}
-
-/// The kinds of all served versions.
-fn kinds(served: &Served) -> Vec<Arc<Kind>> {
-    let definition = &served.converter.rules.definition;
-    let rows = served.converter.rules.versions().filter_map(|(version, _)| {
-        let row = served::resource(definition, version, served.state.terminating, &intern)?;
-        Some(Arc::new(kind(served, version, row)?))
-    });
-    rows.collect()
-}
-
-/// The kind objects are stored as, served or not.
-fn stored_kind(served: &Served) -> Arc<Kind> {
-    let rules = &served.converter.rules;
-    let mut definition = Definition::clone(&rules.definition);
-    for version in &mut definition.versions {
-        version.served |= version.storage;
-    }
-    let row = served::resource(&definition, rules.storage_version, false, &intern);
-    let made = row.and_then(|row| kind(served, rules.storage_version, row)).map(Arc::new);
-    match made.or_else(|| served.kinds.first().cloned()) {
-        Some(kind) => kind,
-        None => unreachable!("rules are made for accepted names and have a storage version"),
-    }
-}
-
-fn kind(served: &Served, version: &'static str, row: resource::Resource) -> Option<Kind> {
-    let (_, strategy) = served.converter.rules.versions().find(|(name, _)| *name == version)?;
-    let merge = served.merges.get(version)?;
-    let custom: Arc<dyn Custom> = Arc::new(Version::new(
-        version,
-        Arc::clone(strategy),
-        Arc::clone(&served.converter),
-        Arc::clone(merge),
-        served.state,
-    ));
-    let row = intern_resource(row);
-    let strategy: Arc<dyn xebec_kinds::Strategy> = Arc::clone(strategy) as _;
-    Some(Kind {
-        served: row,
-        stored: row,
-        strategy: StrategyRef::Custom(strategy),
-        cache: Some(Arc::clone(&served.cache)),
-        custom: Some(custom),
-    })
 }

@@ -11,6 +11,7 @@ mod deletion;
 mod hook;
 mod memo;
 mod rules;
+mod serving;
 mod version;
 
 pub(crate) use definitions::Definitions;

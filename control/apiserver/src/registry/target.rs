@@ -118,7 +118,7 @@ impl Target {
         mut listed: Listed,
     ) -> Result<Listed, ApiError> {
         let mut chosen = self.decode(std::mem::take(&mut listed.objects)).await?;
-        if self.asks(selection, limit).1 != limit || !selection.is_whole() {
+        if !selection.is_whole() {
             chosen.retain(|object| selection.matches(object));
         }
         if limit > 0 && chosen.len() > limit {

@@ -64,11 +64,13 @@ impl Shared {
         let alike = |same: fn(&Version, &Version) -> bool| {
             versions.first().is_some_and(|first| versions.iter().all(|version| same(first, version)))
         };
+        let schema = alike(|a, b| a.has_schema == b.has_schema && a.schema_source == b.schema_source);
         Self {
-            schema: alike(|a, b| a.has_schema == b.has_schema && a.schema_source == b.schema_source),
+            schema,
             subresources: alike(|a, b| a.subresources == b.subresources),
             columns: alike(|a, b| a.columns == b.columns),
-            selectable: alike(|a, b| a.selectable == b.selectable),
+            // Fields stay with the schema they are checked by: versions with different ones may select alike.
+            selectable: schema && alike(|a, b| a.selectable == b.selectable),
         }
     }
 }

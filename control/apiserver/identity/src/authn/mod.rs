@@ -212,7 +212,7 @@ impl Authenticator {
             }
         }
         if let Some(peer) = peer.filter(|peer| peer.is_client) {
-            match x509::user(&peer.der, (self.clock)()) {
+            match peer.user((self.clock)()) {
                 Ok(Some(user)) => return Ok(authenticated(user)),
                 Ok(None) => {}
                 Err(error) => errors.push(error.into()),

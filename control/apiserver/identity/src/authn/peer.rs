@@ -5,16 +5,19 @@
 //! the front proxy's CA is no user, and one of the client CA may not speak for others.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use jiff::Timestamp;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
+use super::x509::{self, Certified, X509Error};
+use crate::User;
 use crate::pki::tls::{TlsError, provider, roots_from_pem};
 
 /// A verified client certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Peer {
     /// The leaf (DER).
     pub der: Arc<[u8]>,
@@ -22,12 +25,23 @@ pub struct Peer {
     pub is_client: bool,
     /// Whether the front proxy's CA vouches for it (`--requestheader-client-ca-file`).
     pub is_front_proxy: bool,
+    /// What it says, read by the first request of the connection (parsing it costs as much as a small request).
+    certified: Arc<OnceLock<Result<Certified, X509Error>>>,
 }
 
 impl Peer {
     /// A certificate of the client CA, which is the only one.
     pub fn client(der: &[u8]) -> Peer {
-        Peer { der: Arc::from(der), is_client: true, is_front_proxy: false }
+        Peer::new(der, true, false)
+    }
+
+    fn new(der: &[u8], is_client: bool, is_front_proxy: bool) -> Peer {
+        Peer { der: Arc::from(der), is_client, is_front_proxy, certified: Arc::default() }
+    }
+
+    /// Its user; `None` if it names none.
+    pub(super) fn user(&self, now: Timestamp) -> Result<Option<User>, X509Error> {
+        self.certified.get_or_init(|| x509::read(&self.der)).as_ref().map_err(Clone::clone)?.user(now)
     }
 }
 
@@ -70,6 +84,6 @@ impl PeerAuthorities {
         let vouches =
             |by: &Arc<dyn ClientCertVerifier>| by.verify_client_cert(leaf, intermediates, now).is_ok();
         let (is_client, is_front_proxy) = (vouches(client), vouches(front_proxy));
-        Some(Peer { der: Arc::from(leaf.as_ref()), is_client, is_front_proxy })
+        Some(Peer::new(leaf, is_client, is_front_proxy))
     }
 }

@@ -29,24 +29,41 @@ pub enum X509Error {
     Usage,
 }
 
-/// The user of a certificate; `None` if it has no common name (no credential, as upstream).
-pub(super) fn user(der: &[u8], now: Timestamp) -> Result<Option<User>, X509Error> {
+/// What a certificate says, read once for all requests of its connection.
+#[derive(Clone, Debug)]
+pub(super) struct Certified {
+    /// Seconds since 1970.
+    not_before: i64,
+    not_after: i64,
+    user: Option<User>,
+}
+
+impl Certified {
+    /// The user, while the certificate is valid; `None` if it has no common name (no credential, as upstream).
+    pub(super) fn user(&self, now: Timestamp) -> Result<Option<User>, X509Error> {
+        if now.as_second() < self.not_before || now.as_second() > self.not_after {
+            return Err(X509Error::Validity);
+        }
+        Ok(self.user.clone())
+    }
+}
+
+/// Reads a certificate.
+pub(super) fn read(der: &[u8]) -> Result<Certified, X509Error> {
     let (_, certificate) = X509Certificate::from_der(der).map_err(|_| X509Error::Unreadable)?;
     let validity = certificate.validity();
-    let now = now.as_second();
-    if now < validity.not_before.timestamp() || now > validity.not_after.timestamp() {
-        return Err(X509Error::Validity);
-    }
+    let (not_before, not_after) = (validity.not_before.timestamp(), validity.not_after.timestamp());
+    let certified = |user| Ok(Certified { not_before, not_after, user });
     let usage = certificate.extended_key_usage().map_err(|_| X509Error::Unreadable)?;
     if usage.is_some_and(|usage| !usage.value.client_auth && !usage.value.any) {
         return Err(X509Error::Usage);
     }
     let subject = certificate.subject();
     let Some(name) = subject.iter_common_name().last().and_then(|name| name.as_str().ok()) else {
-        return Ok(None);
+        return certified(None);
     };
     if name.is_empty() {
-        return Ok(None);
+        return certified(None);
     }
     let groups = subject.iter_organization().filter_map(|o| o.as_str().ok().map(str::to_owned)).collect();
     let uid = subject.iter_attributes().find(|a| a.attr_type().to_id_string() == UID_OID);
@@ -57,5 +74,5 @@ pub(super) fn user(der: &[u8], now: Timestamp) -> Result<Option<User>, X509Error
         "authentication.kubernetes.io/credential-id".to_owned(),
         vec![format!("X509SHA256={fingerprint}")],
     )]);
-    Ok(Some(User { name: name.to_owned(), uid, groups, extra }))
+    certified(Some(User { name: name.to_owned(), uid, groups, extra }))
 }

@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 
-use super::workload::{is_zero, selector_is_immutable, validate_counts, validate_selector_and_template};
+use super::workload::{is_zero, selector_is_immutable, validate_selector_and_template, validate_status};
 use crate::pod::template;
 use crate::shared::access::{at, default_text, default_to, drop_nulls, has, int, text};
-use crate::shared::rules::{at_most_all, int_or_percent};
+use crate::shared::rules::{at_most_all, int_or_percent, not_negative};
 use crate::table::{AGE, NAME, age, column, containers_and_images, labels, name, selector, wide};
 use crate::{Column, Facts, Generation, Strategy, generic};
 
@@ -55,8 +55,9 @@ impl Strategy for DaemonSet {
         let mut errors = generic::validate(&FACTS, obj);
         let (spec, path) = (at(obj, &["spec"]), Path::new("spec"));
         errors.extend(validate_selector_and_template(spec, &path, "daemonset"));
-        errors.extend(validate_counts(spec, &path));
+        errors.extend(not_negative(spec, "minReadySeconds", &path));
         errors.extend(validate_strategy(at(spec, &["updateStrategy"]), &path.child("updateStrategy")));
+        errors.extend(not_negative(spec, "revisionHistoryLimit", &path));
         errors
     }
 
@@ -64,6 +65,23 @@ impl Strategy for DaemonSet {
         let mut errors = generic::validate_update(&FACTS, obj, old);
         errors.extend(self.validate(obj));
         errors.extend(selector_is_immutable(obj, old));
+        errors
+    }
+
+    fn validate_status_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = generic::validate_update(&FACTS, obj, old);
+        let counts = [
+            "currentNumberScheduled",
+            "numberMisscheduled",
+            "desiredNumberScheduled",
+            "numberReady",
+            "observedGeneration",
+            "updatedNumberScheduled",
+            "numberAvailable",
+            "numberUnavailable",
+            "collisionCount",
+        ];
+        errors.extend(validate_status(obj, old, &counts, &[]));
         errors
     }
 
@@ -105,17 +123,16 @@ fn validate_strategy(strategy: &Value, path: &Path) -> Vec<FieldError> {
             }
             let rolling = at(strategy, &["rollingUpdate"]);
             let mut errors = Vec::new();
-            for key in ["maxUnavailable", "maxSurge"] {
-                let value = at(rolling, &[key]);
-                errors.extend(int_or_percent(value, &path.child(key)));
-                errors.extend(at_most_all(value, &path.child(key)));
+            for rule in [int_or_percent, at_most_all] {
+                for key in ["maxUnavailable", "maxSurge"] {
+                    errors.extend(rule(at(rolling, &[key]), &path.child(key)));
+                }
             }
             let (unavailable, surge) =
                 (is_zero(at(rolling, &["maxUnavailable"])), is_zero(at(rolling, &["maxSurge"])));
             if unavailable && surge {
                 let detail = "cannot be 0 when maxSurge is 0";
-                let value = at(rolling, &["maxUnavailable"]);
-                errors.push(FieldError::invalid(&path.child("maxUnavailable"), value, detail));
+                errors.push(FieldError::required(&path.child("maxUnavailable"), detail));
             } else if !unavailable && !surge {
                 let detail = "may not be set when maxUnavailable is non-zero";
                 errors.push(FieldError::invalid(&path.child("maxSurge"), at(rolling, &["maxSurge"]), detail));

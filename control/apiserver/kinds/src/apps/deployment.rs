@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 
 use super::workload::{
-    selector_is_immutable, validate_counts, validate_rolling, validate_selector_and_template,
+    selector_is_immutable, validate_counts, validate_rolling, validate_selector_and_template, validate_status,
 };
 use crate::pod::template;
 use crate::shared::access::{at, default_text, default_to, drop_nulls, has, int, text};
@@ -81,27 +81,23 @@ impl Strategy for Deployment {
 
     fn validate_status_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = generic::validate_update(&FACTS, obj, old);
-        let (status, path) = (at(obj, &["status"]), Path::new("status"));
-        let keys =
-            ["observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas"];
-        for key in keys.iter().chain(&["unavailableReplicas"]) {
-            errors.extend(not_negative(status, key, &path));
-        }
-        let count = |key: &str| int(status, &[key]).unwrap_or(0);
-        for key in ["updatedReplicas", "readyReplicas", "availableReplicas"] {
-            if count(key) > count("replicas") {
-                let detail = "cannot be greater than status.replicas";
-                errors.push(FieldError::invalid(&path.child(key), count(key), detail));
-            }
-        }
-        if count("availableReplicas") > count("readyReplicas") {
-            let detail = "cannot be greater than readyReplicas";
-            errors.push(FieldError::invalid(
-                &path.child("availableReplicas"),
-                count("availableReplicas"),
-                detail,
-            ));
-        }
+        let counts = [
+            "observedGeneration",
+            "replicas",
+            "updatedReplicas",
+            "readyReplicas",
+            "availableReplicas",
+            "unavailableReplicas",
+            "terminatingReplicas",
+            "collisionCount",
+        ];
+        let bounds = [
+            ("updatedReplicas", "replicas", "cannot be greater than status.replicas"),
+            ("readyReplicas", "replicas", "cannot be greater than status.replicas"),
+            ("availableReplicas", "replicas", "cannot be greater than status.replicas"),
+            ("availableReplicas", "readyReplicas", "cannot be greater than readyReplicas"),
+        ];
+        errors.extend(validate_status(obj, old, &counts, &bounds));
         errors
     }
 

@@ -4,10 +4,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 
-use super::workload::{selector_is_immutable, validate_counts, validate_selector_and_template};
+use super::workload::{
+    selector_is_immutable, validate_counts, validate_selector_and_template, validate_status,
+};
 use crate::pod::template;
 use crate::shared::access::{at, default_to, drop_nulls, int};
-use crate::shared::rules::not_negative;
 use crate::table::{AGE, NAME, age, column, containers_and_images, name, selector, wide};
 use crate::{Column, Facts, Generation, Strategy, generic};
 
@@ -48,27 +49,22 @@ pub fn row_cells(obj: &Value, selector: Value, now: Timestamp) -> Vec<Value> {
 }
 
 /// Every error of the counts in the status.
-pub fn replicas_status_errors(obj: &Value) -> Vec<FieldError> {
-    let (status, path) = (at(obj, &["status"]), Path::new("status"));
-    let mut errors = Vec::new();
-    for key in
-        ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"]
-    {
-        errors.extend(not_negative(status, key, &path));
-    }
-    let count = |key: &str| int(status, &[key]).unwrap_or(0);
+pub fn replicas_status_errors(obj: &Value, old: &Value) -> Vec<FieldError> {
+    let counts = [
+        "replicas",
+        "fullyLabeledReplicas",
+        "readyReplicas",
+        "availableReplicas",
+        "terminatingReplicas",
+        "observedGeneration",
+    ];
     let bounds = [
         ("fullyLabeledReplicas", "replicas", "cannot be greater than status.replicas"),
         ("readyReplicas", "replicas", "cannot be greater than status.replicas"),
         ("availableReplicas", "replicas", "cannot be greater than status.replicas"),
         ("availableReplicas", "readyReplicas", "cannot be greater than readyReplicas"),
     ];
-    for (low, high, detail) in bounds {
-        if count(low) > count(high) {
-            errors.push(FieldError::invalid(&path.child(low), count(low), detail));
-        }
-    }
-    errors
+    validate_status(obj, old, &counts, &bounds)
 }
 
 impl Strategy for ReplicaSet {
@@ -99,7 +95,7 @@ impl Strategy for ReplicaSet {
 
     fn validate_status_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = generic::validate_update(&FACTS, obj, old);
-        errors.extend(replicas_status_errors(obj));
+        errors.extend(replicas_status_errors(obj, old));
         errors
     }
 

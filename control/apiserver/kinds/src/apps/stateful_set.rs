@@ -3,14 +3,15 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
+use xebec_api::names;
 
-use super::workload::{is_zero, validate_counts, validate_selector_and_template};
+use super::workload::{is_zero, validate_counts, validate_selector_and_template, validate_status};
 use crate::pod::template;
 use crate::shared::access::{
     at, default_text, default_to, drop_nulls, has, int, list_mut, remove, set, text,
 };
 use crate::shared::quantities::canonical_list;
-use crate::shared::rules::{at_most_all, int_or_percent, not_negative, one_of};
+use crate::shared::rules::{at_most_all, int_or_percent, invalid_each, not_negative, one_of_given};
 use crate::table::{AGE, NAME, age, column, containers_and_images, name, wide};
 use crate::{Column, Facts, Generation, Strategy, generic};
 
@@ -61,25 +62,17 @@ impl Strategy for StatefulSet {
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
-        let mut errors = generic::validate(&FACTS, obj);
-        let (spec, path) = (at(obj, &["spec"]), Path::new("spec"));
-        errors.extend(one_of(spec, "podManagementPolicy", &["OrderedReady", "Parallel"], &path));
-        errors.extend(validate_strategy(at(spec, &["updateStrategy"]), &path.child("updateStrategy")));
-        let policy_path = path.child("persistentVolumeClaimRetentionPolicy");
-        for key in ["whenDeleted", "whenScaled"] {
-            let policy = at(spec, &["persistentVolumeClaimRetentionPolicy"]);
-            errors.extend(one_of(policy, key, &["Delete", "Retain"], &policy_path));
+        let mut errors = validate_whole(obj);
+        let service = text(obj, &["spec", "serviceName"]);
+        if !service.is_empty() {
+            let path = Path::new("spec").child("serviceName");
+            errors.extend(invalid_each(&path, service, names::is_dns1035_label(service)));
         }
-        errors.extend(validate_counts(spec, &path));
-        if has(spec, &["ordinals", "start"]) {
-            errors.extend(not_negative(at(spec, &["ordinals"]), "start", &path.child("ordinals")));
-        }
-        errors.extend(validate_selector_and_template(spec, &path, "statefulset"));
         errors
     }
 
     fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = self.validate(obj);
+        let mut errors = validate_whole(obj);
         errors.extend(generic::validate_update(&FACTS, obj, old));
         let mut masked = at(obj, &["spec"]).clone();
         for key in [
@@ -102,6 +95,29 @@ impl Strategy for StatefulSet {
         errors
     }
 
+    fn validate_status_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
+        let counts = [
+            "replicas",
+            "readyReplicas",
+            "currentReplicas",
+            "updatedReplicas",
+            "availableReplicas",
+            "observedGeneration",
+            "collisionCount",
+        ];
+        let over = "cannot be greater than status.replicas";
+        let bounds = [
+            ("readyReplicas", "replicas", over),
+            ("currentReplicas", "replicas", over),
+            ("updatedReplicas", "replicas", over),
+            ("availableReplicas", "replicas", over),
+            ("availableReplicas", "readyReplicas", "cannot be greater than status.readyReplicas"),
+        ];
+        let mut errors = validate_status(obj, old, &counts, &bounds);
+        errors.extend(generic::validate_update(&FACTS, obj, old));
+        errors
+    }
+
     fn columns(&self) -> &[Column] {
         COLUMNS
     }
@@ -118,10 +134,35 @@ impl Strategy for StatefulSet {
     }
 }
 
+fn validate_whole(obj: &Value) -> Vec<FieldError> {
+    let mut errors = generic::validate(&FACTS, obj);
+    let (spec, path) = (at(obj, &["spec"]), Path::new("spec"));
+    match text(spec, &["podManagementPolicy"]) {
+        "OrderedReady" | "Parallel" => {}
+        "" => errors.push(FieldError::required(&path.child("podManagementPolicy"), "")),
+        other => {
+            let detail = "must be 'OrderedReady' or 'Parallel'";
+            errors.push(FieldError::invalid(&path.child("podManagementPolicy"), other, detail));
+        }
+    }
+    errors.extend(validate_strategy(at(spec, &["updateStrategy"]), &path.child("updateStrategy")));
+    let policy_path = path.child("persistentVolumeClaimRetentionPolicy");
+    for key in ["whenDeleted", "whenScaled"] {
+        let policy = at(spec, &["persistentVolumeClaimRetentionPolicy"]);
+        errors.extend(one_of_given(policy, key, &["Retain", "Delete"], &policy_path));
+    }
+    errors.extend(validate_counts(spec, &path));
+    if has(spec, &["ordinals", "start"]) {
+        errors.extend(not_negative(at(spec, &["ordinals"]), "start", &path.child("ordinals")));
+    }
+    errors.extend(validate_selector_and_template(spec, &path, "statefulset"));
+    errors
+}
+
 fn validate_strategy(strategy: &Value, path: &Path) -> Vec<FieldError> {
     let rolling_path = path.child("rollingUpdate");
     match text(strategy, &["type"]) {
-        "" => vec![FieldError::required(&path.child("type"), "")],
+        "" => vec![FieldError::required(path, "")],
         "OnDelete" if has(strategy, &["rollingUpdate"]) => {
             let detail = "only allowed for updateStrategy 'RollingUpdate'";
             vec![FieldError::invalid(&rolling_path, at(strategy, &["rollingUpdate"]), detail)]

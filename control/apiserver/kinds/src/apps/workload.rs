@@ -4,7 +4,7 @@ use serde_json::Value;
 use xebec_api::field::{FieldError, Path};
 
 use crate::pod::template;
-use crate::shared::access::{at, has};
+use crate::shared::access::{at, has, int};
 use crate::shared::labels::{is_empty_selector, selects, validate_selector};
 use crate::shared::rules::{at_most_all, immutable, int_or_percent, not_negative};
 
@@ -34,8 +34,48 @@ pub fn validate_selector_and_template(spec: &Value, path: &Path, what: &str) -> 
         let shown = if labels.is_null() { serde_json::json!({}) } else { labels.clone() };
         errors.push(FieldError::invalid(&path, shown, "`selector` does not match template `labels`"));
     }
-    errors.extend(template::validate(template, &template_path));
+    errors.extend(match what {
+        // A StatefulSet's claims give its pods volumes, so upstream leaves the pod's own rules to its pods.
+        "statefulset" => template::validate_metadata(template, &template_path),
+        _ => template::validate(template, &template_path),
+    });
     errors.extend(template::restarts_always(template, &template_path));
+    if has(template, &["spec", "activeDeadlineSeconds"]) {
+        let kind = match what {
+            "statefulset" => "StatefulSet",
+            "daemonset" => "DaemonSet",
+            _ => "ReplicaSet",
+        };
+        let path = template_path.child("spec").child("activeDeadlineSeconds");
+        let detail = format!("activeDeadlineSeconds in {kind} is not Supported");
+        errors.push(FieldError::forbidden(&path, detail));
+    }
+    errors
+}
+
+/// Every error of counts in a status: none below zero, each pair's first no more than its second.
+pub fn validate_status(
+    obj: &Value,
+    old: &Value,
+    counts: &[&str],
+    bounds: &[(&str, &str, &str)],
+) -> Vec<FieldError> {
+    let (status, path) = (at(obj, &["status"]), Path::new("status"));
+    let mut errors: Vec<FieldError> =
+        counts.iter().flat_map(|key| not_negative(status, key, &path)).collect();
+    let count = |key: &str| int(status, &[key]).unwrap_or(0);
+    for (low, high, detail) in bounds {
+        if count(low) > count(high) {
+            errors.push(FieldError::invalid(&path.child(low), count(low), *detail));
+        }
+    }
+    let collisions = |obj: &Value| int(obj, &["status", "collisionCount"]);
+    if let Some(before) = collisions(old)
+        && collisions(obj).is_none_or(|now| now < before)
+    {
+        let now = collisions(obj).unwrap_or(0);
+        errors.push(FieldError::invalid(&path.child("collisionCount"), now, "cannot be decremented"));
+    }
     errors
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 
 use crate::shared::access::{at, default_to, drop_nulls, has, int, list, set, text};
-use crate::shared::rules::required;
+use crate::shared::rules::{not_negative, required};
 use crate::table::{AGE, NAME, age, column, name};
 use crate::{Column, Facts, Strategy, generic};
 
@@ -78,6 +78,14 @@ impl Strategy for HorizontalPodAutoscaler {
                     errors.push(FieldError::required(&path.child(&source), detail));
                 }
             }
+        }
+        errors
+    }
+
+    fn validate_status_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = generic::validate_update(&FACTS, obj, old);
+        for key in ["currentReplicas", "desiredReplicas"] {
+            errors.extend(not_negative(at(obj, &["status"]), key, &Path::new("status")));
         }
         errors
     }

@@ -10,6 +10,7 @@ use crate::shared::access::{
     at, default_text, default_to, drop_nulls, flag, has, int, list, list_mut, set, text,
 };
 use crate::shared::labels::selects;
+use crate::shared::rules::not_negative;
 use crate::table::{
     AGE, NAME, age, column, containers_and_images, human_duration, name, parse_time, selector, wide,
 };
@@ -105,6 +106,14 @@ impl Strategy for Job {
         errors.extend(generic::validate(&FACTS, obj));
         errors.extend(job_rules::validate_spec(at(obj, &["spec"]), &Path::new("spec")));
         errors.extend(job_rules::validate_update(obj, old));
+        errors
+    }
+
+    fn validate_status_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = generic::validate_update(&FACTS, obj, old);
+        for key in ["active", "succeeded", "failed", "ready", "terminating"] {
+            errors.extend(not_negative(at(obj, &["status"]), key, &Path::new("status")));
+        }
         errors
     }
 

@@ -3,3 +3,6 @@
 pub mod cron_job;
 pub mod job;
 mod job_rules;
+
+#[cfg(test)]
+mod tables;

@@ -34,8 +34,7 @@ impl Strategy for ConfigMap {
             let path = Path::new("data").key(key);
             errors.extend(invalid_each(&path, key, names::is_config_map_key(key)));
             if has(obj, &["binaryData", key]) {
-                let detail = format!("duplicate of key present in binaryData: {key}");
-                errors.push(FieldError::invalid(&path, key, detail));
+                errors.push(FieldError::invalid(&path, key, "duplicate of key present in binaryData"));
             }
             size += value.as_str().map_or(0, str::len);
         }

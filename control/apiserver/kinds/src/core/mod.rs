@@ -19,3 +19,6 @@ mod service_validate;
 
 #[cfg(test)]
 mod service_tables;
+
+#[cfg(test)]
+mod data_tables;

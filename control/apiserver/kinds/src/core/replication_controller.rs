@@ -69,7 +69,7 @@ impl Strategy for ReplicationController {
 
     fn validate_status_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = generic::validate_update(&FACTS, obj, old);
-        errors.extend(replicas_status_errors(obj));
+        errors.extend(replicas_status_errors(obj, old));
         errors
     }
 

@@ -224,7 +224,11 @@ fn updates_and_status() {
                 json!({"spec.loadBalancerClass": "b"}),
                 &["spec.loadBalancerClass: Invalid value: \"b\": may not change once set"],
             ),
-            ("health", json!({"spec.healthCheckNodePort": 30002}), &["spec.healthCheckNodePort: Forbidden: field is immutable"]),
+            (
+                "health",
+                json!({"spec.healthCheckNodePort": 30002}),
+                &["spec.healthCheckNodePort: Forbidden: field is immutable"],
+            ),
             ("no balancer any more", json!({"spec.type": "NodePort"}), &[]),
         ],
     );
@@ -249,13 +253,19 @@ fn updates_and_status() {
         json!({"status.loadBalancer.ingress": [{"ip": "1.2.3.4"}]}),
         &["status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is 'LoadBalancer'"],
     )]);
-    table().status_is_separate(&json!({"status.loadBalancer": {"ingress": []}}), &json!({"spec.type": "NodePort"}));
+    table().status_is_separate(
+        &json!({"status.loadBalancer": {"ingress": []}}),
+        &json!({"spec.type": "NodePort"}),
+    );
 }
 
 #[test]
 fn rows_and_fields() {
     let table = table();
     table.columns(&["Name", "Type", "Cluster-IP", "External-IP", "Port(s)", "Age", "Selector*"]);
-    table.rows(&[(json!({"spec.clusterIP": "10.0.0.1"}), json!(["s", "ClusterIP", "10.0.0.1", "<none>", "80/TCP", "60m", "a=b"]))]);
+    table.rows(&[(
+        json!({"spec.clusterIP": "10.0.0.1"}),
+        json!(["s", "ClusterIP", "10.0.0.1", "<none>", "80/TCP", "60m", "a=b"]),
+    )]);
     table.selectable(&[("spec.clusterIP", ""), ("spec.type", "ClusterIP")]);
 }

@@ -12,11 +12,11 @@ use super::service_addresses::validate_cluster_ips;
 use crate::pod::probes::PROTOCOLS;
 use crate::shared::access::{at, has, int, list, text, texts};
 use crate::shared::labels::validate_labels;
+use crate::shared::meta;
 use crate::shared::rules::{
     BAD_CIDR, BAD_IP, invalid_each, is_cidr, is_ip, one_of, one_of_or_missing, port_number,
     port_number_or_name,
 };
-use crate::shared::meta;
 
 const TYPES: &[&str] = &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
 

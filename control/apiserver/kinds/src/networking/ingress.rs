@@ -6,9 +6,9 @@ use xebec_api::field::{FieldError, Path};
 use xebec_api::names;
 
 use crate::core::service::balancer_addresses;
-use crate::shared::access::{at, drop_nulls, has, int, list, text};
+use crate::shared::access::{at, drop_nulls, has, int, list, text, texts};
 use crate::shared::meta;
-use crate::shared::rules::{invalid_each, is_ip, one_of, port_number, required};
+use crate::shared::rules::{BAD_IP, invalid_each, is_ip, one_of, port_number, required};
 use crate::table::{AGE, NAME, age, column, name, or_none};
 use crate::{Column, Facts, Generation, Strategy, generic};
 
@@ -47,29 +47,38 @@ impl Strategy for Ingress {
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
-        let mut errors = generic::validate(&INGRESS, obj);
-        let (spec, path) = (at(obj, &["spec"]), Path::new("spec"));
-        if list(spec, &["rules"]).is_empty() && !has(spec, &["defaultBackend"]) {
-            let detail = "either `defaultBackend` or `rules` must be specified";
-            errors.push(FieldError::invalid(&path, list(spec, &["rules"]), detail));
+        let mut errors = validate_whole(obj);
+        let class = at(obj, &["spec", "ingressClassName"]).as_str();
+        if let (Some(old), Some(class)) = (meta::annotation(obj, OLD_CLASS), class)
+            && old != class
+        {
+            let path = Path::new("annotations").child(OLD_CLASS);
+            let detail = "must match `ingressClassName` when both are specified";
+            errors.push(FieldError::invalid(&path, old, detail));
         }
-        if has(spec, &["defaultBackend"]) {
-            errors.extend(validate_backend(at(spec, &["defaultBackend"]), &path.child("defaultBackend")));
-        }
-        for (index, rule) in list(spec, &["rules"]).iter().enumerate() {
-            errors.extend(validate_rule(rule, &path.child("rules").index(index)));
-        }
-        let class = text(spec, &["ingressClassName"]);
-        if has(spec, &["ingressClassName"]) {
-            errors.extend(invalid_each(
-                &path.child("ingressClassName"),
-                class,
-                names::is_dns1123_subdomain(class),
-            ));
-            if meta::annotation(obj, OLD_CLASS).is_some() {
-                let path = Path::new("metadata").child("annotations").child(OLD_CLASS);
-                let detail = "can not be set when the class field is also set";
-                errors.push(FieldError::invalid(&path, meta::annotation(obj, OLD_CLASS), detail));
+        errors
+    }
+
+    fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = generic::validate_update(&INGRESS, obj, old);
+        errors.extend(validate_whole(obj));
+        errors
+    }
+
+    fn validate_status_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = generic::validate_update(&INGRESS, obj, old);
+        for (index, ingress) in list(obj, &["status", "loadBalancer", "ingress"]).iter().enumerate() {
+            let path = Path::new("status").child("loadBalancer").child("ingress").index(index);
+            let (ip, host) = (text(ingress, &["ip"]), text(ingress, &["hostname"]));
+            if !ip.is_empty() && !is_ip(ip) {
+                errors.push(FieldError::invalid(&path.child("ip"), ip, BAD_IP));
+            }
+            if !host.is_empty() {
+                let path = path.child("hostname");
+                errors.extend(invalid_each(&path, host, names::is_dns1123_subdomain(host)));
+                if is_ip(host) {
+                    errors.push(FieldError::invalid(&path, host, "must be a DNS name, not an IP address"));
+                }
             }
         }
         errors
@@ -99,6 +108,52 @@ impl Strategy for Ingress {
         let text = "annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead";
         meta::annotation(obj, OLD_CLASS).map(|_| text.to_owned()).into_iter().collect()
     }
+}
+
+fn validate_whole(obj: &Value) -> Vec<FieldError> {
+    let mut errors = generic::validate(&INGRESS, obj);
+    let (spec, path) = (at(obj, &["spec"]), Path::new("spec"));
+    if list(spec, &["rules"]).is_empty() && !has(spec, &["defaultBackend"]) {
+        let detail = "either `defaultBackend` or `rules` must be specified";
+        errors.push(FieldError::invalid(&path, list(spec, &["rules"]), detail));
+    }
+    if has(spec, &["defaultBackend"]) {
+        errors.extend(validate_backend(at(spec, &["defaultBackend"]), &path.child("defaultBackend")));
+    }
+    for (index, rule) in list(spec, &["rules"]).iter().enumerate() {
+        errors.extend(validate_rule(rule, &path.child("rules").index(index)));
+    }
+    errors.extend(validate_tls(spec, &path.child("tls")));
+    let class = text(spec, &["ingressClassName"]);
+    if has(spec, &["ingressClassName"]) {
+        errors.extend(invalid_each(
+            &path.child("ingressClassName"),
+            class,
+            names::is_dns1123_subdomain(class),
+        ));
+    }
+    errors
+}
+
+fn validate_tls(spec: &Value, path: &Path) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for (index, tls) in list(spec, &["tls"]).iter().enumerate() {
+        let path = path.index(index);
+        for (position, host) in texts(tls, &["hosts"]).iter().enumerate() {
+            let messages = if host.contains('*') {
+                names::is_wildcard_dns1123_subdomain(host)
+            } else {
+                names::is_dns1123_subdomain(host)
+            };
+            errors.extend(invalid_each(&path.child("hosts").index(position), host, messages));
+        }
+        let secret = text(tls, &["secretName"]);
+        if !secret.is_empty() {
+            let messages = names::is_dns1123_subdomain(secret);
+            errors.extend(invalid_each(&path.child("secretName"), secret, messages));
+        }
+    }
+    errors
 }
 
 fn hosts(obj: &Value) -> String {

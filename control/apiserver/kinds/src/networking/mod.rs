@@ -4,3 +4,6 @@ pub mod address;
 pub mod ingress;
 pub mod ingress_class;
 pub mod network_policy;
+
+#[cfg(test)]
+mod tables;

@@ -1,15 +1,16 @@
 //! NetworkPolicies.
 
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 
-use crate::pod::probes::PROTOCOLS;
 use crate::shared::access::{
     at, default_text, default_to, drop_nulls, has, int, list, list_mut, set, text, texts,
 };
 use crate::shared::labels::validate_selector;
-use crate::shared::rules::{BAD_CIDR, is_cidr, one_of_given, port_number_or_name};
+use crate::shared::rules::{BAD_CIDR, is_cidr, one_of_given, port_number, port_number_or_name};
 use crate::table::{AGE, NAME, age, column, name, selector};
 use crate::{Column, Facts, Generation, Strategy, generic};
 
@@ -60,12 +61,12 @@ impl Strategy for NetworkPolicy {
         if types.len() > 2 {
             let detail = "may not specify more than two policyTypes";
             errors.push(FieldError::invalid(&path.child("policyTypes"), &types, detail));
+            return errors;
         }
-        for (index, kind) in
-            types.iter().enumerate().filter(|(_, kind)| !["Egress", "Ingress"].contains(kind))
-        {
+        let known = ["Ingress", "Egress"];
+        for (index, kind) in types.iter().enumerate().filter(|(_, kind)| !known.contains(kind)) {
             let path = path.child("policyTypes").index(index);
-            errors.push(FieldError::not_supported(&path, kind, &["Egress", "Ingress"]));
+            errors.push(FieldError::not_supported(&path, kind, &known));
         }
         errors
     }
@@ -80,7 +81,7 @@ impl Strategy for NetworkPolicy {
 }
 
 fn validate_port(port: &Value, path: &Path) -> Vec<FieldError> {
-    let mut errors = one_of_given(port, "protocol", PROTOCOLS, path);
+    let mut errors = one_of_given(port, "protocol", &["TCP", "UDP", "SCTP"], path);
     let number = at(port, &["port"]);
     if !number.is_null() {
         errors.extend(port_number_or_name(number, &path.child("port")));
@@ -96,10 +97,13 @@ fn validate_port(port: &Value, path: &Path) -> Vec<FieldError> {
                 let detail = "may not be specified when `port` is non-numeric";
                 errors.push(FieldError::invalid(&end_path, end, detail));
             }
-            Some(first) if end < first => {
-                errors.push(FieldError::invalid(&end_path, end, "must be greater than or equal to `port`"));
+            Some(first) => {
+                if end < first {
+                    let detail = "must be greater than or equal to `port`";
+                    errors.push(FieldError::invalid(&end_path, end, detail));
+                }
+                errors.extend(port_number(end, &end_path));
             }
-            Some(_) => {}
         }
     }
     errors
@@ -114,28 +118,54 @@ fn validate_peer(peer: &Value, path: &Path) -> Vec<FieldError> {
             errors.extend(validate_selector(at(peer, &[key]), &path.child(key)));
         }
     }
-    if has(peer, &["ipBlock"]) {
+    let block = has(peer, &["ipBlock"]);
+    if block {
         count += 1;
-        let block = path.child("ipBlock");
-        if count > 1 {
-            let detail = "may not specify both ipBlock and another peer";
-            errors.push(FieldError::forbidden(path, detail));
-        }
-        let cidr = text(peer, &["ipBlock", "cidr"]);
-        if cidr.is_empty() {
-            errors.push(FieldError::required(&block.child("cidr"), ""));
-        } else if !is_cidr(cidr) {
-            errors.push(FieldError::invalid(&block.child("cidr"), cidr, BAD_CIDR));
-        }
-        let except = texts(peer, &["ipBlock", "except"]);
-        for (index, range) in except.iter().enumerate().filter(|(_, range)| !is_cidr(range)) {
-            errors.push(FieldError::invalid(&block.child("except").index(index), range, BAD_CIDR));
-        }
+        errors.extend(validate_block(at(peer, &["ipBlock"]), &path.child("ipBlock")));
     }
     if count == 0 {
         errors.push(FieldError::required(path, "must specify a peer"));
+    } else if count > 1 && block {
+        errors.push(FieldError::forbidden(path, "may not specify both ipBlock and another peer"));
     }
     errors
+}
+
+/// What is left out of a range lies inside it, and is less than all of it.
+fn validate_block(block: &Value, path: &Path) -> Vec<FieldError> {
+    let cidr = text(block, &["cidr"]);
+    if cidr.is_empty() {
+        return vec![FieldError::required(&path.child("cidr"), "")];
+    }
+    let Some(outer) = range(cidr) else {
+        return vec![FieldError::invalid(&path.child("cidr"), cidr, BAD_CIDR)];
+    };
+    let mut errors = Vec::new();
+    for (index, except) in texts(block, &["except"]).iter().enumerate() {
+        let path = path.child("except").index(index);
+        match range(except) {
+            None => errors.push(FieldError::invalid(&path, except, BAD_CIDR)),
+            Some(inner) if !is_part(inner, outer) => {
+                errors.push(FieldError::invalid(&path, except, "must be a strict subset of `cidr`"));
+            }
+            Some(_) => {}
+        }
+    }
+    errors
+}
+
+fn range(text: &str) -> Option<(IpAddr, u32)> {
+    let (address, bits) = text.split_once('/').filter(|_| is_cidr(text))?;
+    Some((address.parse().ok()?, bits.parse().ok()?))
+}
+
+fn is_part(inner: (IpAddr, u32), outer: (IpAddr, u32)) -> bool {
+    let differ = match (inner.0, outer.0) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => u128::from(u32::from(a) ^ u32::from(b)) << 96,
+        (IpAddr::V6(a), IpAddr::V6(b)) => u128::from(a) ^ u128::from(b),
+        _ => return false,
+    };
+    inner.1 > outer.1 && differ.leading_zeros() >= outer.1
 }
 
 #[cfg(test)]

@@ -16,12 +16,18 @@ pub fn defaults(obj: &mut Value, path: &[&str]) {
     }
 }
 
-/// Every error of a template. Upstream files labels and annotations under the template itself.
-pub fn validate(template: &Value, path: &Path) -> Vec<FieldError> {
+/// Every error of a template's labels and annotations, which upstream files under the template itself.
+pub fn validate_metadata(template: &Value, path: &Path) -> Vec<FieldError> {
     let mut errors = validate_labels(at(template, &["metadata", "labels"]), &path.child("labels"));
     let annotations = at(template, &["metadata", "annotations"]);
     errors.extend(validate_annotations(annotations, &path.child("annotations")));
     errors.extend(annotations::validate(template, &path.child("annotations")));
+    errors
+}
+
+/// Every error of a template.
+pub fn validate(template: &Value, path: &Path) -> Vec<FieldError> {
+    let mut errors = validate_metadata(template, path);
     let spec_path = path.child("spec");
     errors.extend(spec::validate(at(template, &["spec"]), None, &spec_path));
     if !list(template, &["spec", "ephemeralContainers"]).is_empty() {

@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 use xebec_api::names;
 
-use super::{ACCESS_MODES, short_access_modes};
+use super::{ACCESS_MODES, claim_update, short_access_modes};
 use crate::shared::access::{at, default_text, drop_nulls, has, remove, set, text, texts};
 use crate::shared::labels::validate_selector;
 use crate::shared::meta;
 use crate::shared::quantities::{canonical_list, parse};
-use crate::shared::rules::{invalid_each, one_of_given};
+use crate::shared::rules::{invalid_each, one_of_given, required};
 use crate::table::{AGE, NAME, age, column, name, wide};
-use crate::{Column, Facts, Strategy, generic};
+use crate::{Column, Context, Facts, Strategy, generic};
 
 fn initial_status() -> Value {
     json!({"phase": "Pending"})
@@ -38,19 +38,14 @@ pub struct PersistentVolumeClaim;
 
 /// Every error of a claim's spec, in a claim or in a template.
 pub fn validate_spec(spec: &Value, path: &Path) -> Vec<FieldError> {
-    let mut errors = validate_selector(at(spec, &["selector"]), &path.child("selector"));
     let modes = texts(spec, &["accessModes"]);
     let modes_path = path.child("accessModes");
+    let mut errors = Vec::new();
     if modes.is_empty() {
         errors.push(FieldError::required(&modes_path, "at least 1 access mode is required"));
     }
-    for mode in modes.iter().filter(|mode| !ACCESS_MODES.contains(mode)) {
-        errors.push(FieldError::not_supported(&modes_path, mode, ACCESS_MODES));
-    }
-    if modes.contains(&"ReadWriteOncePod") && modes.len() > 1 {
-        let detail = "may not use ReadWriteOncePod with other access modes";
-        errors.push(FieldError::forbidden(&modes_path, detail));
-    }
+    errors.extend(validate_selector(at(spec, &["selector"]), &path.child("selector")));
+    errors.extend(validate_modes(&modes, &modes_path));
     let storage_path = path.child("resources").key("storage");
     match at(spec, &["resources", "requests", "storage"]) {
         Value::Null => errors.push(FieldError::required(&storage_path, "")),
@@ -59,14 +54,68 @@ pub fn validate_spec(spec: &Value, path: &Path) -> Vec<FieldError> {
         }
         _ => {}
     }
-    for key in ["storageClassName", "volumeAttributesClassName"] {
-        let class = text(spec, &[key]);
-        if !class.is_empty() {
-            errors.extend(invalid_each(&path.child(key), class, names::is_dns1123_subdomain(class)));
-        }
-    }
+    errors.extend(class_name(spec, "storageClassName", path));
     if has(spec, &["volumeMode"]) {
         errors.extend(one_of_given(spec, "volumeMode", &["Block", "Filesystem"], path));
+    }
+    for key in ["dataSource", "dataSourceRef"] {
+        if has(spec, &[key]) {
+            errors.extend(validate_source(at(spec, &[key]), &path.child(key)));
+        }
+    }
+    let both = has(spec, &["dataSource"]) && has(spec, &["dataSourceRef"]);
+    let elsewhere = !text(spec, &["dataSourceRef", "namespace"]).is_empty();
+    let shown = path.child("dataSource").to_string();
+    if both && elsewhere {
+        let detail = "may not be specified when dataSourceRef.namespace is specified";
+        errors.push(FieldError::invalid(path, &shown, detail));
+    } else if both {
+        let same = |key: &str| at(spec, &["dataSource", key]) == at(spec, &["dataSourceRef", key]);
+        if !["apiGroup", "kind", "name"].into_iter().all(same) {
+            errors.push(FieldError::invalid(path, &shown, "must match dataSourceRef"));
+        }
+    }
+    errors.extend(class_name(spec, "volumeAttributesClassName", path));
+    errors
+}
+
+fn class_name(spec: &Value, key: &str, path: &Path) -> Vec<FieldError> {
+    match text(spec, &[key]) {
+        "" => Vec::new(),
+        class => invalid_each(&path.child(key), class, names::is_dns1123_subdomain(class)),
+    }
+}
+
+/// Every error of access modes, of a claim or a volume.
+pub fn validate_modes(modes: &[&str], path: &Path) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for mode in modes.iter().filter(|mode| !ACCESS_MODES.contains(mode)) {
+        errors.push(FieldError::not_supported(path, mode, ACCESS_MODES));
+    }
+    let other = modes.iter().any(|mode| *mode != "ReadWriteOncePod" && ACCESS_MODES.contains(mode));
+    if modes.contains(&"ReadWriteOncePod") && other {
+        let detail = "may not use ReadWriteOncePod with other access modes";
+        errors.push(FieldError::forbidden(path, detail));
+    }
+    errors
+}
+
+/// Every error of what a claim's volume is filled from.
+fn validate_source(source: &Value, path: &Path) -> Vec<FieldError> {
+    let (group, kind) = (text(source, &["apiGroup"]), text(source, &["kind"]));
+    let mut errors = required(source, "name", path);
+    errors.extend(required(source, "kind", path));
+    if group.is_empty() && kind != "PersistentVolumeClaim" {
+        let detail = "must be 'PersistentVolumeClaim' when referencing the default apiGroup";
+        errors.push(FieldError::invalid(path, kind, detail));
+    }
+    if !group.is_empty() {
+        errors.extend(invalid_each(&path.child("apiGroup"), group, names::is_dns1123_subdomain(group)));
+    }
+    let namespace = text(source, &["namespace"]);
+    if !namespace.is_empty() {
+        let messages = names::is_dns1123_label(namespace);
+        errors.extend(invalid_each(&path.child("namespace"), namespace, messages));
     }
     errors
 }
@@ -95,45 +144,37 @@ impl Strategy for PersistentVolumeClaim {
         errors
     }
 
+    /// A dataSource and a dataSourceRef say the same, whichever the client gave.
+    fn prepare_for_create(&self, _ctx: &Context<'_>, obj: &mut Value) {
+        generic::prepare_for_create(&FACTS, obj);
+        let (old, new) = (["spec", "dataSource"], ["spec", "dataSourceRef"]);
+        let reference = at(obj, &new).clone();
+        if has(obj, &old) && reference.is_null() {
+            let source = at(obj, &old).clone();
+            set(obj, &new, source);
+        } else if !has(obj, &old) && reference.is_object() && text(&reference, &["namespace"]).is_empty() {
+            let known = matches!(
+                (text(&reference, &["apiGroup"]), text(&reference, &["kind"])),
+                ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot")
+            );
+            // Only a dataSourceRef takes objects of other kinds.
+            if known {
+                set(obj, &old, reference);
+                remove(obj, &["spec", "dataSource", "namespace"]);
+            }
+        }
+    }
+
     fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = generic::validate_update(&FACTS, obj, old);
         errors.extend(self.validate(obj));
-        let path = Path::new("spec");
-        let mut masked = at(obj, &["spec"]).clone();
-        let before = at(old, &["spec"]);
-        let bound = text(old, &["status", "phase"]) == "Bound";
-        let mut free = vec!["resources", "volumeAttributesClassName"];
-        if text(before, &["volumeName"]).is_empty() {
-            free.push("volumeName");
-        }
-        if !has(before, &["storageClassName"]) {
-            free.push("storageClassName");
-        }
-        for key in free {
-            match at(before, &[key]) {
-                Value::Null => remove(&mut masked, &[key]),
-                value => set(&mut masked, &[key], value.clone()),
-            }
-        }
-        if masked != *before {
-            let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
-            errors.push(FieldError::forbidden(&path, detail));
-        }
-        let storage = |spec: &Value| parse(at(spec, &["resources", "requests", "storage"]));
-        match (storage(at(obj, &["spec"])), storage(before)) {
-            (Some(now), Some(was)) if now < was => {
-                let detail = "field can not be less than status.capacity";
-                errors.push(FieldError::forbidden(
-                    &path.child("resources").child("requests").child("storage"),
-                    detail,
-                ));
-            }
-            (now, was) if now != was && !bound => {
-                let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
-                errors.push(FieldError::forbidden(&path, detail));
-            }
-            _ => {}
-        }
+        errors.extend(claim_update::validate(obj, old));
+        errors
+    }
+
+    fn validate_status_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = generic::validate_update(&FACTS, obj, old);
+        errors.extend(claim_update::validate_status(obj));
         errors
     }
 

@@ -4,9 +4,11 @@ pub mod attachment;
 pub mod attributes_class;
 pub mod capacity;
 pub mod claim;
+mod claim_update;
 pub mod class;
 pub mod csi;
 pub mod volume;
+mod volume_source;
 
 use serde_json::Value;
 
@@ -27,3 +29,6 @@ pub fn short_access_modes(holder: &Value, path: &[&str]) -> String {
     let shown = order.iter().filter(|(mode, _)| found.contains(mode)).map(|(_, short)| *short);
     shown.collect::<Vec<_>>().join(",")
 }
+
+#[cfg(test)]
+mod tables;

@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 use xebec_api::names;
 
-use super::{ACCESS_MODES, short_access_modes};
+use super::claim::validate_modes;
+use super::{short_access_modes, volume_source};
 use crate::pod::scheduling::validate_node_selector;
-use crate::shared::access::{at, default_text, default_to, drop_nulls, entries, has, text, texts};
+use crate::shared::access::{at, default_text, default_to, drop_nulls, entries, has, remove, text, texts};
 use crate::shared::quantities::{canonical_list, parse};
 use crate::shared::rules::{immutable, invalid_each, one_of_given};
 use crate::table::{AGE, NAME, age, column, name, wide};
@@ -77,9 +78,7 @@ impl Strategy for PersistentVolume {
         if modes.is_empty() {
             errors.push(FieldError::required(&path.child("accessModes"), ""));
         }
-        for mode in modes.iter().filter(|mode| !ACCESS_MODES.contains(mode)) {
-            errors.push(FieldError::not_supported(&path.child("accessModes"), mode, ACCESS_MODES));
-        }
+        errors.extend(validate_modes(&modes, &path.child("accessModes")));
         let capacity = path.child("capacity");
         if entries(spec, &["capacity"]).next().is_none() {
             errors.push(FieldError::required(&capacity, ""));
@@ -94,21 +93,15 @@ impl Strategy for PersistentVolume {
         }
         let policies = ["Delete", "Recycle", "Retain"];
         errors.extend(one_of_given(spec, "persistentVolumeReclaimPolicy", &policies, &path));
-        if has(spec, &["nodeAffinity", "required"]) {
+        if has(spec, &["nodeAffinity"]) {
             let path = path.child("nodeAffinity").child("required");
-            errors.extend(validate_node_selector(at(spec, &["nodeAffinity", "required"]), &path));
+            if has(spec, &["nodeAffinity", "required"]) {
+                errors.extend(validate_node_selector(at(spec, &["nodeAffinity", "required"]), &path));
+            } else {
+                errors.push(FieldError::required(&path, "must specify required node constraints"));
+            }
         }
-        let found = sources(obj);
-        for (key, _) in found.iter().skip(1) {
-            errors.push(FieldError::forbidden(&path.child(key), "may not specify more than 1 volume type"));
-        }
-        if found.is_empty() {
-            errors.push(FieldError::required(&path, "must specify a volume type"));
-        }
-        if has(spec, &["local"]) && !has(spec, &["nodeAffinity", "required"]) {
-            let path = Path::new("metadata").child("annotations");
-            errors.push(FieldError::required(&path, "Local volume requires node affinity"));
-        }
+        errors.extend(volume_source::validate(obj, &sources(obj), &path));
         let class = text(spec, &["storageClassName"]);
         if !class.is_empty() {
             errors.extend(invalid_each(
@@ -118,6 +111,7 @@ impl Strategy for PersistentVolume {
             ));
         }
         errors.extend(one_of_given(spec, "volumeMode", &["Block", "Filesystem"], &path));
+        errors.extend(volume_source::validate_attributes(spec, &path));
         errors
     }
 
@@ -125,7 +119,12 @@ impl Strategy for PersistentVolume {
         let mut errors = self.validate(obj);
         errors.extend(generic::validate_update(&FACTS, obj, old));
         let path = Path::new("spec");
-        if sources(obj) != sources(old) {
+        let mut now = obj.clone();
+        const EXPAND: [&str; 3] = ["spec", "csi", "controllerExpandSecretRef"];
+        if has(old, &["spec", "csi"]) && !has(old, &EXPAND) {
+            remove(&mut now, &EXPAND);
+        }
+        if sources(&now) != sources(old) {
             let detail = "spec.persistentvolumesource is immutable after creation";
             errors.push(FieldError::forbidden(&path.child("persistentvolumesource"), detail));
         }
@@ -133,7 +132,12 @@ impl Strategy for PersistentVolume {
         errors.extend(immutable(mode(obj), mode(old), &Path::new("volumeMode")));
         let affinity = |volume| at(volume, &["spec", "nodeAffinity"]);
         if !affinity(old).is_null() {
-            errors.extend(immutable(affinity(obj), affinity(old), &Path::new("nodeAffinity")));
+            errors.extend(volume_source::same_affinity(affinity(obj), affinity(old)));
+        }
+        const ATTRIBUTES: [&str; 2] = ["spec", "volumeAttributesClassName"];
+        if has(old, &ATTRIBUTES) && !has(obj, &ATTRIBUTES) {
+            let detail = "update from non-nil value to nil is forbidden";
+            errors.push(FieldError::forbidden(&path.child("volumeAttributesClassName"), detail));
         }
         errors
     }

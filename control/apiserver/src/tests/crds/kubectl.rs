@@ -48,5 +48,5 @@ fn commands(kubectl: &Kubectl) {
     contains(&kubectl.run("describe ct mine", ""), "Cron Spec:");
     contains(&kubectl.run("delete ct mine", ""), "deleted");
     contains(&kubectl.run("delete crd crontabs.g.example.com --timeout=20s", ""), "deleted");
-    contains(&kubectl.fails("get ct", ""), "the server doesn't have a resource type \"ct\"");
+    contains(&kubectl.fails("get ct", ""), "could not find the requested resource");
 }

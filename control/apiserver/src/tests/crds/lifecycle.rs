@@ -65,8 +65,8 @@ async fn a_definition_goes_after_its_objects() {
     assert_eq!(crd["metadata"]["finalizers"], json!(["customresourcecleanup.apiextensions.k8s.io"]));
     assert_eq!(condition(&crd, "Terminating")["reason"], "InstanceDeletionPending");
     until(&cluster, &path("v1", "/free"), |answer| answer.code == 404).await;
-    let waiting = cluster.get(&path("v1", "/held")).await.json();
-    assert!(waiting["metadata"]["deletionTimestamp"].is_string(), "{waiting}");
+    let marked = |answer: &Answer| answer.json()["metadata"]["deletionTimestamp"].is_string();
+    until(&cluster, &path("v1", "/held"), marked).await;
     let create = cluster.post(&path("v1", ""), &tab("new", &json!({"cronSpec": "1"}))).await;
     assert_eq!(create.code, 405, "{}", create.text);
     assert_eq!(create.message(), "create not allowed while custom resource definition is terminating");
