@@ -168,6 +168,9 @@ pub fn merge_patch(object: &mut Value, patch: &Value) {
 }
 
 #[cfg(test)]
+mod tables_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;

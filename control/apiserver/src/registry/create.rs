@@ -7,7 +7,7 @@ use xebec_api::status::ApiError;
 use xebec_kinds::Context;
 use xebec_store::Expect;
 
-use super::{PutError, Registry, Target, WriteContext, Written, expressions, managed, metadata, requester};
+use super::{PutError, Registry, Sub, Target, WriteContext, Written, expressions, metadata, requester};
 use crate::admission::{Attributes, Operation};
 
 /// Attempts with another generated name before the client is told to retry.
@@ -64,12 +64,15 @@ impl Registry {
             metadata::metadata(&mut value).remove("namespace");
         }
         target.strategy.defaults(&mut value);
+        self.track(context, target, Sub::Main, &mut value, None).await;
         let generated = meta::name(&value).is_empty();
         let name = if generated { &value["metadata"]["generateName"] } else { &value["metadata"]["name"] };
         let target = &target.named(&target.namespace, name.as_str().unwrap_or_default());
         let mut attributes = Attributes::new(context, target, "", Operation::Create);
         attributes.name_generated = generated;
+        let managers = value["metadata"]["managedFields"].clone();
         self.admission.mutate(&attributes, &mut value, None).await?;
+        Self::check_managers(context, &mut value, &managers);
         Ok(value)
     }
 
@@ -112,9 +115,6 @@ impl Registry {
         }
         self.admission.validate(attributes, Some(&value), None).await?;
         context.warnings.lock().extend(target.strategy.warnings(&value));
-        if !context.applying {
-            managed::track_update(&mut value, None, &context.field_manager, target, "", now);
-        }
         let taken = self.admission.reserve(attributes, &value, None, now).await?;
         if context.dry_run {
             if target.cache.get(&target.namespace, &target.name).is_some() {

@@ -2,7 +2,8 @@
 //!
 //! Authority: sigs.k8s.io/structured-merge-diff, fieldpath.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use serde_json::{Map, Value, json};
 
@@ -38,18 +39,19 @@ impl Step {
 
     fn decode(text: &str) -> Option<Self> {
         let (kind, rest) = text.split_once(':')?;
-        let canonical = |rest: &str| serde_json::from_str::<Value>(rest).ok().map(|value| value.to_string());
+        let canonical = |rest: &str| serde_json::from_str::<Value>(rest).ok();
         Some(match kind {
             "f" => Self::Field(rest.to_owned()),
-            "k" => Self::Key(canonical(rest)?),
-            "v" => Self::Value(canonical(rest)?),
-            "i" => Self::Index(rest.to_owned()),
+            "k" => Self::Key(canonical(rest).filter(Value::is_object)?.to_string()),
+            "v" => Self::Value(canonical(rest)?.to_string()),
+            "i" => Self::Index(rest.parse::<i64>().ok()?.to_string()),
             _ => return None,
         })
     }
 }
 
-/// The fields `value` has under `node`.
+/// The fields `value` has under `node`: every leaf, every list item, every key of a map; structures only through what is
+/// in them. Of items that share a key only the key is recorded.
 #[must_use]
 pub fn fields_of(value: &Value, node: Node<'_>) -> FieldSet {
     let mut set = FieldSet::new();
@@ -64,69 +66,97 @@ fn collect(value: &Value, node: Node<'_>, path: &mut FieldPath, set: &mut FieldS
                 path.push(Step::Field(name.clone()));
                 collect(child, node.field(name), path, set);
                 let empty = child.is_null() || child.as_object().is_some_and(Map::is_empty);
-                if empty || !node.declares_fields() {
+                if empty || !node.declares(name) {
                     set.insert(path.clone());
                 }
                 path.pop();
             }
         }
         (Node::List { .. } | Node::Set, Value::Array(items)) => {
-            if items.is_empty() {
-                set.insert(path.clone());
-            }
+            let mut groups: BTreeMap<Step, (usize, &Value)> = BTreeMap::new();
             for item in items {
-                let Some(key) = node.key_of(item) else { continue };
-                path.push(if matches!(node, Node::Set) { Step::Value(key) } else { Step::Key(key) });
-                collect(item, node.element(), path, set);
+                let Some(key) = node.step_of(item) else { continue };
+                groups.entry(key).or_insert((0, item)).0 += 1;
+            }
+            for (key, (count, item)) in groups {
+                path.push(key);
+                if count == 1 {
+                    collect(item, node.element(), path, set);
+                }
                 set.insert(path.clone());
                 path.pop();
             }
         }
+        // Null stands for a structure, map or list without anything in it: the parent records it.
+        (Node::Struct(..) | Node::Map(..) | Node::List { .. } | Node::Set, Value::Null) => {}
+        _ if path.is_empty() => {}
         _ => {
-            if !path.is_empty() {
-                set.insert(path.clone());
-            }
+            set.insert(path.clone());
         }
     }
 }
 
-/// The value at `path`, if the object has it.
+/// Whether the set has anything below `path`.
 #[must_use]
-pub fn value_at<'a>(value: &'a Value, node: Node<'_>, path: &[Step]) -> Option<&'a Value> {
-    let Some((step, rest)) = path.split_first() else { return Some(value) };
-    match step {
-        Step::Field(name) => value_at(value.get(name)?, node.field(name), rest),
-        Step::Key(key) | Step::Value(key) => {
-            let item = value.as_array()?.iter().find(|item| node.key_of(item).as_ref() == Some(key))?;
-            value_at(item, node.element(), rest)
-        }
-        Step::Index(_) => None,
-    }
+pub fn below(set: &FieldSet, path: &FieldPath) -> bool {
+    let mut after = set.range::<FieldPath, _>((Bound::Excluded(path), Bound::Unbounded));
+    after.next().is_some_and(|next| next.starts_with(path))
 }
 
-/// Removes what is at `path`.
-pub fn remove_at(value: &mut Value, node: Node<'_>, path: &[Step]) {
-    let Some((step, rest)) = path.split_first() else { return };
-    match (step, value) {
-        (Step::Field(name), Value::Object(map)) => {
-            if rest.is_empty() {
-                map.remove(name);
-            } else if let Some(child) = map.get_mut(name) {
-                remove_at(child, node.field(name), rest);
+/// The set and every declared field on the way to its members: who owns `.spec.replicas` has a part in `.spec`.
+#[must_use]
+pub fn with_parents(set: &FieldSet, root: Node<'_>) -> FieldSet {
+    let mut result = set.clone();
+    for path in set {
+        let mut node = root;
+        for (at, step) in path.iter().enumerate() {
+            match step {
+                Step::Field(name) => {
+                    if node.declares(name) && at + 1 < path.len() {
+                        result.insert(path[..=at].to_vec());
+                    }
+                    node = node.field(name);
+                }
+                Step::Key(_) => node = node.element(),
+                Step::Value(_) | Step::Index(_) => break,
             }
         }
-        (Step::Key(key) | Step::Value(key), Value::Array(items)) => {
-            let Some(at) = items.iter().position(|item| node.key_of(item).as_ref() == Some(key)) else {
-                return;
-            };
-            if rest.is_empty() {
-                items.remove(at);
-            } else {
-                remove_at(&mut items[at], node.element(), rest);
-            }
-        }
-        _ => {}
     }
+    result
+}
+
+/// The set as a schema of today would have recorded it: what went into a list or map that is atomic now is the whole of
+/// it. (From atomic to granular nothing has to be done.)
+#[must_use]
+pub fn reconciled(set: FieldSet, root: Node<'_>) -> FieldSet {
+    let atomic_at = |path: &FieldPath| {
+        let mut node = root;
+        for (at, step) in path.iter().enumerate() {
+            node = match (node, step) {
+                (Node::Atomic, _) => return Some(at),
+                (_, Step::Field(name)) => node.field(name),
+                (_, Step::Key(_)) => node.element(),
+                _ => return None,
+            };
+        }
+        None
+    };
+    if set.iter().all(|path| atomic_at(path).is_none()) {
+        return set;
+    }
+    set.into_iter().map(|path| atomic_at(&path).map_or(path.clone(), |at| path[..at].to_vec())).collect()
+}
+
+/// The set's paths as upstream walks them: the members of a level before what is below any of them.
+#[must_use]
+pub fn in_order(set: &FieldSet) -> Vec<&FieldPath> {
+    let mut paths: Vec<&FieldPath> = set.iter().collect();
+    paths.sort_by(|a, b| {
+        let shared = a.iter().zip(b.iter()).take_while(|(a, b)| a == b).count();
+        let ends = |path: &FieldPath| path.len() <= shared + 1;
+        ends(b).cmp(&ends(a)).then_with(|| a.cmp(b))
+    });
+    paths
 }
 
 /// FieldsV1.
@@ -157,25 +187,27 @@ fn prune_dots(value: &mut Value) {
     }
 }
 
-/// The set FieldsV1 describes; what is not understood is left out.
+/// The set FieldsV1 describes; none when it is no FieldsV1.
 #[must_use]
-pub fn decode(fields: &Value) -> FieldSet {
-    fn walk(fields: &Value, path: &mut FieldPath, set: &mut FieldSet) {
-        let Value::Object(map) = fields else { return };
+pub fn decode(fields: &Value) -> Option<FieldSet> {
+    fn walk(fields: &Value, path: &mut FieldPath, set: &mut FieldSet) -> Option<()> {
+        let map = fields.as_object()?;
         if (map.is_empty() || map.contains_key(".")) && !path.is_empty() {
             set.insert(path.clone());
         }
-        for (text, child) in map {
-            if let Some(step) = Step::decode(text) {
-                path.push(step);
-                walk(child, path, set);
-                path.pop();
-            }
+        for (text, child) in map.iter().filter(|(text, _)| *text != ".") {
+            path.push(Step::decode(text)?);
+            walk(child, path, set)?;
+            path.pop();
         }
+        Some(())
     }
     let mut set = FieldSet::new();
-    walk(fields, &mut Vec::new(), &mut set);
-    set
+    match fields {
+        Value::Null => {}
+        fields => walk(fields, &mut Vec::new(), &mut set)?,
+    }
+    Some(set)
 }
 
 /// A path as error messages show it: `.spec.containers[name="c"].image`.
@@ -225,25 +257,53 @@ mod tests {
             "k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {".": {}, "f:containerPort": {}}}}}}}}});
         let set = fields_of(&value, deployment());
         assert_eq!(encode(&set), expected);
-        assert_eq!(decode(&expected), set);
+        assert_eq!(decode(&expected), Some(set));
     }
 
     #[test]
-    fn finds_and_removes() {
-        let mut value =
-            json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}}});
-        let path: FieldPath = [
-            Step::Field("spec".into()),
-            Step::Field("template".into()),
-            Step::Field("spec".into()),
-            Step::Field("containers".into()),
-            Step::Key(r#"{"name":"c"}"#.into()),
-            Step::Field("image".into()),
-        ]
-        .to_vec();
-        assert_eq!(value_at(&value, deployment(), &path).unwrap(), "i");
-        assert_eq!(display(&path), ".spec.template.spec.containers[name=\"c\"].image");
-        remove_at(&mut value, deployment(), &path);
-        assert!(value_at(&value, deployment(), &path).is_none());
+    fn shows_and_orders_paths() {
+        let fields = json!({"f:spec": {"f:replicas": {}, "f:containers": {"k:{\"name\":\"c\"}": {".": {}, "f:image": {}},
+            "k:{\"name\":\"b\"}": {}}}, "f:zone": {}, "f:set": {"v:\"x\"": {}, "i:0": {}}});
+        let set = decode(&fields).unwrap();
+        let shown: Vec<String> = in_order(&set).into_iter().map(|path| display(path)).collect();
+        let wanted = [
+            ".zone",
+            ".set[=\"x\"]",
+            ".set[0]",
+            ".spec.replicas",
+            ".spec.containers[name=\"b\"]",
+            ".spec.containers[name=\"c\"]",
+            ".spec.containers[name=\"c\"].image",
+        ];
+        assert_eq!(shown, wanted);
+        assert_eq!(encode(&set), fields);
+    }
+
+    #[test]
+    fn refuses_what_is_no_set() {
+        for wrong in
+            [json!([]), json!({"spec": {}}), json!({"f:a": 1}), json!({"k:name": {}}), json!({"i:x": {}})]
+        {
+            assert_eq!(decode(&wrong), None, "{wrong}");
+        }
+        assert_eq!(decode(&json!({})), Some(FieldSet::new()));
+    }
+
+    #[test]
+    fn duplicates_and_empty_lists() {
+        let value = json!({"spec": {"template": {"spec": {"volumes": [], "imagePullSecrets": null, "containers": [
+            {"name": "c", "image": "1"}, {"name": "c", "image": "2"}, {"name": "d", "image": "3"}]}}}});
+        let expected = json!({"f:spec": {"f:template": {"f:spec": {"f:imagePullSecrets": {}, "f:containers": {
+            "k:{\"name\":\"c\"}": {}, "k:{\"name\":\"d\"}": {".": {}, "f:image": {}, "f:name": {}}}}}}});
+        assert_eq!(encode(&fields_of(&value, deployment())), expected);
+    }
+
+    #[test]
+    fn a_list_that_became_atomic_is_owned_as_a_whole() {
+        let fields = json!({"f:spec": {"f:template": {"f:spec": {"f:tolerations": {"k:{\"key\":\"a\"}": {"f:key": {}}}}}}});
+        let expected = json!({"f:spec": {"f:template": {"f:spec": {"f:tolerations": {}}}}});
+        assert_eq!(encode(&reconciled(decode(&fields).unwrap(), deployment())), expected);
+        let parents = with_parents(&decode(&expected).unwrap(), deployment());
+        assert_eq!(parents.len(), 4);
     }
 }

@@ -3,10 +3,14 @@
 //! Enters: a kind. Leaves: a walker over its fields saying which are atomic, which merge and by which keys. Used by
 //! server-side apply and field ownership. An unknown field is atomic; a map without a declared relationship merges.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
 use xebec_api::resource::Resource;
+use xebec_api::types::{self, Kind, Shape};
+
+use super::fieldset::Step;
+use crate::resources::Custom;
 
 const DATA: &str = include_str!("../../../api/data/merge-schema.json");
 
@@ -28,6 +32,26 @@ pub enum Node<'a> {
     },
     /// A set of scalars.
     Set,
+}
+
+/// Where a kind's schema is.
+#[derive(Clone)]
+pub enum SchemaRef {
+    /// Among the built-in ones.
+    BuiltIn(&'static Resource),
+    /// A custom resource's.
+    Custom(Arc<dyn Custom>),
+}
+
+impl SchemaRef {
+    /// How an object of the kind merges.
+    #[must_use]
+    pub fn root(&self) -> Node<'_> {
+        match self {
+            Self::BuiltIn(resource) => root(resource),
+            Self::Custom(custom) => custom.merge_schema().root(),
+        }
+    }
 }
 
 /// The types of a kind, in the form of `merge-schema.json` (see ../../shared/reference/README.md).
@@ -95,15 +119,39 @@ const UNTYPED: &str = "__untyped_deduced_";
 fn built_in() -> &'static MergeSchema {
     static TYPES: OnceLock<MergeSchema> = OnceLock::new();
     TYPES.get_or_init(|| {
-        let types = match serde_json::from_str(DATA) {
+        let mut types = match serde_json::from_str(DATA) {
             Ok(Value::Object(mut data)) => match data.remove("types") {
                 Some(Value::Object(types)) => types,
                 _ => Map::new(),
             },
             _ => Map::new(),
         };
+        types.iter_mut().for_each(|(name, description)| note_zeros(name, description));
         MergeSchema::new(types, UNTYPED.to_owned())
     })
+}
+
+/// Adds to a type's description the fields that are never absent from its Go value (see [`Node::zero`]): structures
+/// that are no pointers are empty, what is not `omitempty` is null.
+fn note_zeros(name: &str, description: &mut Value) {
+    let Some(message) = types::by_name(name) else { return };
+    let mut zeros = Map::new();
+    let mut pending: Vec<&types::Field> = message.fields.iter().collect();
+    while let Some(field) = pending.pop() {
+        let structure = match field.shape {
+            Shape::One(Kind::Message(id)) if types::message(id).special.is_none() => Some(types::message(id)),
+            _ => None,
+        };
+        match structure {
+            Some(inner) if field.inline => pending.extend(&inner.fields),
+            Some(_) if !field.pointer => drop(zeros.insert(field.json.to_owned(), Value::Object(Map::new()))),
+            _ if !field.omit_empty => drop(zeros.insert(field.json.to_owned(), Value::Null)),
+            _ => {}
+        }
+    }
+    if let Some(description) = description.as_object_mut().filter(|_| !zeros.is_empty()) {
+        description.insert("zero".to_owned(), Value::Object(zeros));
+    }
 }
 
 /// The name of a built-in type in the data: `io.k8s.api.apps.v1.Deployment`.
@@ -151,8 +199,64 @@ impl<'a> Node<'a> {
 
     /// Whether `name` is a declared field, not a key of a map.
     #[must_use]
-    pub fn declares_fields(self) -> bool {
-        matches!(self, Node::Struct(..))
+    pub fn declares(self, name: &str) -> bool {
+        match self {
+            Node::Struct(_, description) => {
+                let named = |part: &str| description[part].get(name).is_some();
+                description.get("elem").is_none() || named("fields") || named("refs")
+            }
+            _ => false,
+        }
+    }
+
+    /// What stands for a field of this struct that is absent: Go's zero value where its JSON form leaves no field out.
+    /// Ownership of such a field does not come and go with what is in it.
+    #[must_use]
+    pub fn zero(self, name: &str) -> Option<&'a Value> {
+        match self {
+            Node::Struct(_, description) => description["zero"].get(name),
+            _ => None,
+        }
+    }
+
+    /// The path step of a list element; none when it has no identity.
+    #[must_use]
+    pub fn step_of(self, item: &Value) -> Option<Step> {
+        self.key_of(item).map(if matches!(self, Node::Set) { Step::Value } else { Step::Key })
+    }
+
+    /// Why a list element has no identity, in upstream's words; none when it has one.
+    #[must_use]
+    pub fn misfit(self, item: &Value) -> Option<String> {
+        match (self, item) {
+            (Node::List { .. }, Value::Null) => {
+                Some("associative list with keys may not have a null element".to_owned())
+            }
+            (Node::List { field, .. }, Value::Object(_)) => {
+                let keys = field["keys"].as_array().map(Vec::as_slice).unwrap_or_default();
+                let quoted: Vec<String> = keys.iter().map(ToString::to_string).collect();
+                self.key_of(item).is_none().then(|| {
+                    format!(
+                        "associative list with keys has an element that omits all key fields [{}] (and doesn't have \
+                         default values for any key fields)",
+                        quoted.join(" ")
+                    )
+                })
+            }
+            (Node::List { .. }, _) => {
+                Some("associative list with keys may not have non-map elements".to_owned())
+            }
+            (Node::Set, Value::Object(_)) => {
+                Some("associative list without keys has an element that's a map type".to_owned())
+            }
+            (Node::Set, Value::Array(_)) => {
+                Some("not supported: associative list with lists as elements".to_owned())
+            }
+            (Node::Set, Value::Null) => {
+                Some("associative list without keys has an element that's an explicit null".to_owned())
+            }
+            _ => None,
+        }
     }
 
     /// How the elements of this list merge.
@@ -171,6 +275,7 @@ impl<'a> Node<'a> {
     pub fn key_of(self, item: &Value) -> Option<String> {
         match self {
             Node::List { field, .. } => {
+                let item = item.as_object()?;
                 let mut key = std::collections::BTreeMap::new();
                 for name in field["keys"].as_array()?.iter().filter_map(Value::as_str) {
                     let value = item.get(name).or_else(|| field["keyDefaults"].get(name));
@@ -178,8 +283,9 @@ impl<'a> Node<'a> {
                         key.insert(name, value);
                     }
                 }
-                serde_json::to_string(&key).ok()
+                if key.is_empty() { None } else { serde_json::to_string(&key).ok() }
             }
+            Node::Set if item.is_object() || item.is_array() || item.is_null() => None,
             Node::Set => serde_json::to_string(item).ok(),
             _ => None,
         }

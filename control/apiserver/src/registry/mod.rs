@@ -14,6 +14,7 @@ mod delete;
 mod delete_plan;
 mod expressions;
 mod fieldset;
+mod last_applied;
 mod managed;
 mod merge_schema;
 mod metadata;
@@ -26,7 +27,10 @@ mod requester;
 mod scale;
 mod target;
 mod token;
+mod typed;
 mod update;
+mod updater;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,7 +50,7 @@ use crate::resources::Resources;
 use crate::watch::{Caches, Object};
 
 pub use alloc::{AllocError, Allocators};
-pub(crate) use apply::merged;
+pub(crate) use apply::{merged, untyped};
 pub use change::{Editor, Written};
 pub use convert::{from_storage, to_storage};
 pub use delete::{DeleteOptions, Deleted};
@@ -56,6 +60,7 @@ pub use merge_schema::{MergeSchema, Node};
 pub use patch::Patch;
 pub use read::{ListOptions, ListPage, VersionMatch, parse_version};
 pub use target::Target;
+pub(crate) use typed::{complaint_text, path_of};
 pub use update::{Sub, UpdateOptions};
 
 /// Longest wait for the caches to reach a revision a read or write needs.
@@ -79,6 +84,8 @@ pub struct WriteContext {
     pub field_manager: String,
     /// The write is a server-side apply, which settles field ownership itself.
     pub applying: bool,
+    /// The subresource fields are owned through where the object is written by another's rules (scale); else empty.
+    pub through: &'static str,
     /// Collected for the response's Warning headers.
     pub warnings: Arc<Mutex<Vec<String>>>,
     /// Collected for the request's audit event.
@@ -90,6 +97,12 @@ pub struct WriteContext {
 }
 
 impl WriteContext {
+    /// The subresource fields are owned through by a write of `sub`.
+    #[must_use]
+    pub fn subresource(&self, sub: Sub) -> &'static str {
+        if self.through.is_empty() { sub.name() } else { self.through }
+    }
+
     /// A context for `user`.
     #[must_use]
     pub fn new(user: User, field_manager: String, dry_run: bool) -> Self {
@@ -98,6 +111,7 @@ impl WriteContext {
             dry_run,
             field_manager,
             applying: false,
+            through: "",
             warnings: Arc::default(),
             audit_annotations: Arc::default(),
             options: BTreeMap::new(),

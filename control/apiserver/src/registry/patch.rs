@@ -39,6 +39,8 @@ impl Patch {
 fn refused(error: PatchError) -> ApiError {
     match error {
         PatchError::Test(_) | PatchError::Apply(_) => ApiError::new(422, Reason::Invalid, error.to_string()),
+        PatchError::TooManyOperations(_) => ApiError::request_entity_too_large(error.to_string()),
+        PatchError::CopiesTooLarge => ApiError::new(422, Reason::Invalid, error.to_string()),
         PatchError::UnknownType(_) => ApiError::unsupported_media_type(error.to_string()),
         _ => ApiError::bad_request(error.to_string()),
     }

@@ -44,6 +44,36 @@ impl Registry {
         self.edit_scale(context, target, &|old| patch.apply(old)).await
     }
 
+    /// Server-side apply of X/scale: the number of replicas as a field of the object, owned through the subresource.
+    pub async fn apply_scale(
+        &self,
+        context: &WriteContext,
+        target: &Target,
+        config: &Value,
+        force: bool,
+    ) -> Result<Value, ApiError> {
+        let present = shown(target, &self.get(target, "").await?.value())?;
+        let served = target.served;
+        let mut applied = json!({"apiVersion": served.api_version(), "kind": served.kind, "metadata": {"name": target.name}});
+        for field in ["uid", "resourceVersion"] {
+            if let Some(text) = config["metadata"][field].as_str() {
+                applied["metadata"][field] = json!(text);
+            }
+        }
+        if !config["spec"]["replicas"].is_null() {
+            let mut asked = present.clone();
+            asked["spec"]["replicas"] = config["spec"]["replicas"].clone();
+            let attributes = Attributes::new(context, target, "scale", Operation::Update);
+            let wanted = self.admission.subresource_update(&attributes, &asked, &present).await?;
+            applied = match target.custom.as_deref().and_then(Custom::scale) {
+                Some(scale) => scale.scaled(&applied, &wanted)?,
+                None => scaled(&applied, &wanted, target)?,
+            };
+        }
+        let written = self.apply(context, target, Sub::Main, applied, force).await?;
+        shown(target, &written.value)
+    }
+
     async fn edit_scale(
         &self,
         context: &WriteContext,

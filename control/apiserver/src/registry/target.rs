@@ -64,12 +64,12 @@ impl Target {
         Self { namespace: namespace.to_owned(), name: name.to_owned(), ..self.clone() }
     }
 
-    /// How the fields of its objects merge.
+    /// How the fields of its objects merge, in the version asked for.
     #[must_use]
     pub fn merge_root(&self) -> Node<'_> {
         match &self.custom {
             Some(custom) => custom.merge_schema().root(),
-            None => merge_schema::root(self.stored),
+            None => merge_schema::root(self.served),
         }
     }
 

@@ -6,9 +6,7 @@ use xebec_api::status::ApiError;
 use xebec_store::{Expect, StoreError};
 
 use super::create::kinds_context;
-use super::{
-    Editor, PutError, Registry, Target, WriteContext, Written, expressions, managed, metadata, namespace,
-};
+use super::{Editor, PutError, Registry, Target, WriteContext, Written, expressions, metadata, namespace};
 use crate::admission::{Attributes, Operation};
 use crate::watch::Object;
 
@@ -126,9 +124,13 @@ impl Registry {
         }
         metadata::keep_for_update(&mut value, &old);
         target.strategy.defaults(&mut value);
+        // What admission and the kind's rules add from here on is nobody's.
+        self.track(context, target, sub, &mut value, Some(&old)).await;
         let attributes = Attributes::new(context, target, sub.name(), Operation::Update);
         if !options.admitted {
+            let managers = value["metadata"]["managedFields"].clone();
             self.admission.mutate(&attributes, &mut value, Some(&old)).await?;
+            Self::check_managers(context, &mut value, &managers);
         }
         let reserved = match sub {
             Sub::Main => self.reserve(context, target, &mut value, Some(&old)).await?,
@@ -197,28 +199,14 @@ impl Registry {
         target: &Target,
         sub: Sub,
         current: &Object,
-        mut value: Value,
+        value: Value,
     ) -> Result<Written, PutError> {
         let old = current.value();
         if sub == Sub::Main {
             context.warnings.lock().extend(target.strategy.update_warnings(&value, &old));
         }
-        let changed = !same_content(&value, &old) || is_stored_elsewhere(target);
-        if context.applying {
-            if !changed && metadata::same(&value, &old) {
-                return self.unchanged(context, target, current).await;
-            }
-        } else if !changed && !managed::client_changed(&value, &old) {
+        if metadata::same(&value, &old) && !is_stored_elsewhere(target) {
             return self.unchanged(context, target, current).await;
-        } else {
-            managed::track_update(
-                &mut value,
-                Some(&old),
-                &context.field_manager,
-                target,
-                sub.name(),
-                self.now(),
-            );
         }
         if should_remove(target, &value, &old) {
             if !context.dry_run {
@@ -227,6 +215,7 @@ impl Registry {
             return Ok(Written { value, created: false, deleted: true });
         }
         if context.dry_run {
+            let mut value = value;
             crate::watch::set_resource_version(&mut value, current.revision);
             return Ok(Written { value, created: false, deleted: false });
         }
@@ -270,17 +259,6 @@ impl Registry {
 fn is_stored_elsewhere(target: &Target) -> bool {
     let Some(custom) = &target.custom else { return false };
     target.cache.get(&target.namespace, &target.name).is_some_and(|stored| !custom.is_current(&stored))
-}
-
-fn same_content(value: &Value, old: &Value) -> bool {
-    fn stripped(value: &Value) -> Value {
-        let mut value = value.clone();
-        let metadata = metadata::metadata(&mut value);
-        metadata.remove("managedFields");
-        metadata.remove("resourceVersion");
-        value
-    }
-    stripped(value) == stripped(old)
 }
 
 /// The revision and uid an update names must be the object's.

@@ -12,6 +12,7 @@ use xebec_api::status::ApiError;
 
 use super::negotiate::{self, Media};
 use super::query::FieldValidation;
+use crate::registry::Target;
 use crate::resources::Custom;
 
 /// Largest accepted body, as upstream.
@@ -80,6 +81,41 @@ pub fn set_kind(value: &mut Value, api_version: &str, kind: &str) -> Result<(), 
     object.insert("apiVersion".to_owned(), Value::String(api_version.to_owned()));
     object.insert("kind".to_owned(), Value::String(kind.to_owned()));
     Ok(())
+}
+
+/// An applied configuration must name the version and kind of the URL itself.
+pub fn check_applied_kind(config: &Value, wanted_version: &str, wanted_kind: &str) -> Result<(), ApiError> {
+    let (version, kind) = (xebec_api::meta::api_version(config), xebec_api::meta::kind(config));
+    if version == wanted_version && kind == wanted_kind {
+        return Ok(());
+    }
+    let separator = if version.contains('/') { "" } else { "/" };
+    Err(ApiError::bad_request(format!("invalid object type: {separator}{version}, Kind={kind}")))
+}
+
+/// Fields of an applied configuration that its schema does not have: always an error, of the configuration's typing.
+pub fn undeclared(config: &mut Value, target: &Target) -> Result<Vec<Finding>, ApiError> {
+    let findings = match target.custom.as_deref() {
+        Some(custom) => custom.check_fields(config),
+        None => {
+            xebec_api::meta::drop_nulls(config);
+            schema::check(&target.served.api_version(), target.served.kind, config)
+        }
+    };
+    let (mut unknown, mut others) = (Vec::new(), Vec::new());
+    for finding in findings {
+        match finding {
+            Finding::Unknown { path } => {
+                let path = crate::registry::path_of(&path, config, target.merge_root());
+                unknown.push(format!("{path}: field not declared in schema"));
+            }
+            other => others.push(other),
+        }
+    }
+    if unknown.is_empty() {
+        return Ok(others);
+    }
+    Err(crate::registry::untyped(target, &crate::registry::complaint_text(&unknown)))
 }
 
 /// Checks the object's fields against the schema of its kind (`custom`: of a custom resource) and drops the unknown ones;

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use xebec_api::field::{FieldError, Path};
 use xebec_api::resource::Resource;
 use xebec_api::schema::Finding;
 use xebec_api::status::ApiError;
@@ -198,6 +199,7 @@ impl Call {
 
     /// The context of a write.
     pub fn context(&self) -> Result<WriteContext, ApiError> {
+        self.check_options()?;
         let manager = match self.query.get("fieldManager").filter(|name| !name.is_empty()) {
             Some(name) => name.to_owned(),
             None => manager_of(
@@ -214,6 +216,36 @@ impl Call {
             }
         }
         Ok(context)
+    }
+
+    /// What CreateOptions, UpdateOptions and PatchOptions say of field managers.
+    fn check_options(&self) -> Result<(), ApiError> {
+        let (force, manager) = (self.query.get("force"), self.query.get("fieldManager").unwrap_or_default());
+        let mut errors = Vec::new();
+        let kind = match self.info.verb.as_str() {
+            "patch" if negotiate::patch_type(&self.headers)? == PatchType::Apply => {
+                if manager.is_empty() {
+                    errors.push(FieldError::required(
+                        &Path::new("fieldManager"),
+                        "is required for apply patch",
+                    ));
+                }
+                "PatchOptions"
+            }
+            "patch" => {
+                if force.is_some() {
+                    let path = Path::new("force");
+                    errors.push(FieldError::forbidden(&path, "may not be specified for non-apply patch"));
+                }
+                "PatchOptions"
+            }
+            "update" => "UpdateOptions",
+            "create" => "CreateOptions",
+            // A delete has no manager.
+            _ => return Ok(()),
+        };
+        errors.extend(check_manager(manager));
+        if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid("meta.k8s.io", kind, "", errors)) }
     }
 
     async fn get(&self, target: &Target) -> Result<Response, ApiError> {
@@ -313,9 +345,6 @@ impl Call {
             context.applying = true;
             return self.apply(&form, &context, target, sub, request).await;
         }
-        if self.query.get("force").is_some() {
-            return Err(ApiError::bad_request("force may not be specified for non-apply patch"));
-        }
         let validation = self.query.field_validation()?;
         let patch = read_patch(kind, request).await?;
         let served = target.served;
@@ -337,20 +366,19 @@ impl Call {
         sub: Sub,
         request: Request,
     ) -> Result<Response, ApiError> {
-        if self.query.get("fieldManager").is_none_or(str::is_empty) {
-            let path = xebec_api::field::Path::new("fieldManager");
-            let error = xebec_api::field::FieldError::required(&path, "is required for apply patch");
-            return Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", vec![error]));
-        }
         let validation = self.query.field_validation()?;
         let bytes = body::read(request.into_body()).await?;
-        let (mut config, findings): (Value, Vec<Finding>) = body::json_or_yaml(&bytes, false)?;
+        let (config, findings): (Value, Vec<Finding>) = body::json_or_yaml(&bytes, false)?;
         let served = target.served;
-        body::set_kind(&mut config, &served.api_version(), served.kind)?;
-        let warnings = body::check_fields(&mut config, target.custom.as_deref(), findings, validation)?;
+        body::check_applied_kind(&config, &served.api_version(), served.kind)?;
+        // The configuration goes on with its nulls, which own fields; checked is what it is without them.
+        let mut checked = config.clone();
+        let mut findings = findings;
+        findings.extend(body::undeclared(&mut checked, target)?);
+        let warnings = body::check_fields(&mut checked, target.custom.as_deref(), findings, validation)?;
         context.warnings.lock().extend(warnings);
-        body::check_identity(&mut config, served, &target.namespace, &target.name)?;
-        let config = to_storage(served, target.stored, config);
+        let name = if xebec_api::meta::name(&config).is_empty() { "" } else { target.name.as_str() };
+        body::check_identity(&mut checked, served, &target.namespace, name)?;
         let force = self.query.flag("force");
         let written = self.server.registry.apply(context, target, sub, config, force).await?;
         let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
@@ -401,6 +429,25 @@ impl Call {
         let list = render::shaped_list(&form, target, json!({ "resourceVersion": revision }), items);
         render::value(StatusCode::OK, form.accepted, &list)
     }
+}
+
+/// Longest name of a field manager, in bytes.
+const MAX_MANAGER: usize = 128;
+
+/// A field manager's name is short and printable.
+fn check_manager(name: &str) -> Vec<FieldError> {
+    let path = Path::new("fieldManager");
+    let mut errors = Vec::new();
+    if name.len() > MAX_MANAGER {
+        errors.push(FieldError::too_long(&path, MAX_MANAGER));
+    }
+    // Of all spaces only the plain one is printable.
+    let printable = |c: char| c == ' ' || !c.is_control() && !c.is_whitespace() && c != '\u{feff}';
+    for (at, c) in name.char_indices().filter(|(_, c)| !printable(*c)) {
+        let detail = format!("invalid character U+{:04X} (at position {at})", u32::from(c));
+        errors.push(FieldError::invalid(&path, name, detail));
+    }
+    errors
 }
 
 /// A Status has no Table.

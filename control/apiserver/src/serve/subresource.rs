@@ -11,7 +11,7 @@ use super::negotiate::{self, Accepted};
 use super::resource::{Call, read_patch};
 use super::{body, render};
 use crate::gateway;
-use crate::registry::{Patch, Sub, Target, UpdateOptions};
+use crate::registry::{Patch, Sub, Target, UpdateOptions, WriteContext};
 use crate::resources::Kind;
 
 /// Answers a request for a subresource.
@@ -76,14 +76,28 @@ async fn scale(call: &Call, target: &Target, verb: &str, request: Request) -> Re
             let bytes = body::read(request.into_body()).await?;
             let (mut scale, _) = body::decode(&call.headers, &bytes)?;
             body::set_kind(&mut scale, "autoscaling/v1", "Scale")?;
-            registry.put_scale(&call.context()?, target, &scale).await?
+            registry.put_scale(&scaling(call)?, target, &scale).await?
         }
         _ => {
-            let patch = read_patch(call.patch_type(target)?, request).await?;
-            registry.patch_scale(&call.context()?, target, &patch).await?
+            let context = scaling(call)?;
+            match call.patch_type(target)? {
+                negotiate::PatchType::Apply => {
+                    let bytes = body::read(request.into_body()).await?;
+                    let (config, _) = body::json_or_yaml(&bytes, false)?;
+                    body::check_applied_kind(&config, "autoscaling/v1", "Scale")?;
+                    let context = WriteContext { applying: true, ..context };
+                    registry.apply_scale(&context, target, &config, call.query.flag("force")).await?
+                }
+                kind => registry.patch_scale(&context, target, &read_patch(kind, request).await?).await?,
+            }
         }
     };
     render::value(StatusCode::OK, accepted, &scale)
+}
+
+/// The context of a write through the scale subresource.
+fn scaling(call: &Call) -> Result<WriteContext, ApiError> {
+    Ok(WriteContext { through: "scale", ..call.context()? })
 }
 
 async fn finalize_namespace(call: &Call, target: &Target, request: Request) -> Result<Response, ApiError> {

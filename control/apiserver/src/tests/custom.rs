@@ -165,6 +165,42 @@ async fn both_versions_show_the_one_stored_object() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn managers_of_both_versions_meet() {
+    let cluster = Cluster::start().await;
+    serve(&cluster).await;
+    let widget = |version: &str, field: &str, n: i64| json!({"apiVersion": format!("{GROUP}/{version}"), "kind": "Widget", "metadata": {"name": "a"}, "spec": {field: n}});
+    let apply = async |version: &str, manager: &str, value: Value| {
+        cluster
+            .patch(
+                &path(version, &format!("/a?fieldManager={manager}")),
+                "application/apply-patch+yaml",
+                &value,
+            )
+            .await
+    };
+    let made = apply("v1", "one", widget("v1", "size", 3)).await;
+    assert_eq!(made.code, 201, "{}", made.text);
+    let conflict = apply("v2", "two", widget("v2", "replicas", 4)).await;
+    assert_eq!(conflict.message(), "Apply failed with 1 conflict: conflict with \"one\": .spec.size");
+    let shared = apply("v2", "two", widget("v2", "replicas", 3)).await.json();
+    let versions: Vec<_> = shared["metadata"]["managedFields"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| m["apiVersion"].clone())
+        .collect();
+    assert_eq!(versions.len(), 2, "{shared}");
+    let mut without = widget("v1", "size", 3);
+    without["spec"] = json!({});
+    let left = apply("v1", "one", without).await.json();
+    assert_eq!(left["spec"]["size"], 3, "two owns it still: {left}");
+    let mut without = widget("v2", "replicas", 3);
+    without["spec"] = json!({});
+    let gone = apply("v2", "two", without).await.json();
+    assert!(gone["spec"].get("replicas").is_none(), "{gone}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_watch_sees_its_own_version_and_ends_when_the_definition_changes() {
     let cluster = Cluster::start().await;
     serve(&cluster).await;
