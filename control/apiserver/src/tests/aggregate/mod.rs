@@ -235,6 +235,6 @@ async fn discovery_and_openapi_are_one() {
         let shown = shown.await.unwrap();
         assert!(shown.contains("stars") && shown.contains("far.example/v1"), "{shown}");
     } else {
-        println!("skipped in part: no kubectl in PATH and XEBEC_KUBECTL not set");
+        println!("skipped in part: XEBEC_KUBECTL names no kubectl");
     }
 }

@@ -13,7 +13,7 @@ spec: {cronSpec: '* * * * */5', color: red}
 async fn kubectl_knows_custom_resources() {
     let cluster = Cluster::start().await;
     let Some(kubectl) = Kubectl::find(&cluster) else {
-        println!("skipped: no kubectl in PATH (or XEBEC_KUBECTL)");
+        println!("skipped: XEBEC_KUBECTL names no kubectl");
         return;
     };
     define(&cluster, &crontabs()).await;
