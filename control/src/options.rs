@@ -261,7 +261,8 @@ mod tests {
         let server = resolve(&given).unwrap();
         assert_eq!((server.event_ttl.as_secs(), server.compaction_interval.as_secs()), (5400, 300));
         for wrong in ["", "5", "-3s", "0s", "soon"] {
-            let error = resolve(&["--advertise-address", "192.0.2.1", "--event-ttl", wrong]).unwrap_err();
+            let given = format!("--event-ttl={wrong}");
+            let error = resolve(&["--advertise-address", "192.0.2.1", &given]).unwrap_err();
             assert!(error.contains("--event-ttl") && error.contains("1h30m"), "{wrong}: {error}");
         }
     }

@@ -43,10 +43,11 @@ pub(crate) fn run() -> Result<()> {
             .args([
                 &format!("-max_total_time={SECONDS}"),
                 "-max_len=4096",
-                "-timeout=10",
+                "-timeout=20",
                 "-rss_limit_mb=2048",
             ])
-            .args(["-verbosity=0", "-print_final_stats=1"])
+            // The same beginning in every run: what CI finds is found again.
+            .args(["-seed=1", "-verbosity=0", "-print_final_stats=1"])
             .arg(format!("-artifact_prefix={}/", broken.display()));
         if let Err(error) = shell::stream(&mut fuzz) {
             let again = format!("XEBEC_FUZZ={target} {} {}/FILE", program.display(), broken.display());

@@ -265,7 +265,7 @@ mod tests {
         custom.group = intern(&["stable", "example.com"].join("."));
         let kept = intern_resource(custom.clone());
         assert!(std::ptr::eq(intern_resource(custom.clone()), kept));
-        custom.categories = vec![intern("all")];
+        custom.categories = vec![intern("fleet")];
         assert!(!std::ptr::eq(intern_resource(custom), kept));
         assert!(std::ptr::eq(intern("stable.example.com"), kept.group));
     }

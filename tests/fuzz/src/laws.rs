@@ -1,6 +1,8 @@
 //! What must hold for every input. A law returns whether the input was of any use (decodable at all).
 
-use serde_json::Value;
+use std::sync::LazyLock;
+
+use serde_json::{Value, json};
 use xebec_api::patch::{json_patch, merge_patch, strategic_merge_for};
 use xebec_api::quantity::Quantity;
 use xebec_api::schema::{
@@ -8,6 +10,7 @@ use xebec_api::schema::{
 };
 use xebec_api::selector::{FieldSelector, LabelSelector};
 use xebec_api::{names, protobuf, time};
+use xebec_cel::{Bindings, Budget, Env, SizeHints, Type, Value as CelValue};
 
 /// Every law with its name.
 pub const ALL: &[(&str, fn(&[u8]) -> bool)] = &[
@@ -17,6 +20,7 @@ pub const ALL: &[(&str, fn(&[u8]) -> bool)] = &[
     ("patch", patch),
     ("selectors", selectors),
     ("scalars", scalars),
+    ("cel", cel),
 ];
 
 /// A decoded object can be sent back and read again; pruning leaves nothing unknown.
@@ -126,5 +130,26 @@ fn scalars(data: &[u8]) -> bool {
     ] {
         let _ = check(text);
     }
+    true
+}
+
+/// An expression that compiles can be estimated and evaluated within its budget, twice with the same outcome.
+fn cel(data: &[u8]) -> bool {
+    static ENV: LazyLock<Env> = LazyLock::new(|| Env::kubernetes().declare("self", Type::Dyn));
+    static OBJECT: LazyLock<Value> = LazyLock::new(
+        || json!({"spec": {"replicas": 3, "names": ["a", "b"], "labels": {"x": "y"}, "size": "1Gi", "ip": "10.0.0.1"}}),
+    );
+    const TOTAL: u64 = 20_000;
+    let Ok(text) = std::str::from_utf8(data) else { return false };
+    let Ok(program) = ENV.compile(text) else { return true };
+    let _ = program.cost_estimate(&SizeHints::new());
+    let run = || {
+        let bindings = Bindings::new().with("self", CelValue::from_json(&OBJECT));
+        let mut budget = Budget::new(TOTAL);
+        let outcome = program.eval(&bindings, &mut budget);
+        assert!(budget.remaining() <= TOTAL);
+        format!("{outcome:?}")
+    };
+    assert_eq!(run(), run());
     true
 }

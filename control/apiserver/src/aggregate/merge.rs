@@ -79,12 +79,13 @@ pub fn versions(list: &Value) -> Versions {
     found
 }
 
-/// A remote version as it is shown: `Current` with its resources, or `Stale` with those it had when it last answered.
+/// A remote version as it is shown: `Current` with its resources, or `Stale` with those it had when it last answered (it
+/// may never have).
 #[must_use]
 pub fn entry(version: &str, known: Option<&Value>, current: bool) -> Value {
     let mut entry = known.cloned().unwrap_or_else(|| json!({ "version": version }));
     entry["version"] = json!(version);
-    entry["freshness"] = json!(if current { "Current" } else { "Stale" });
+    entry["freshness"] = json!(if current && known.is_some() { "Current" } else { "Stale" });
     entry
 }
 
