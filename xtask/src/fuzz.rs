@@ -47,7 +47,7 @@ pub(crate) fn run() -> Result<()> {
                 "-rss_limit_mb=2048",
             ])
             // The same beginning in every run: what CI finds is found again.
-            .args(["-seed=1", "-verbosity=0", "-print_final_stats=1"])
+            .args(["-seed=1", "-verbosity=0", "-print_funcs=0", "-print_final_stats=1"])
             .arg(format!("-artifact_prefix={}/", broken.display()));
         if let Err(error) = shell::stream(&mut fuzz) {
             let again = format!("XEBEC_FUZZ={target} {} {}/FILE", program.display(), broken.display());
