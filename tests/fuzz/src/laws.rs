@@ -8,7 +8,7 @@ use xebec_api::quantity::Quantity;
 use xebec_api::schema::{
     Finding, check, is_shallow, parse_json, parse_json_strict, parse_yaml, prune_unknown,
 };
-use xebec_api::selector::{FieldSelector, LabelSelector};
+use xebec_api::selector::{FieldSelector, LabelSelector, Operator, Requirement};
 use xebec_api::{names, protobuf, time};
 use xebec_cel::{Bindings, Budget, Env, SizeHints, Type, Value as CelValue};
 
@@ -83,10 +83,17 @@ fn patch(data: &[u8]) -> bool {
     true
 }
 
-/// A selector's text reads back as the same selector.
+/// A selector's text reads back as the same selector; but for `a in (,)`, one empty value, which upstream too prints as the
+/// unreadable `a in ()`.
 fn selectors(data: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(data) else { return false };
-    if let Ok(selector) = LabelSelector::parse(text) {
+    let unprintable = |selector: &LabelSelector| {
+        let set = |one: &Requirement| matches!(one.operator(), Operator::In | Operator::NotIn);
+        selector.requirements().iter().any(|one| set(one) && one.values() == [""])
+    };
+    if let Ok(selector) = LabelSelector::parse(text)
+        && !unprintable(&selector)
+    {
         let again = LabelSelector::parse(&selector.to_string()).unwrap();
         assert_eq!(again.to_string(), selector.to_string());
     }
