@@ -19,9 +19,37 @@ pub fn micro(at: Timestamp) -> String {
     format_rfc3339_micro(at)
 }
 
-/// Reads an RFC 3339 time with any offset; `None` when it is malformed.
+/// Reads an RFC 3339 time with any offset; `None` when it is malformed or, in UTC, not of the years 0 to 9999.
+///
+/// The form is exactly Go's `time.RFC3339`: other forms of ISO 8601 (no seconds, signed years, a blank for the T), which
+/// the library behind would read, are refused.
 pub fn parse_rfc3339(text: &str) -> Option<Timestamp> {
-    text.parse().ok()
+    let (date, rest) = text.split_at_checked(19)?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let shaped = |text: &str, shape: &str| {
+        text.len() == shape.len()
+            && text
+                .bytes()
+                .zip(shape.bytes())
+                .all(|(b, s)| if s == b'0' { b.is_ascii_digit() } else { b == s })
+    };
+    let offset = match rest.strip_prefix('.') {
+        None => rest,
+        Some(rest) => {
+            let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+            let (fraction, offset) = rest.split_at(end);
+            if !digits(fraction) {
+                return None;
+            }
+            offset
+        }
+    };
+    let zoned = offset == "Z" || shaped(offset, "+00:00") || shaped(offset, "-00:00");
+    if !shaped(date, "0000-00-00T00:00:00") || !zoned {
+        return None;
+    }
+    let at: Timestamp = text.parse().ok()?;
+    (0..=9999).contains(&jiff::tz::Offset::UTC.to_datetime(at).year()).then_some(at)
 }
 
 /// How long ago `then` was, as kubectl's tables say it: `5s`, `3m10s`, `2d4h`, `<unknown>` without a time.
@@ -148,7 +176,24 @@ mod tests {
             parse_rfc3339("2026-01-02T04:04:05+01:00").map(format_rfc3339_seconds).unwrap(),
             "2026-01-02T03:04:05Z"
         );
-        assert_eq!(parse_rfc3339("yesterday"), None);
+        for other in [
+            "yesterday",
+            "",
+            "2026-01-02",
+            "2026-01-02T03:04Z",
+            "2026-01-02 03:04:05Z",
+            "2026-01-02t03:04:05z",
+            "2026-01-02T03:04:05",
+            "2026-01-02T03:04:05.Z",
+            "2026-01-02T03:04:05+01",
+            "-002026-01-02T03:04:05Z",
+            "0000-01-01T00:00:00+23:00",
+            "2026-13-02T03:04:05Z",
+            "2026-01-02T03:04:05Z[UTC]",
+            "2026-01-02T03:04:0\u{e9}Z",
+        ] {
+            assert_eq!(parse_rfc3339(other), None, "{other}");
+        }
     }
 
     #[test]
