@@ -110,6 +110,10 @@ async fn discover(remote: &Remote) -> Result<merge::Versions, ContentError> {
     if answer.code == 200 && aggregated {
         return Ok(merge::versions(&parse("/apis", &answer.body)?));
     }
+    // A server that fails is not one without aggregated discovery: what it told before stays.
+    if answer.code >= 500 {
+        return Err(ContentError::Refused("/apis".to_owned(), answer.code));
+    }
     let (group, version) = (&remote.spec.group, &remote.spec.version);
     let path = format!("/apis/{group}/{version}");
     let answer = ask(&path, "application/json").await??;
