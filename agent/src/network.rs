@@ -122,9 +122,11 @@ fn remember_cidr(ipam_dir: &Path, cidr: &str) {
     }
 }
 
-/// Serves CNI so that pods can be taken off the network, for `reset`. Nothing is served for a node that never had one.
-pub(crate) async fn serve_for_removal(paths: &NetworkPaths, stop: CancellationToken) -> Result<(), Failure> {
-    let Some(text) = remembered_cidr(&paths.ipam_dir) else { return Ok(()) };
+/// Listens for CNI so that pods can be taken off the network, for `reset`. `None` on a node that never had one.
+pub(crate) async fn listen_for_removal(
+    paths: &NetworkPaths,
+) -> Result<Option<xebec_network::Server>, Failure> {
+    let Some(text) = remembered_cidr(&paths.ipam_dir) else { return Ok(None) };
     let parse = |text: &str| {
         text.parse().map_err(|error: xebec_network::NetworkError| Failure::part("pod network")(&error))
     };
@@ -135,7 +137,7 @@ pub(crate) async fn serve_for_removal(paths: &NetworkPaths, stop: CancellationTo
         pod_cidr: parse(&text)?,
         cluster_cidr: parse(&paths.cluster_cidr)?,
     };
-    xebec_network::run(options, stop).await.map_err(|error| Failure::part("pod network")(&error))
+    xebec_network::start(&options).await.map(Some).map_err(|error| Failure::part("pod network")(&error))
 }
 
 /// Removes devices, rules, reservations and the configuration.

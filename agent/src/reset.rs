@@ -68,11 +68,16 @@ async fn remove_pods(args: &ResetArgs, socket: &Path) -> Result<usize, Failure> 
     if sandboxes.is_empty() {
         return Ok(0);
     }
-    // Taking a pod's network back is a call of the CNI plugin, which needs its server.
+    // Taking a pod's network back is a call of the CNI plugin, which needs its server: it listens before the first pod.
     let stop = CancellationToken::new();
-    let server = tokio::spawn({
-        let (paths, stop) = (args.network.clone(), stop.clone());
-        async move { network::serve_for_removal(&paths, stop).await }
+    let server = network::listen_for_removal(&args.network).await?;
+    let served = tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            if let Some(server) = server {
+                server.serve(stop).await;
+            }
+        }
     });
     let mut outcome = Ok(());
     for sandbox in &sandboxes {
@@ -90,7 +95,7 @@ async fn remove_pods(args: &ResetArgs, socket: &Path) -> Result<usize, Failure> 
         outcome = outcome.and(result);
     }
     stop.cancel();
-    server.await.map_err(|error| failed(&error))??;
+    served.await.map_err(|error| failed(&error))?;
     outcome.map(|()| sandboxes.len())
 }
 

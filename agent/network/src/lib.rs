@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 pub use cidr::Cidr;
 pub use link::host_device;
 pub use local::{add_local_address, remove_local_address};
+pub use server::Server;
 
 /// The gateway address inside every pod; it exists only as a neighbour entry (RFC 3927 link-local).
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
@@ -105,15 +106,23 @@ pub struct Options {
 /// # Errors
 /// Anything in the way of the first request (sysctl, nft, the socket); restart to retry.
 pub async fn run(options: Options, cancel: CancellationToken) -> Result<(), NetworkError> {
+    start(&options).await?.serve(cancel).await;
+    Ok(())
+}
+
+/// The first half of [`run`]: when it returns, a CNI plugin can connect; it is answered once [`Server::serve`] runs.
+///
+/// # Errors
+/// As [`run`].
+pub async fn start(options: &Options) -> Result<Server, NetworkError> {
     enable_forwarding()?;
     masquerade::apply(options.pod_cidr, options.cluster_cidr).await?;
     let ipam = ipam::Ipam::open(&options.ipam_dir, options.pod_cidr)?;
     let freed = ipam.release_stale(link::exists)?;
-    let server = server::Server::bind(&options, ipam)?;
-    write_configuration(&options)?;
+    let server = Server::bind(options, ipam)?;
+    write_configuration(options)?;
     tracing::info!(cidr = %options.pod_cidr, socket = %options.socket.display(), freed, "pod network ready");
-    server.serve(cancel).await;
-    Ok(())
+    Ok(server)
 }
 
 /// Removes every device, rule, reservation and configuration that [`run`] made; what is already gone is no error.

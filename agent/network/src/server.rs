@@ -16,7 +16,8 @@ use crate::{NetworkError, Options, link};
 /// A request is a few kilobytes; more than this is a mistake.
 const MAX_REQUEST: u64 = 1 << 20;
 
-pub(crate) struct Server {
+/// Listens on the CNI socket.
+pub struct Server {
     listener: UnixListener,
     ipam: Arc<Ipam>,
 }
@@ -41,7 +42,8 @@ impl Server {
         Ok(Self { listener, ipam: Arc::new(ipam) })
     }
 
-    pub(crate) async fn serve(self, cancel: CancellationToken) {
+    /// Answers every plugin that connects, until cancelled.
+    pub async fn serve(self, cancel: CancellationToken) {
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
