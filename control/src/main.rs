@@ -19,6 +19,9 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Why the program ended early; printed as one line.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {

@@ -42,6 +42,9 @@ use forward::Errand;
 use log_options::LogOptions;
 use rewrite::Place;
 
+/// The subresources whose answers come from elsewhere.
+pub const SUBRESOURCES: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
+
 /// Longest refusal of a kubelet that is read, as upstream.
 const REFUSAL: usize = 50_000;
 

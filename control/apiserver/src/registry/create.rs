@@ -120,7 +120,7 @@ impl Registry {
             if target.cache.get(&target.namespace, &target.name).is_some() {
                 return Err(already_exists(target).into());
             }
-            return Ok(Written { value, created: true, deleted: false });
+            return Ok(Written { created: true, ..Written::unstored(value) });
         }
         let written = self.put(target, value, Expect::Absent).await;
         if written.is_err() {

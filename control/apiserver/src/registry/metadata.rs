@@ -111,20 +111,33 @@ pub fn wanted_version(value: &Value) -> Option<&str> {
 /// Whether two objects are the same but for their bookkeeping (managedFields' times, resourceVersion).
 #[must_use]
 pub fn same(a: &Value, b: &Value) -> bool {
-    fn stripped(value: &Value) -> Value {
-        let mut value = value.clone();
-        let metadata = metadata(&mut value);
-        metadata.remove("resourceVersion");
-        if let Some(entries) = metadata.get_mut("managedFields").and_then(Value::as_array_mut) {
-            for entry in entries {
-                if let Some(entry) = entry.as_object_mut() {
-                    entry.remove("time");
-                }
-            }
+    same_but(a, b, "", |key, a, b| {
+        key == "metadata"
+            && same_but(a, b, "resourceVersion", |key, a, b| key == "managedFields" && same_entries(a, b))
+    })
+}
+
+fn same_entries(a: &Value, b: &Value) -> bool {
+    match (a.as_array(), b.as_array()) {
+        (Some(a), Some(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_but(a, b, "time", |_, _, _| false))
         }
-        value
+        _ => false,
     }
-    stripped(a) == stripped(b)
+}
+
+/// Whether the values are equal, or objects that are equal but for field `ignored` and fields that `alike` finds so.
+fn same_but(a: &Value, b: &Value, ignored: &str, alike: impl Fn(&str, &Value, &Value) -> bool) -> bool {
+    let (Some(a), Some(b)) = (a.as_object(), b.as_object()) else { return a == b };
+    let mut a = a.iter().filter(|(key, _)| *key != ignored);
+    let mut b = b.iter().filter(|(key, _)| *key != ignored);
+    loop {
+        match (a.next(), b.next()) {
+            (None, None) => return true,
+            (Some((key, a)), Some((other, b))) if key == other && (a == b || alike(key, a, b)) => {}
+            _ => return false,
+        }
+    }
 }
 
 #[cfg(test)]

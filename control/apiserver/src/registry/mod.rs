@@ -47,7 +47,7 @@ use xebec_store::{Entry, Expect, Store, StoreError};
 
 use crate::admission::Admission;
 use crate::resources::Resources;
-use crate::watch::{Caches, Object};
+use crate::watch::{Caches, Draft, Object};
 
 pub use alloc::{AllocError, Allocators};
 pub(crate) use apply::{merged, untyped};
@@ -219,21 +219,27 @@ impl Registry {
         if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("resourceVersion");
         }
-        let bytes = if target.custom.is_some() {
-            serde_json::to_vec(&target.encode(value.clone()).await?)
-        } else {
-            serde_json::to_vec(&value)
+        let draft = match &target.custom {
+            Some(_) => Draft::new(&target.encode(value.clone()).await?, None),
+            None => Draft::new(&value, target.cache.strategy.as_deref()),
         };
-        let bytes = bytes.map_err(|error| ApiError::internal(error.to_string()))?;
+        let draft = draft.ok_or_else(|| ApiError::internal("an object without metadata cannot be stored"))?;
+        let bytes = draft.stored().clone();
+        // A custom resource's cache decodes what is stored with rules of its own.
+        let left = target.custom.is_none().then(|| self.caches.leave(draft));
         let key = target.cache.key(&target.namespace, &target.name);
-        let revision = match self.store.put(&key, Bytes::from(bytes), expect).await {
+        let revision = match self.store.put(&key, bytes, expect).await {
             Ok(revision) => revision,
             Err(StoreError::Conflict { current, .. }) => return Err(PutError::Conflict(current)),
             Err(error) => return Err(PutError::Api(store_error(error))),
         };
         self.settle_at(revision).await?;
+        drop(left);
         crate::watch::set_resource_version(&mut value, revision);
-        Ok(Written { value, created: expect == Expect::Absent, deleted: false })
+        let stored =
+            target.custom.is_none().then(|| target.cache.get(&target.namespace, &target.name)).flatten();
+        let stored = stored.filter(|object| object.revision == revision);
+        Ok(Written { value, stored, created: expect == Expect::Absent, deleted: false })
     }
 }
 

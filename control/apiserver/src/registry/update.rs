@@ -212,12 +212,12 @@ impl Registry {
             if !context.dry_run {
                 self.remove(target, current).await?;
             }
-            return Ok(Written { value, created: false, deleted: true });
+            return Ok(Written { deleted: true, ..Written::unstored(value) });
         }
         if context.dry_run {
             let mut value = value;
             crate::watch::set_resource_version(&mut value, current.revision);
-            return Ok(Written { value, created: false, deleted: false });
+            return Ok(Written::unstored(value));
         }
         self.put(target, value, Expect::Revision(current.revision)).await
     }
@@ -235,7 +235,7 @@ impl Registry {
         if !context.dry_run && self.store.is_stale(&key).await.map_err(super::store_error)? {
             return self.put(target, value, Expect::Revision(current.revision)).await;
         }
-        Ok(Written { value, created: false, deleted: false })
+        Ok(Written::unstored(value))
     }
 
     /// Removes the object from the store as it is now and lets go of what it held; its last state.

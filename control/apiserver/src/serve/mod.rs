@@ -8,6 +8,7 @@
 pub mod audit;
 pub mod auth;
 pub mod body;
+pub mod compress;
 pub mod fairness;
 pub mod health;
 pub mod limits;
@@ -15,6 +16,7 @@ pub mod listener;
 pub mod metrics;
 pub mod negotiate;
 pub mod query;
+pub mod raw_list;
 pub mod render;
 pub mod resource;
 pub mod respond;

@@ -3,6 +3,7 @@
 use xebec_api::selector::{FieldSelector, LabelSelector};
 use xebec_api::status::ApiError;
 
+use crate::registry::{ListOptions, VersionMatch};
 use crate::watch::Selection;
 
 /// A request's query parameters in order.
@@ -29,6 +30,36 @@ impl Query {
             (decode(name), decode(value))
         });
         Self(pairs.collect())
+    }
+
+    /// The options of a LIST.
+    pub fn list_options(&self) -> Result<ListOptions, ApiError> {
+        let resource_version = self.get("resourceVersion").unwrap_or_default().to_owned();
+        let version_match = match self.get("resourceVersionMatch").unwrap_or_default() {
+            "" => VersionMatch::Unset,
+            "NotOlderThan" => VersionMatch::NotOlderThan,
+            "Exact" => VersionMatch::Exact,
+            other => {
+                return Err(ApiError::bad_request(format!(
+                    "resourceVersionMatch: Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\""
+                )));
+            }
+        };
+        if version_match != VersionMatch::Unset && resource_version.is_empty() {
+            return Err(ApiError::bad_request(
+                "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ));
+        }
+        if version_match == VersionMatch::Exact && resource_version == "0" {
+            return Err(ApiError::bad_request(
+                "resourceVersionMatch: Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+            ));
+        }
+        let limit = self.number("limit")?.and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+        // As upstream's cache does: a read of "whatever is there" is answered whole.
+        let limit = if resource_version == "0" && version_match != VersionMatch::Exact { 0 } else { limit };
+        let continue_token = self.get("continue").unwrap_or_default().to_owned();
+        Ok(ListOptions { resource_version, version_match, limit, continue_token })
     }
 
     /// The first value of `name`.

@@ -4,16 +4,17 @@
 //! other form is made from the parsed object.
 
 use axum::response::Response;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 use xebec_api::protobuf;
 use xebec_api::status::ApiError;
 
 use super::negotiate::{Accepted, Media, Shape};
+use super::raw_list::RawList;
 use super::respond;
 use super::table::{self, Include};
-use crate::registry::{ListPage, Target, from_storage};
+use crate::registry::{ListPage, Target, Written, from_storage};
 use crate::watch::Object;
 
 /// The form of an answer.
@@ -85,8 +86,28 @@ pub fn value(code: StatusCode, accepted: Accepted, value: &Value) -> Result<Resp
     Ok(respond::bytes(code, content_type, body))
 }
 
-/// A written object (stored version) as a response.
-pub fn written(code: StatusCode, form: &Form, target: &Target, object: Value) -> Result<Response, ApiError> {
+/// What a write made as a response.
+pub fn written(
+    code: StatusCode,
+    form: &Form,
+    target: &Target,
+    written: Written,
+) -> Result<Response, ApiError> {
+    match written.stored {
+        Some(stored) if form.is_raw(target) => {
+            Ok(respond::bytes(code, "application/json", stored.bytes.clone()))
+        }
+        _ => stored_value(code, form, target, written.value),
+    }
+}
+
+/// An object (stored version) as a response.
+pub fn stored_value(
+    code: StatusCode,
+    form: &Form,
+    target: &Target,
+    object: Value,
+) -> Result<Response, ApiError> {
     let (content_type, body) = form.encode(&form.shape(target, object))?;
     Ok(respond::bytes(code, content_type, body))
 }
@@ -96,7 +117,7 @@ pub fn object(form: &Form, target: &Target, object: &Object) -> Result<Response,
     if form.is_raw(target) {
         return Ok(respond::bytes(StatusCode::OK, "application/json", object.bytes.clone()));
     }
-    written(StatusCode::OK, form, target, object.parse())
+    stored_value(StatusCode::OK, form, target, object.parse())
 }
 
 /// A page of a list as a response.
@@ -109,8 +130,9 @@ pub fn list(form: &Form, target: &Target, page: &ListPage) -> Result<Response, A
         metadata["remainingItemCount"] = json!(remaining);
     }
     if form.is_raw(target) {
-        let body = raw_list(target, &metadata, page);
-        return Ok(respond::bytes(StatusCode::OK, "application/json", body));
+        let mut response = respond::bytes(StatusCode::OK, "application/json", Bytes::new());
+        *response.body_mut() = axum::body::Body::new(RawList::new(target, &metadata, &page.objects));
+        return Ok(response);
     }
     let items = page.objects.iter().map(|object| {
         let value = object.parse();
@@ -139,23 +161,4 @@ pub fn shaped_list(form: &Form, target: &Target, metadata: Value, items: Vec<Val
             table::table(version, &*target.strategy, &items, metadata, form.include, form.now)
         }
     }
-}
-
-fn raw_list(target: &Target, metadata: &Value, page: &ListPage) -> Bytes {
-    let size: usize = page.objects.iter().map(|object| object.bytes.len() + 1).sum();
-    let mut body = BytesMut::with_capacity(size + 256);
-    let head = format!(
-        "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
-        target.list_kind(),
-        target.served.api_version()
-    );
-    body.put_slice(head.as_bytes());
-    for (index, object) in page.objects.iter().enumerate() {
-        if index > 0 {
-            body.put_u8(b',');
-        }
-        body.put_slice(&object.bytes);
-    }
-    body.put_slice(b"]}");
-    body.freeze()
 }

@@ -23,14 +23,13 @@ use super::respond::{self, Failure};
 use super::route::RequestInfo;
 use super::sink::Sink;
 use super::table::Include;
-use super::{body, subresource, watching};
+use super::{body, compress, subresource, watching};
 use crate::ApiServer;
-use crate::aggregate;
 use crate::registry::{
-    DeleteOptions, ListOptions, Patch, Sub, Target, VersionMatch, WriteContext, from_storage, manager_of,
-    to_storage,
+    DeleteOptions, Patch, Sub, Target, WriteContext, from_storage, manager_of, to_storage,
 };
 use crate::resources::Kind;
+use crate::{aggregate, gateway};
 
 /// The encodings of custom resources.
 const WITHOUT_PROTOBUF: &str = "application/json, application/yaml";
@@ -79,6 +78,10 @@ pub async fn handle(State(server): State<Arc<ApiServer>>, mut request: Request) 
         Ok(response) => response,
         Err(error) => Failure(error).into_response(),
     };
+    // What other servers say is passed on as it is.
+    if !gateway::SUBRESOURCES.contains(&call.info.subresource.as_str()) {
+        response = compress::answer(&call.headers, response);
+    }
     respond::warn(&mut response, &call.warnings.lock());
     if let Some(record) = record {
         for (key, value) in &*call.audit_annotations.lock() {
@@ -258,7 +261,7 @@ impl Call {
     async fn list(&self, target: &Target) -> Result<Response, ApiError> {
         let form = self.form_of(target)?;
         let selection = self.selection(target)?;
-        let options = list_options(&self.query)?;
+        let options = self.query.list_options()?;
         let page = self.server.registry.list(target, &selection, &options).await?;
         render::list(&form, target, &page)
     }
@@ -319,7 +322,7 @@ impl Call {
         context.warnings.lock().extend(warnings);
         let stored = to_storage(served, target.stored, value);
         let written = self.server.registry.create(&context, target, stored).await?;
-        render::written(StatusCode::CREATED, &form, target, written.value)
+        render::written(StatusCode::CREATED, &form, target, written)
     }
 
     /// PUT of the object or a subresource that takes the whole object.
@@ -333,7 +336,7 @@ impl Call {
         let stored = to_storage(served, target.stored, value);
         let written = self.server.registry.replace(&context, target, sub, stored).await?;
         let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
-        render::written(code, &form, target, written.value)
+        render::written(code, &form, target, written)
     }
 
     /// PATCH of the object or its status.
@@ -355,7 +358,7 @@ impl Call {
             body::check_identity(value, served, &target.namespace, &target.name)
         };
         let written = self.server.registry.patch(&context, target, sub, &patch, &check).await?;
-        render::written(StatusCode::OK, &form, target, written.value)
+        render::written(StatusCode::OK, &form, target, written)
     }
 
     async fn apply(
@@ -382,7 +385,7 @@ impl Call {
         let force = self.query.flag("force");
         let written = self.server.registry.apply(context, target, sub, config, force).await?;
         let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
-        render::written(code, form, target, written.value)
+        render::written(code, form, target, written)
     }
 
     /// DeleteOptions from body or query.
@@ -413,7 +416,7 @@ impl Call {
         let deleted = self.server.registry.delete(&context, target, &options).await?;
         match deleted.answer(target) {
             Some(status) => render::value(StatusCode::OK, plain(form.accepted), &status),
-            None => render::written(StatusCode::OK, &form, target, deleted.value),
+            None => render::stored_value(StatusCode::OK, &form, target, deleted.value),
         }
     }
 
@@ -468,33 +471,4 @@ pub async fn read_patch(kind: PatchType, request: Request) -> Result<Patch, ApiE
             return Err(ApiError::unsupported_media_type("apply is not supported for this subresource"));
         }
     })
-}
-
-fn list_options(query: &Query) -> Result<ListOptions, ApiError> {
-    let resource_version = query.get("resourceVersion").unwrap_or_default().to_owned();
-    let version_match = match query.get("resourceVersionMatch").unwrap_or_default() {
-        "" => VersionMatch::Unset,
-        "NotOlderThan" => VersionMatch::NotOlderThan,
-        "Exact" => VersionMatch::Exact,
-        other => {
-            return Err(ApiError::bad_request(format!(
-                "resourceVersionMatch: Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\""
-            )));
-        }
-    };
-    if version_match != VersionMatch::Unset && resource_version.is_empty() {
-        return Err(ApiError::bad_request(
-            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
-        ));
-    }
-    if version_match == VersionMatch::Exact && resource_version == "0" {
-        return Err(ApiError::bad_request(
-            "resourceVersionMatch: Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
-        ));
-    }
-    let limit = query.number("limit")?.and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
-    // As upstream's cache does: a read of "whatever is there" is answered whole.
-    let limit = if resource_version == "0" && version_match != VersionMatch::Exact { 0 } else { limit };
-    let continue_token = query.get("continue").unwrap_or_default().to_owned();
-    Ok(ListOptions { resource_version, version_match, limit, continue_token })
 }

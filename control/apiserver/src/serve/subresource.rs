@@ -106,7 +106,7 @@ async fn finalize_namespace(call: &Call, target: &Target, request: Request) -> R
     let (mut value, _) = call.object(request, "v1", "Namespace").await?;
     body::check_identity(&mut value, target.served, "", &target.name)?;
     let written = call.server.registry.finalize(&context, target, value).await?;
-    render::written(StatusCode::OK, &form, target, written.value)
+    render::written(StatusCode::OK, &form, target, written)
 }
 
 /// The answer to a create that has nothing to show.
@@ -180,7 +180,7 @@ async fn pod_part(
             _ => registry.set_ephemeral_containers(&context, target, &edit).await?,
         }
     };
-    render::written(StatusCode::OK, &form, target, written.value)
+    render::written(StatusCode::OK, &form, target, written)
 }
 
 /// Approval of a certificate request changes its Approved and Denied conditions alone.
@@ -214,7 +214,7 @@ async fn approval(call: &Call, target: &Target, verb: &str, request: Request) ->
     let options = UpdateOptions::default();
     let written =
         call.server.registry.update(&context, target, Sub::Other("approval"), options, &edit).await?;
-    render::written(StatusCode::OK, &form, target, written.value)
+    render::written(StatusCode::OK, &form, target, written)
 }
 
 enum Approval {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use http::StatusCode;
 use rand::Rng;
 use xebec_api::field::{FieldError, Path};
@@ -37,14 +37,14 @@ pub async fn watch(
         _ => Duration::from_secs(rand::rng().random_range(MIN_TIMEOUT..2 * MIN_TIMEOUT)),
     };
     let content_type = sink.content_type();
-    let request = WatchRequest { selection, start, bookmarks, timeout };
+    let drained = server.draining();
+    let until = async move { drained.cancelled().await }.boxed();
+    let request = WatchRequest { selection, start, bookmarks, timeout, until };
     let registry = &server.registry;
     let caches = Arc::clone(registry.caches());
     let frames =
         stream(Arc::clone(&target.cache), caches, Arc::clone(registry.store()), Arc::new(sink), request);
-    let drained = server.draining();
-    let frames =
-        frames.map(Ok::<_, std::convert::Infallible>).take_until(async move { drained.cancelled().await });
+    let frames = frames.map(Ok::<_, std::convert::Infallible>);
     let mut response = respond::bytes(StatusCode::OK, content_type, bytes::Bytes::new());
     *response.body_mut() = Body::from_stream(frames);
     Ok(response)

@@ -14,6 +14,9 @@ use crate::resources::StrategyRef;
 /// Events a resource's log keeps for watchers that start in the past or fall behind.
 const LOG_EVENTS: usize = 8192;
 
+/// Events looked at one by one from the log's end for where a watcher goes on.
+const FEW: usize = 32;
+
 /// Where a watcher's next events come from.
 pub enum ReadFrom {
     /// These events, oldest first; empty when the watcher has seen everything.
@@ -137,7 +140,12 @@ impl Cache {
         if cursor < state.log_start {
             return ReadFrom::Behind { log_start: state.log_start };
         }
-        let first = state.log.partition_point(|event| event.revision <= cursor);
+        // Nearly always there are a few at the end; a watcher far behind is worth a search.
+        let new = state.log.iter().rev().take(FEW).take_while(|event| event.revision > cursor).count();
+        let first = match state.log.len() - new {
+            first if new < FEW => first,
+            _ => state.log.partition_point(|event| event.revision <= cursor),
+        };
         ReadFrom::Log(state.log.range(first..).cloned().collect())
     }
 
@@ -187,7 +195,8 @@ impl Cache {
         self.head.send_replace(revision);
     }
 
-    /// Applies one change; changes at or below the cache's revision are already in it and are skipped.
+    /// Applies one change; changes at or below the cache's revision are already in it and are skipped. Watchers hear of it
+    /// with the next [`Cache::publish`].
     pub(super) fn apply(&self, key: &str, change: Change, object: Object) {
         let revision = object.revision;
         let mut state = self.state.write();
@@ -199,8 +208,12 @@ impl Cache {
             return;
         }
         Self::push(&mut state, self.strip(key), change, Arc::new(object));
-        drop(state);
-        self.head.send_replace(revision);
+    }
+
+    /// Wakes the watchers if there is something new.
+    pub(super) fn publish(&self) {
+        let revision = self.revision();
+        self.head.send_if_modified(|head| std::mem::replace(head, revision) != revision);
     }
 
     /// Brings the cache to a fresh list taken at `revision` after the store's watch broke: the difference becomes

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use serde_json::Value;
-use tokio::sync::watch;
 use xebec_identity::ObjectReader;
 
+use super::drafts::{Drafts, Left};
+use super::object::Draft;
+use super::progress::Progress;
 use super::{Cache, Selection};
 
 #[derive(Default)]
@@ -36,7 +38,8 @@ impl Known {
 pub struct Caches {
     // Changes only with custom resource definitions.
     known: RwLock<Known>,
-    applied: watch::Sender<u64>,
+    progress: Progress,
+    drafts: Drafts,
 }
 
 impl Caches {
@@ -47,7 +50,7 @@ impl Caches {
         for (group, plural) in resources {
             known.insert(Arc::new(Cache::new(group, plural)));
         }
-        Self { known: RwLock::new(known), applied: watch::Sender::new(0) }
+        Self { known: RwLock::new(known), progress: Progress::default(), drafts: Drafts::default() }
     }
 
     /// Lets changes reach a cache that is not asked yet, because it is being filled.
@@ -91,29 +94,30 @@ impl Caches {
         [known.by_prefix.get(prefix).cloned(), known.coming.get(prefix).cloned()]
     }
 
+    /// Leaves the draft of an object that is about to be stored; the result is held until the write has ended.
+    #[must_use]
+    pub fn leave(&self, draft: Draft) -> Left<'_> {
+        self.drafts.leave(draft)
+    }
+
+    /// The draft that was left of these stored bytes, if the store hands out the very bytes it was given.
+    pub(super) fn take(&self, stored: &bytes::Bytes) -> Option<Draft> {
+        self.drafts.take(stored)
+    }
+
     /// Everything up to this store revision is in the caches.
     #[must_use]
     pub fn applied(&self) -> u64 {
-        *self.applied.borrow()
+        self.progress.applied()
     }
 
     pub(super) fn advance(&self, revision: u64) {
-        self.applied.send_if_modified(|applied| {
-            let newer = revision > *applied;
-            if newer {
-                *applied = revision;
-            }
-            newer
-        });
+        self.progress.advance(revision);
     }
 
     /// Waits until everything up to `revision` is applied; false when that took longer than `patience`.
     pub async fn reached(&self, revision: u64, patience: Duration) -> bool {
-        if self.applied() >= revision {
-            return true;
-        }
-        let mut applied = self.applied.subscribe();
-        tokio::time::timeout(patience, applied.wait_for(|at| *at >= revision)).await.is_ok_and(|r| r.is_ok())
+        self.progress.reached(revision, patience).await
     }
 }
 
@@ -154,15 +158,5 @@ mod tests {
         );
         assert!(caches.of_key("/registry/apps/unknown/ns/a")[0].is_none());
         assert!(caches.of_key("/registry")[0].is_none());
-    }
-
-    #[tokio::test]
-    async fn waits_for_a_revision() {
-        let caches = Caches::new([("", "pods")]);
-        assert!(!caches.reached(5, Duration::from_millis(10)).await);
-        caches.advance(5);
-        caches.advance(3);
-        assert!(caches.reached(5, Duration::from_millis(10)).await);
-        assert_eq!(caches.applied(), 5);
     }
 }

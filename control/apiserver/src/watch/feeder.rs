@@ -6,15 +6,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
-use xebec_store::{Entry, EventKind, Revision, Store, StoreError};
+use xebec_store::{Entry, EventKind, Revision, Store, StoreError, WatchEvent};
 
 use super::{Cache, Caches, Change, Object};
 
 const PREFIX: &str = "/registry/";
+/// Most changes that are taken in before watchers and writers hear of them.
+const BATCH: usize = 64;
 
 /// The caches could not be filled from the store.
 #[derive(Debug, thiserror::Error)]
@@ -105,22 +107,50 @@ async fn follow(store: Arc<dyn Store>, caches: Arc<Caches>, mut from: Revision) 
 }
 
 async fn run(store: &dyn Store, caches: &Caches, from: &mut Revision) -> Result<(), StoreError> {
-    let mut watch = store.watch(PREFIX, *from).await?;
-    while let Some(event) = watch.next().await {
-        let event = event?;
-        for cache in caches.of_key(&event.entry.key).into_iter().flatten() {
-            let change = match event.kind {
-                EventKind::Put => Change::Put,
-                EventKind::Delete => Change::Delete,
-            };
-            if let Some(object) = object_of(&cache, &event.entry, event.revision) {
-                cache.apply(&event.entry.key, change, object);
+    let mut watch = store.watch(PREFIX, *from).await?.fuse();
+    while let Some(first) = watch.next().await {
+        let mut touched = Vec::new();
+        let mut outcome = Ok(());
+        let mut next = Some(first);
+        // What is there already is taken in at once: a commit of many writes then wakes each watcher a few times only.
+        for left in (0..BATCH).rev() {
+            match next.take() {
+                Some(Ok(event)) => {
+                    take_in(caches, &event, &mut touched);
+                    *from = event.revision;
+                }
+                Some(Err(error)) => outcome = Err(error),
+                None => break,
+            }
+            if left > 0 && outcome.is_ok() {
+                next = watch.next().now_or_never().flatten();
             }
         }
-        *from = event.revision;
-        caches.advance(event.revision);
+        touched.iter().for_each(|cache: &Arc<Cache>| cache.publish());
+        caches.advance(*from);
+        outcome?;
     }
     Ok(())
+}
+
+/// Applies one change to the caches it belongs to.
+fn take_in(caches: &Caches, event: &WatchEvent, touched: &mut Vec<Arc<Cache>>) {
+    let change = match event.kind {
+        EventKind::Put => Change::Put,
+        EventKind::Delete => Change::Delete,
+    };
+    let mut draft = caches.take(&event.entry.value);
+    for cache in caches.of_key(&event.entry.key).into_iter().flatten() {
+        let object = match draft.take() {
+            Some(draft) => Some(draft.at(event.revision)),
+            None => object_of(&cache, &event.entry, event.revision),
+        };
+        let Some(object) = object else { continue };
+        cache.apply(&event.entry.key, change, object);
+        if !touched.iter().any(|known| Arc::ptr_eq(known, &cache)) {
+            touched.push(cache);
+        }
+    }
 }
 
 fn object_of(cache: &Cache, entry: &Entry, revision: Revision) -> Option<Object> {

@@ -11,16 +11,19 @@
 
 mod cache;
 mod caches;
+mod drafts;
 mod event;
 mod feeder;
 mod object;
+mod progress;
 mod selection;
 mod stream;
 
 pub use cache::{Cache, Listed, ReadFrom};
 pub use caches::Caches;
+pub use drafts::Left;
 pub use event::{Change, Event, json_line};
 pub use feeder::{FeederError, add, start};
-pub use object::{Object, set_resource_version};
+pub use object::{Draft, Object, set_resource_version};
 pub use selection::Selection;
 pub use stream::{EventSink, WatchRequest, WatchStart, stream};

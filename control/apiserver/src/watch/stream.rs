@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use futures::{Stream, StreamExt, stream::unfold};
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, unfold};
+use futures::{FutureExt, Stream, StreamExt};
 use tokio::time::Instant;
 use tracing::debug;
 use xebec_api::status::ApiError;
@@ -61,18 +63,33 @@ pub struct WatchRequest {
     pub bookmarks: bool,
     /// The stream ends after this long.
     pub timeout: Duration,
+    /// And when this happens.
+    pub until: BoxFuture<'static, ()>,
 }
+
+/// What a watcher waits for besides changes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Alarm {
+    /// The watch is over.
+    End,
+    /// It is time for a bookmark.
+    Bookmark,
+}
+
+/// The alarms of one watcher. They are set once and looked at only when they ring: a change, which comes far more often,
+/// must not set them anew.
+type Alarms = FuturesUnordered<BoxFuture<'static, Alarm>>;
 
 struct Watcher {
     cache: Arc<Cache>,
     caches: Arc<Caches>,
     store: Arc<dyn Store>,
     sink: Arc<dyn EventSink>,
-    request: WatchRequest,
+    selection: Selection,
+    start: WatchStart,
     head: tokio::sync::watch::Receiver<u64>,
     cursor: u64,
-    deadline: Instant,
-    next_bookmark: Instant,
+    alarms: Alarms,
     initial: bool,
     ended: bool,
 }
@@ -85,25 +102,26 @@ pub fn stream(
     sink: Arc<dyn EventSink>,
     request: WatchRequest,
 ) -> impl Stream<Item = Bytes> + Send {
-    let now = Instant::now();
     let (cursor, initial) = match request.start {
         WatchStart::Initial { .. } => (0, true),
         WatchStart::After(revision) => (revision, false),
     };
     let head = cache.subscribe();
-    let watcher = Watcher {
-        deadline: now + request.timeout,
-        next_bookmark: now + BOOKMARK_EVERY,
-        cache,
-        caches,
-        store,
-        sink,
-        request,
-        head,
-        cursor,
-        initial,
-        ended: false,
-    };
+    let deadline = Instant::now() + request.timeout;
+    let WatchRequest { selection, start, bookmarks, until, .. } = request;
+    let closed = cache.closed().clone().cancelled_owned();
+    let alarms: Alarms = [
+        until.map(|()| Alarm::End).boxed(),
+        closed.map(|()| Alarm::End).boxed(),
+        tokio::time::sleep_until(deadline).map(|()| Alarm::End).boxed(),
+    ]
+    .into_iter()
+    .collect();
+    if bookmarks {
+        alarms.push(bookmark_alarm());
+    }
+    let watcher =
+        Watcher { cache, caches, store, sink, selection, start, head, cursor, alarms, initial, ended: false };
     unfold(watcher, |mut watcher| async move {
         let frames = watcher.next().await?;
         Some((frames, watcher))
@@ -133,16 +151,20 @@ impl Watcher {
             if self.ended {
                 return None;
             }
-            tokio::select! {
-                changed = self.head.changed() => changed.ok()?,
-                () = self.cache.closed().cancelled() => return None,
-                () = tokio::time::sleep_until(self.deadline) => return None,
-                () = tokio::time::sleep_until(self.next_bookmark), if self.request.bookmarks => {
-                    self.next_bookmark = Instant::now() + BOOKMARK_EVERY;
-                    if let Some(frame) = self.bookmark() {
-                        return Some(frame);
-                    }
+            let alarm = tokio::select! {
+                biased;
+                changed = self.head.changed() => {
+                    changed.ok()?;
+                    continue;
                 }
+                alarm = self.alarms.next() => alarm,
+            };
+            if alarm != Some(Alarm::Bookmark) {
+                return None;
+            }
+            self.alarms.push(bookmark_alarm());
+            if let Some(frame) = self.bookmark() {
+                return Some(frame);
             }
         }
     }
@@ -160,7 +182,7 @@ impl Watcher {
 
     async fn initial_state(&mut self) -> Bytes {
         let applied = self.caches.applied();
-        let selection = &self.request.selection;
+        let selection = &self.selection;
         let late = self.sink.selects_converted() && !selection.is_whole();
         let namespace = Selection::everything(selection.namespace.clone());
         let listed = self.cache.list(if late { &namespace } else { selection }, None, 0);
@@ -169,12 +191,12 @@ impl Watcher {
             Ok(objects) => objects,
             Err(error) => return self.fail(&error),
         };
-        objects.retain(|object| !late || self.request.selection.matches(object));
+        objects.retain(|object| !late || self.selection.matches(object));
         let mut frames = BytesMut::new();
         for object in &objects {
             frames.extend_from_slice(&self.sink.initial(object));
         }
-        if self.request.start == (WatchStart::Initial { marked: true }) {
+        if self.start == (WatchStart::Initial { marked: true }) {
             frames.extend_from_slice(&self.sink.bookmark(self.cursor, true));
         }
         frames.freeze()
@@ -189,46 +211,33 @@ impl Watcher {
         if let Some(last) = events.last() {
             self.cursor = last.revision;
         }
-        let late = self.sink.selects_converted() && !self.request.selection.is_whole();
-        let converted = match late {
-            true => self.converted(events).await.map(Some),
-            false => Ok(None),
-        };
-        let events = match &converted {
-            Ok(converted) => converted.as_deref().unwrap_or(events),
-            Err(error) => return self.fail(error),
-        };
-        let selection = &self.request.selection;
+        if self.sink.converts() {
+            return self.encode_converted(events).await.unwrap_or_else(|error| self.fail(&error));
+        }
+        joined(events.iter().filter_map(|event| {
+            let (kind, object) = event.seen_by(|object| self.selection.matches(object))?;
+            Some(self.sink.event(kind, &object, event))
+        }))
+    }
+
+    async fn encode_converted(&mut self, events: &[Arc<Event>]) -> Result<Bytes, ApiError> {
+        let late = self.sink.selects_converted() && !self.selection.is_whole();
+        let converted = if late { Some(self.converted(events).await?) } else { None };
         let seen = |event: &Arc<Event>| {
-            let (kind, object) = event.seen_by(|object| selection.matches(object))?;
+            let (kind, object) = event.seen_by(|object| self.selection.matches(object))?;
             Some((kind, object, Arc::clone(event)))
         };
-        let mut shown: Vec<_> = events.iter().filter_map(seen).collect();
-        if self.sink.converts() && !late {
+        let mut shown: Vec<_> = converted.as_deref().unwrap_or(events).iter().filter_map(seen).collect();
+        if !late {
             let objects = shown.iter().map(|(_, object, _)| Arc::clone(object)).collect();
-            match self.sink.convert(objects).await {
-                Ok(objects) => shown.iter_mut().zip(objects).for_each(|(shown, object)| shown.1 = object),
-                Err(error) => return self.fail(&error),
-            }
+            let objects = self.sink.convert(objects).await?;
+            shown.iter_mut().zip(objects).for_each(|(shown, object)| shown.1 = object);
         }
-        let mut single = None;
-        let mut many = BytesMut::new();
-        for (kind, object, event) in &shown {
-            let frame = self.sink.event(kind, object, event);
-            match single.take() {
-                None if many.is_empty() => single = Some(frame),
-                None => many.extend_from_slice(&frame),
-                Some(first) => {
-                    many.extend_from_slice(&first);
-                    many.extend_from_slice(&frame);
-                }
-            }
-        }
-        single.unwrap_or_else(|| many.freeze())
+        Ok(joined(shown.iter().map(|(kind, object, event)| self.sink.event(kind, object, event))))
     }
 
     /// The events with both states converted, for a selection that looks at those.
-    async fn converted(&self, events: &[Arc<Event>]) -> Result<Vec<Arc<Event>>, ApiError> {
+    async fn converted(&mut self, events: &[Arc<Event>]) -> Result<Vec<Arc<Event>>, ApiError> {
         let states = |event: &Arc<Event>| {
             std::iter::once(Arc::clone(&event.object)).chain(event.previous.clone()).collect::<Vec<_>>()
         };
@@ -257,7 +266,7 @@ impl Watcher {
         }
     }
 
-    async fn history(&self, until: u64) -> Option<Vec<Arc<Event>>> {
+    async fn history(&mut self, until: u64) -> Option<Vec<Arc<Event>>> {
         let mut watch = self.store.watch("/registry/", self.cursor).await.ok()?;
         let mut events = Vec::new();
         while let Some(event) = watch.next().await {
@@ -287,4 +296,19 @@ impl Watcher {
         }
         Some(events)
     }
+}
+
+fn bookmark_alarm() -> BoxFuture<'static, Alarm> {
+    tokio::time::sleep(BOOKMARK_EVERY).map(|()| Alarm::Bookmark).boxed()
+}
+
+/// The frames as one; a single one, which is the rule, as it is.
+fn joined(mut frames: impl Iterator<Item = Bytes>) -> Bytes {
+    let Some(first) = frames.next() else { return Bytes::new() };
+    let Some(second) = frames.next() else { return first };
+    let mut all = BytesMut::with_capacity(4 * (first.len() + second.len()));
+    for frame in [first, second].into_iter().chain(frames) {
+        all.extend_from_slice(&frame);
+    }
+    all.freeze()
 }
