@@ -215,7 +215,7 @@ impl Authorizer {
                 (other, _) => {
                     let allowed = ["AlwaysAllow", "AlwaysDeny", "Node", "RBAC", "Webhook"];
                     let error = FieldError::not_supported(&at.child("type"), other, &allowed);
-                    return Err(ConfigError::Fields(vec![error]));
+                    return Err(ConfigError::field(error));
                 }
             });
         }
