@@ -2,6 +2,7 @@
 //!
 //! Everything here is pure: no clock, no I/O, no tasks. Facts come from `data/`, compiled in and parsed once.
 
+pub mod config_file;
 pub mod field;
 pub mod gotext;
 pub mod intstr;

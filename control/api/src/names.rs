@@ -22,6 +22,38 @@ const HTTP_HEADER_FMT: &str = "[-A-Za-z0-9]+";
 
 const SUBDOMAIN_MSG: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character";
 
+/// Words of CEL's grammar, and words it reserves.
+const CEL_RESERVED: [&str; 21] = [
+    "true",
+    "false",
+    "null",
+    "in",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
+];
+
+/// True for a word that CEL keeps for itself: no variable may be called so, and a property of that name is escaped.
+///
+/// Authority: the Kubernetes documentation, "Common Expression Language in Kubernetes", "Escaping".
+pub fn is_cel_reserved(word: &str) -> bool {
+    CEL_RESERVED.contains(&word)
+}
+
 /// A compiled pattern, anchored at both ends.
 struct Shape {
     pattern: &'static str,

@@ -2,30 +2,7 @@
 //!
 //! Authority: the Kubernetes documentation, "Common Expression Language in Kubernetes", "Escaping".
 
-/// Words of the grammar, and words it reserves, that a property name can collide with.
-const RESERVED: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
+use xebec_api::names::is_cel_reserved;
 
 /// What an escape sequence stands for.
 const SEQUENCES: [(&str, &str); 4] = [("underscores", "__"), ("dot", "."), ("dash", "-"), ("slash", "/")];
@@ -36,7 +13,7 @@ pub fn escape(name: &str) -> Option<String> {
     if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
     }
-    if RESERVED.contains(&name) {
+    if is_cel_reserved(name) {
         return Some(format!("__{name}__"));
     }
     let mut out = String::with_capacity(name.len());
@@ -78,7 +55,7 @@ pub fn unescape(name: &str) -> Option<String> {
         match SEQUENCES.iter().find(|(known, _)| *known == word) {
             Some((_, text)) => out.push_str(text),
             // A reserved word is escaped only as a whole name.
-            None if RESERVED.contains(&word) && word.len() + 4 == name.len() => out.push_str(word),
+            None if is_cel_reserved(word) && word.len() + 4 == name.len() => out.push_str(word),
             None => return None,
         }
         rest = &body[end + 2..];

@@ -87,4 +87,10 @@ pub trait Store: Send + Sync + 'static {
         let _ = key;
         Ok(false)
     }
+
+    /// What layers above the engine (encryption) say of their own health: names of health checks, and what is wrong.
+    /// The engine answers for itself by [`Store::head`].
+    fn checks(&self) -> Vec<(&'static str, Result<(), String>)> {
+        Vec::new()
+    }
 }

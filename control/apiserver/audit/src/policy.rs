@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use xebec_api::config_file::{self, ConfigError};
 use xebec_api::field::{FieldError, Path};
 use xebec_identity::Attributes;
 
@@ -106,22 +107,8 @@ pub struct GroupResources {
 
 /// Why a policy is refused; an operator must correct it.
 #[derive(Debug, thiserror::Error)]
-pub enum PolicyError {
-    /// The file cannot be read.
-    #[error("audit policy {path}: {source}")]
-    File {
-        /// The file.
-        path: String,
-        /// The cause.
-        source: std::io::Error,
-    },
-    /// The text is no policy.
-    #[error("audit policy: {0}")]
-    Form(String),
-    /// Fields are wrong; all of them are named.
-    #[error("audit policy: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Fields(Vec<FieldError>),
-}
+#[error("audit policy: {0}")]
+pub struct PolicyError(#[from] ConfigError);
 
 /// What the policy says about a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -151,28 +138,19 @@ fn has(list: &[String], wanted: &str) -> bool {
 impl Policy {
     /// Reads and checks a policy's text; unknown fields are refused, as is a policy without rules.
     pub fn parse(text: &str) -> Result<Policy, PolicyError> {
-        let first_line = |error: serde_saphyr::Error| {
-            PolicyError::Form(error.to_string().lines().next().unwrap_or_default().to_owned())
-        };
-        let policy: Policy = serde_saphyr::from_str(text).map_err(first_line)?;
-        for (field, given, wanted) in
-            [("apiVersion", &policy.api_version, API_VERSION), ("kind", &policy.kind, KIND)]
-        {
-            if given != wanted {
-                return Err(PolicyError::Form(format!("{field}: {given:?}: must be {wanted}")));
-            }
-        }
+        let policy: Policy = config_file::parse(text, &[API_VERSION], KIND, |policy: &Self| {
+            (&policy.api_version, &policy.kind)
+        })?;
         if policy.rules.is_empty() {
-            return Err(PolicyError::Form("loaded illegal policy with 0 rules".to_owned()));
+            return Err(ConfigError::Form("loaded illegal policy with 0 rules".to_owned()).into());
         }
-        let errors = policy.validate();
-        if errors.is_empty() { Ok(policy) } else { Err(PolicyError::Fields(errors)) }
+        ConfigError::unless_empty(policy.validate())?;
+        Ok(policy)
     }
 
     /// Reads a policy file.
     pub fn load(path: &std::path::Path) -> Result<Policy, PolicyError> {
-        let file = |source| PolicyError::File { path: path.display().to_string(), source };
-        Policy::parse(&std::fs::read_to_string(path).map_err(file)?)
+        Policy::parse(&std::fs::read_to_string(path).map_err(ConfigError::file(path))?)
     }
 
     fn validate(&self) -> Vec<FieldError> {

@@ -129,7 +129,7 @@ pub(crate) fn compile(
     wanted: Wanted,
     at: &Path,
 ) -> Result<Compiled, ConfigError> {
-    let refused = |detail: String| ConfigError::Fields(vec![FieldError::invalid(at, expression, detail)]);
+    let refused = |detail: String| ConfigError::field(FieldError::invalid(at, expression, detail));
     let env = Env::kubernetes().declare(variable.name(), variable.type_of());
     let program =
         env.compile(expression).map_err(|errors| refused(format!("compilation failed: {errors}")))?;

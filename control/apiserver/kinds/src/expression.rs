@@ -6,6 +6,7 @@
 //! [`crate::Strategy::expressions`]; compiling needs a CEL library and is therefore not done here.
 
 use xebec_api::field::Path;
+use xebec_api::names::is_cel_reserved;
 
 /// One expression to compile.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,37 +72,12 @@ pub const DEVICE_COST_LIMIT: u64 = 1_000_000;
 /// Upstream's message (a `Forbidden`) for a device selector over [`DEVICE_COST_LIMIT`].
 pub const TOO_COMPLEX: &str = "too complex, exceeds cost limit";
 
-/// Words CEL keeps for itself.
-const RESERVED: &[&str] = &[
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
-
 /// True for a text that can name a CEL variable.
 pub fn is_identifier(text: &str) -> bool {
     let mut bytes = text.bytes();
     bytes.next().is_some_and(|first| first == b'_' || first.is_ascii_alphabetic())
         && bytes.all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
-        && !RESERVED.contains(&text)
+        && !is_cel_reserved(text)
 }
 
 #[cfg(test)]

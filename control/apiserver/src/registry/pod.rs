@@ -95,7 +95,7 @@ impl Registry {
         Ok(())
     }
 
-    /// PUT or PATCH pods/X/ephemeralcontainers: the list may only grow.
+    /// PUT or PATCH pods/X/ephemeralcontainers: that list alone; the kind's rules see to it that it only grows.
     pub async fn set_ephemeral_containers(
         &self,
         context: &WriteContext,
@@ -104,7 +104,7 @@ impl Registry {
     ) -> Result<Written, ApiError> {
         let editor = |old: &Value| {
             let wanted = edit(old)?;
-            with_ephemeral_containers(old, &wanted, target)
+            Ok(with_ephemeral_containers(old, &wanted))
         };
         self.update(context, target, Sub::Other("ephemeralcontainers"), UpdateOptions::default(), &editor)
             .await
@@ -171,46 +171,12 @@ fn bound(
     Ok(new)
 }
 
-fn with_ephemeral_containers(old: &Value, wanted: &Value, target: &Target) -> Result<Value, ApiError> {
-    let list = |value: &Value| value["spec"]["ephemeralContainers"].as_array().cloned().unwrap_or_default();
-    let (before, mut after) = (list(old), list(wanted));
-    let mut errors = Vec::new();
-    let path = Path::new("spec").child("ephemeralContainers");
-    for container in &before {
-        let kept = after.iter().find(|new| new["name"] == container["name"]);
-        if kept.is_none_or(|new| new["image"] != container["image"] || new["command"] != container["command"])
-        {
-            errors.push(FieldError::forbidden(
-                &path,
-                format!(
-                    "existing ephemeral containers {:?} may not be removed or changed\n",
-                    container["name"].as_str().unwrap_or_default()
-                ),
-            ));
-        }
-    }
-    for (index, container) in after.iter_mut().enumerate() {
-        for required in ["name", "image"] {
-            if container[required].as_str().is_none_or(str::is_empty) {
-                errors.push(FieldError::required(&path.index(index).child(required), ""));
-            }
-        }
-        for (field, default) in [
-            ("terminationMessagePath", "/dev/termination-log"),
-            ("terminationMessagePolicy", "File"),
-            ("imagePullPolicy", "IfNotPresent"),
-        ] {
-            meta::set_default(container, &format!("/{field}"), default);
-        }
-        meta::set_default(container, "/resources", json!({}));
-    }
-    if !errors.is_empty() {
-        return Err(ApiError::invalid("", "Pod", &target.name, errors));
-    }
+fn with_ephemeral_containers(old: &Value, wanted: &Value) -> Value {
     let mut new = old.clone();
-    new["spec"]["ephemeralContainers"] = Value::Array(after);
+    let containers = wanted["spec"]["ephemeralContainers"].as_array().cloned().unwrap_or_default();
+    new["spec"]["ephemeralContainers"] = Value::Array(containers);
     keep_wanted_version(&mut new, wanted);
-    Ok(new)
+    new
 }
 
 fn with_resources(old: &Value, wanted: &Value) -> Value {

@@ -7,14 +7,13 @@ use axum::extract::Request;
 use axum::response::Response;
 use http::StatusCode;
 use serde_json::{Value, json};
-use xebec_api::field::{FieldError, Path};
 use xebec_api::resource::Resource;
 use xebec_api::status::ApiError;
 use xebec_identity::{Attributes, Decision, User};
 
 use crate::registry::Target;
 use crate::serve::resource::Call;
-use crate::serve::{negotiate, render, subresource};
+use crate::serve::{body, negotiate, render, subresource};
 
 /// Answers a request about a virtual resource.
 pub async fn handle(call: &Call, served: &'static Resource, request: Request) -> Result<Response, ApiError> {
@@ -30,14 +29,14 @@ pub async fn handle(call: &Call, served: &'static Resource, request: Request) ->
     }
     let accepted = negotiate::accept(&call.headers, false)?;
     let (mut review, _) = call.object(request, &served.api_version(), served.kind).await?;
-    review["status"] = status(call, served, &review).await?;
+    review["status"] = status(call, served, &mut review).await?;
     if review["metadata"].is_null() {
         review["metadata"] = json!({});
     }
     render::value(StatusCode::CREATED, accepted, &review)
 }
 
-async fn status(call: &Call, served: &Resource, review: &Value) -> Result<Value, ApiError> {
+async fn status(call: &Call, served: &Resource, review: &mut Value) -> Result<Value, ApiError> {
     let server = &call.server;
     match served.plural {
         "tokenreviews" => server
@@ -54,22 +53,12 @@ async fn status(call: &Call, served: &Resource, review: &Value) -> Result<Value,
             Ok(server.authorizer.rules_for(&call.user, namespace).to_status())
         }
         _ => {
+            check(call, served, review)?;
             let user = match served.plural {
                 "selfsubjectaccessreviews" => call.user.clone(),
-                _ => subject(served, review)?,
+                _ => subject(&review["spec"]),
             };
-            let mut attributes = access(served, &user, &review["spec"])?;
-            if served.plural == "localsubjectaccessreviews" {
-                let named = &attributes.namespace;
-                if !named.is_empty() && *named != call.info.namespace {
-                    return Err(ApiError::bad_request(format!(
-                        "spec.resourceAttributes.namespace must match namespace: {}",
-                        call.info.namespace
-                    )));
-                }
-                attributes.namespace.clone_from(&call.info.namespace);
-            }
-            Ok(answer(&server.authorizer.decide(&attributes).await))
+            Ok(answer(&server.authorizer.decide(&access(&user, &review["spec"])).await))
         }
     }
 }
@@ -85,61 +74,51 @@ fn answer(decision: &Decision) -> Value {
     status
 }
 
-fn subject(served: &Resource, review: &Value) -> Result<User, ApiError> {
-    let spec = &review["spec"];
+/// Completes a question about access and checks it by its kind's rules.
+fn check(call: &Call, served: &Resource, review: &mut Value) -> Result<(), ApiError> {
+    let known = call.server.registry.resources().lookup(served.group, served.version, served.plural);
+    let kind = known.ok_or_else(ApiError::generic_404)?;
+    if served.namespaced {
+        body::check_identity(review, served, &call.info.namespace, "")?;
+        review["metadata"]["namespace"] = json!(call.info.namespace);
+    }
+    kind.strategy.defaults(review);
+    let errors = kind.strategy.validate(review);
+    if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(served.group, served.kind, "", errors)) }
+}
+
+fn subject(spec: &Value) -> User {
     let texts = |value: &Value| -> Vec<String> {
         value.as_array().into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect()
     };
     let name = spec["user"].as_str().unwrap_or_default().to_owned();
     let groups = texts(&spec["groups"]);
-    if name.is_empty() && groups.is_empty() {
-        let error = FieldError::invalid(
-            &Path::new("spec").child("user"),
-            "",
-            "at least one of user or group must be specified",
-        );
-        return Err(ApiError::invalid(served.group, served.kind, "", vec![error]));
-    }
     let extra = spec["extra"].as_object().into_iter().flatten();
-    Ok(User {
+    User {
         name,
         uid: spec["uid"].as_str().unwrap_or_default().to_owned(),
         groups,
         extra: extra.map(|(key, values)| (key.to_ascii_lowercase(), texts(values))).collect(),
-    })
+    }
 }
 
-fn access(served: &Resource, user: &User, spec: &Value) -> Result<Attributes, ApiError> {
-    let resource = spec["resourceAttributes"].as_object().map(|_| &spec["resourceAttributes"]);
-    let path = spec["nonResourceAttributes"].as_object().map(|_| &spec["nonResourceAttributes"]);
+/// What a checked question asks about: a resource or a path.
+fn access(user: &User, spec: &Value) -> Attributes {
     let text = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
-    match (resource, path) {
-        (Some(asked), None) => {
-            let resource_of = text(asked, "resource");
-            let mut attributes = Attributes::resource(
-                user,
-                &text(asked, "verb"),
-                &text(asked, "group"),
-                &resource_of,
-                &text(asked, "namespace"),
-                &text(asked, "name"),
-            )
-            .with_subresource(&text(asked, "subresource"));
-            let selector = |name: &str| asked[name]["rawSelector"].as_str().map(str::to_owned);
-            attributes.field_selector = selector("fieldSelector");
-            attributes.label_selector = selector("labelSelector");
-            Ok(attributes)
-        }
-        (None, Some(asked)) => Ok(Attributes::path(user, &text(asked, "verb"), &text(asked, "path"))),
-        _ => {
-            let error = FieldError::invalid(
-                &Path::new("spec").child("resourceAttributes"),
-                Value::Null,
-                "exactly one of nonResourceAttributes or resourceAttributes must be specified",
-            );
-            Err(ApiError::invalid(served.group, served.kind, "", vec![error]))
-        }
+    let asked = &spec["resourceAttributes"];
+    if asked.is_null() {
+        let asked = &spec["nonResourceAttributes"];
+        return Attributes::path(user, &text(asked, "verb"), &text(asked, "path"));
     }
+    let resource = text(asked, "resource");
+    let (verb, group) = (text(asked, "verb"), text(asked, "group"));
+    let (namespace, name) = (text(asked, "namespace"), text(asked, "name"));
+    let mut attributes = Attributes::resource(user, &verb, &group, &resource, &namespace, &name)
+        .with_subresource(&text(asked, "subresource"));
+    let selector = |name: &str| asked[name]["rawSelector"].as_str().map(str::to_owned);
+    attributes.field_selector = selector("fieldSelector");
+    attributes.label_selector = selector("labelSelector");
+    attributes
 }
 
 /// The server knows of its store only; the deprecated list says whether that is healthy.

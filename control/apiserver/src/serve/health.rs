@@ -26,6 +26,7 @@ async fn checks(server: &ApiServer, ready: bool) -> Vec<Check> {
         Ok(Err(error)) => ("etcd", Err(error.to_string())),
         Err(_) => ("etcd", Err("the store did not answer within 2 s".to_owned())),
     });
+    checks.extend(server.registry.store().checks());
     if ready {
         let settled = server.registry.settle().await.map_err(|error| error.message);
         checks.push(("informer-sync", settled));

@@ -1,4 +1,4 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::harness::{Cluster, send};
 
@@ -92,6 +92,18 @@ async fn reviews_answer() {
         "spec": {"user": "bob", "resourceAttributes": {"verb": "get", "resource": "pods", "namespace": "default"}}});
     let answer = cluster.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", &review).await;
     assert_eq!((answer.code, &answer.json()["status"]["allowed"]), (201, &json!(false)));
+    let nobody = json!({"spec": {}});
+    let refused = cluster.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", &nobody).await;
+    assert_eq!(refused.code, 422);
+    let causes = refused.json()["details"]["causes"].clone();
+    let fields: Vec<&Value> = causes.as_array().unwrap().iter().map(|cause| &cause["field"]).collect();
+    assert_eq!(fields, ["spec.resourceAttributes", "spec.user"]);
+    let local = "/apis/authorization.k8s.io/v1/namespaces/default/localsubjectaccessreviews";
+    let ask = |namespace: &str| json!({"spec": {"user": "bob", "resourceAttributes": {"verb": "get", "resource": "pods", "namespace": namespace}}});
+    assert_eq!(cluster.post(local, &ask("default")).await.json()["metadata"]["namespace"], "default");
+    let refused = cluster.post(local, &ask("other")).await;
+    assert_eq!(refused.code, 422);
+    assert!(refused.text.contains("must match metadata.namespace"), "{}", refused.text);
     let own = json!({"spec": {"resourceAttributes": {"verb": "delete", "resource": "nodes"}}});
     let answer = cluster.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &own).await;
     assert_eq!(answer.json()["status"]["allowed"], true, "{}", answer.text);

@@ -143,3 +143,36 @@ async fn secrets_are_encrypted_and_a_replace_that_changes_nothing_takes_the_new_
     assert_eq!(again["data"], created["data"]);
     assert_ne!(again["metadata"]["resourceVersion"], created["metadata"]["resourceVersion"]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_tells_of_encryption() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("encryption.yaml");
+    std::fs::write(&path, "nonsense: true").unwrap();
+    let mut layer = None;
+    let kept = &mut layer;
+    let cluster = Cluster::start_prepared(async move |_: &mut Config, _: &Pki, engine| {
+        let store = EncryptedStore::new(engine, keys(&[("one", 1)]));
+        *kept = Some(Arc::clone(&store));
+        store as _
+    })
+    .await;
+    for check in ["healthz", "livez", "readyz"] {
+        let answer = cluster.get(&format!("/{check}?verbose=1")).await;
+        assert!(answer.text.contains("[+]encryption-providers ok\n"), "{check}: {}", answer.text);
+    }
+    let every = std::time::Duration::from_millis(10);
+    let follow = xebec_encryption::follow(layer.unwrap(), path, String::new(), every);
+    let follow = tokio::spawn(follow);
+    while cluster.get("/livez").await.code == 200 {
+        tokio::time::sleep(every).await;
+    }
+    follow.abort();
+    for check in ["healthz", "livez", "readyz"] {
+        let answer = cluster.get(&format!("/{check}")).await;
+        assert_eq!(answer.code, 500, "{}", answer.text);
+        let wanted = "[-]encryption-providers failed: the encryption configuration was not reloaded: ";
+        assert!(answer.text.contains(wanted) && answer.text.contains("nonsense"), "{}", answer.text);
+        assert_eq!(cluster.get(&format!("/{check}?exclude=encryption-providers")).await.code, 200);
+    }
+}

@@ -156,3 +156,29 @@ async fn evictions_respect_budgets() {
     assert_eq!(cluster.post(&format!("{PODS}/p/eviction"), &eviction).await.code, 201);
     assert_eq!(cluster.get(&format!("{PODS}/p")).await.code, 404);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ephemeral_containers_are_added_and_stay() {
+    let cluster = Cluster::start().await;
+    cluster.account("default").await;
+    let mut pod = cluster.post(PODS, &pod("p")).await.json();
+    let path = format!("{PODS}/p/ephemeralcontainers");
+    let put = async |pod: &Value| {
+        cluster.send("PUT", &path, &[("content-type", "application/json")], pod.to_string()).await
+    };
+    pod["spec"]["ephemeralContainers"] = json!([{"name": "d", "image": "busybox"}]);
+    pod["spec"]["nodeName"] = json!("elsewhere");
+    let added = put(&pod).await;
+    assert_eq!(added.code, 200, "{}", added.text);
+    let mut pod = added.json();
+    assert_eq!(pod["spec"]["ephemeralContainers"][0]["terminationMessagePolicy"], "File");
+    assert!(pod["spec"]["nodeName"].is_null(), "only the list is taken");
+    pod["spec"]["ephemeralContainers"][0]["tty"] = json!(true);
+    let changed = put(&pod).await;
+    assert_eq!(changed.code, 422, "{}", changed.text);
+    assert!(changed.message().contains("existing ephemeral containers \"d\" may not be changed\n"));
+    pod["spec"]["ephemeralContainers"] = json!([]);
+    let removed = put(&pod).await;
+    assert_eq!(removed.code, 422, "{}", removed.text);
+    assert!(removed.message().contains("existing ephemeral containers \"d\" may not be removed\n"));
+}

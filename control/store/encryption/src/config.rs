@@ -8,6 +8,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use xebec_api::config_file::{self, ConfigError};
 use xebec_api::field::{FieldError, Path};
 
 const API_VERSION: &str = "apiserver.config.k8s.io/v1";
@@ -93,25 +94,6 @@ impl std::fmt::Debug for KeyConfig {
 #[serde(deny_unknown_fields)]
 pub struct IdentityConfig {}
 
-/// Why a file is refused; an operator must correct it.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("{path}: {source}")]
-    File {
-        /// The file.
-        path: String,
-        /// The cause.
-        source: std::io::Error,
-    },
-    /// The text is no configuration of the kind wanted.
-    #[error("{0}")]
-    Form(String),
-    /// Fields are wrong; all of them are named.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Fields(Vec<FieldError>),
-}
-
 /// What a provider takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -177,19 +159,12 @@ impl KeyConfig {
 impl EncryptionConfiguration {
     /// Reads and checks the file's text; unknown fields are refused.
     pub fn parse(text: &str) -> Result<EncryptionConfiguration, ConfigError> {
-        let first_line = |error: serde_saphyr::Error| {
-            ConfigError::Form(error.to_string().lines().next().unwrap_or_default().to_owned())
-        };
-        let config: EncryptionConfiguration = serde_saphyr::from_str(text).map_err(first_line)?;
-        for (field, given, wanted) in
-            [("apiVersion", &config.api_version, API_VERSION), ("kind", &config.kind, KIND)]
-        {
-            if given != wanted {
-                return Err(ConfigError::Form(format!("{field}: {given:?}: must be {wanted}")));
-            }
-        }
-        let errors = config.validate();
-        if errors.is_empty() { Ok(config) } else { Err(ConfigError::Fields(errors)) }
+        let config: EncryptionConfiguration =
+            config_file::parse(text, &[API_VERSION], KIND, |config: &Self| {
+                (&config.api_version, &config.kind)
+            })?;
+        ConfigError::unless_empty(config.validate())?;
+        Ok(config)
     }
 
     fn validate(&self) -> Vec<FieldError> {

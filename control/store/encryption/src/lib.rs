@@ -19,7 +19,7 @@ mod store;
 mod transform;
 
 pub use cipher::CipherError;
-pub use config::{ConfigError, EncryptionConfiguration};
+pub use config::EncryptionConfiguration;
 pub use reload::{LOOK_EVERY, follow, load};
 pub use store::EncryptedStore;
 pub use transform::Transformers;

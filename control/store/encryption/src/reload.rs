@@ -9,21 +9,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{ConfigError, EncryptionConfiguration};
+use xebec_api::config_file::ConfigError;
+
+use crate::config::EncryptionConfiguration;
 use crate::store::EncryptedStore;
 use crate::transform::Transformers;
 
 /// How often the file is looked at (upstream's default).
 pub const LOOK_EVERY: Duration = Duration::from_secs(60);
 
-fn read(path: &Path) -> Result<String, ConfigError> {
-    let file = |source| ConfigError::File { path: path.display().to_string(), source };
-    std::fs::read_to_string(path).map_err(file)
-}
-
 /// Reads and checks the file; also returns its text, which [`follow`] compares with.
 pub fn load(path: &Path) -> Result<(Transformers, String), ConfigError> {
-    let text = read(path)?;
+    let text = std::fs::read_to_string(path).map_err(ConfigError::file(path))?;
     let config = EncryptionConfiguration::parse(&text)?;
     Ok((Transformers::new(&config), text))
 }

@@ -14,6 +14,9 @@ use xebec_store::{Entry, Expect, ListAt, Page, Revision, Store, StoreError, Watc
 
 use crate::transform::{Opened, Transformers};
 
+/// The name of the health check among [`Store::checks`].
+const HEALTH_CHECK: &str = "encryption-providers";
+
 /// A [`Store`] over another one; see the module's description.
 pub struct EncryptedStore {
     inner: Arc<dyn Store>,
@@ -170,6 +173,12 @@ impl Store for EncryptedStore {
         let (entry, _) = self.inner.get(key).await?;
         let Some(entry) = entry else { return Ok(false) };
         Ok(open(&transformers, key, &entry.value)?.is_stale)
+    }
+
+    fn checks(&self) -> Vec<(&'static str, Result<(), String>)> {
+        let mut checks = self.inner.checks();
+        checks.push((HEALTH_CHECK, self.health()));
+        checks
     }
 }
 

@@ -88,6 +88,16 @@ fn resource_of(key: &str) -> Option<(&str, &str)> {
 }
 
 impl Rule {
+    /// Its resources as the file writes them.
+    fn title(&self) -> String {
+        let written = |(plural, group): &(String, String)| match (plural.as_str(), group.as_str()) {
+            ("*", "") => "*.".to_owned(),
+            (plural, "") => plural.to_owned(),
+            (plural, group) => format!("{plural}.{group}"),
+        };
+        self.resources.iter().map(written).collect::<Vec<_>>().join(", ")
+    }
+
     fn names(&self, plural: &str, group: &str) -> bool {
         let matches = |own: &str, other: &str| own == "*" || own == other;
         self.resources.iter().any(|(own, own_group)| matches(own, plural) && matches(own_group, group))
@@ -116,14 +126,15 @@ impl Transformers {
         rule.map_or(&self.plain, |rule| &rule.chain)
     }
 
-    /// Proves that every rule's values can be written and read again.
+    /// Proves that every rule's values can be written and read again; else says of which resources they cannot.
     pub(crate) fn check(&self) -> Result<(), String> {
         const PROBE: (&str, &[u8]) = ("/registry/healthz", b"ok");
         for rule in &self.rules {
-            let sealed = rule.chain.seal(PROBE.0, Bytes::from_static(PROBE.1)).map_err(|e| e.to_string())?;
-            let opened = rule.chain.open(PROBE.0, &sealed).map_err(|error| error.to_string())?;
+            let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", rule.title());
+            let sealed = rule.chain.seal(PROBE.0, Bytes::from_static(PROBE.1)).map_err(|e| wrong(&e))?;
+            let opened = rule.chain.open(PROBE.0, &sealed).map_err(|e| wrong(&e))?;
             if opened.plain != PROBE.1 || opened.is_stale {
-                return Err("a value does not come back as it was written".to_owned());
+                return Err(wrong(&"a value does not come back as it was written"));
             }
         }
         Ok(())
@@ -252,5 +263,19 @@ mod tests {
         let gcm = rule(&[keys("aesgcm", &[("k1", 8)])]).chain(SECRET).seal(SECRET, plain).unwrap();
         let error = wrong.chain(SECRET).open(SECRET, &gcm).unwrap_err().to_string();
         assert!(error.contains("\"k8s:enc:aesgcm:v1:k1\" does not decrypt the value"), "{error}");
+    }
+    #[test]
+    fn a_check_says_of_which_resources_values_cannot_be_used() {
+        let mut all = transformers(&format!(
+            "- {{resources: [secrets, '*.apps'], providers: [{}]}}\n- {{resources: ['*.'], providers: [{}]}}",
+            keys("aescbc", &[("k1", 1)]),
+            keys("aescbc", &[("k2", 2)]),
+        ));
+        assert_eq!(all.check(), Ok(()));
+        let broken = || Arc::new(Chain(vec![Provider::Keys(Vec::new())]));
+        all.rules[1].chain = broken();
+        assert_eq!(all.check(), Err(format!("*.: {}", CipherError::Encryption)));
+        all.rules[0].chain = broken();
+        assert_eq!(all.check(), Err(format!("secrets, *.apps: {}", CipherError::Encryption)));
     }
 }

@@ -76,10 +76,7 @@ impl Issuers {
         config: &AuthenticationConfiguration,
         disallowed: &[String],
     ) -> Result<(), ConfigError> {
-        let errors = validate(config, disallowed);
-        if !errors.is_empty() {
-            return Err(ConfigError::Fields(errors));
-        }
+        xebec_api::config_file::ConfigError::unless_empty(validate(config, disallowed))?;
         let before = Arc::clone(&self.list.read());
         let mut list = Vec::with_capacity(config.jwt.len());
         for (index, jwt) in config.jwt.iter().enumerate() {

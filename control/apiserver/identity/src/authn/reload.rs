@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use xebec_api::config_file;
+
 use super::config::{AuthenticationConfiguration, ConfigError};
 use super::{Anonymous, Authenticator};
 
@@ -17,8 +19,7 @@ pub const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// Reads and parses the file.
 pub fn read(path: &Path) -> Result<(String, AuthenticationConfiguration), ConfigError> {
-    let file = |source| ConfigError::File { path: path.display().to_string(), source };
-    let text = std::fs::read_to_string(path).map_err(file)?;
+    let text = std::fs::read_to_string(path).map_err(config_file::ConfigError::file(path))?;
     let config = AuthenticationConfiguration::parse(&text)?;
     Ok((text, config))
 }

@@ -215,7 +215,7 @@ impl Authorizer {
                 (other, _) => {
                     let allowed = ["AlwaysAllow", "AlwaysDeny", "Node", "RBAC", "Webhook"];
                     let error = FieldError::not_supported(&at.child("type"), other, &allowed);
-                    return Err(ConfigError::Fields(vec![error]));
+                    return Err(ConfigError::field(error));
                 }
             });
         }
@@ -248,7 +248,7 @@ impl Authorizer {
     /// Decides one request without the webhooks: they are passed over as if they had no opinion.
     ///
     /// For code that cannot wait; what decides about a request of a client must ask [`Authorizer::decide`].
-    pub fn authorize(&self, attributes: &Attributes) -> Decision {
+    pub fn decide_without_webhooks(&self, attributes: &Attributes) -> Decision {
         let mut reasons = Reasons::default();
         if attributes.user.in_group(GROUP_MASTERS) {
             return Decision::Allow(String::new());

@@ -9,6 +9,8 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use xebec_api::config_file;
+use xebec_api::field::FieldError;
 
 mod flags;
 mod validate;
@@ -190,54 +192,27 @@ pub struct UserRule {
 /// Why a configuration is refused; an operator must correct it.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("{path}: {source}")]
-    File {
-        /// The file.
-        path: String,
-        /// The cause.
-        source: std::io::Error,
-    },
-    /// The text is no configuration of the kind wanted.
-    #[error("{0}")]
-    Form(String),
-    /// Fields are wrong; all of them are named.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Fields(Vec<xebec_api::field::FieldError>),
-    /// An issuer cannot be asked.
+    /// The file itself.
+    #[error(transparent)]
+    File(#[from] config_file::ConfigError),
+    /// A server it names cannot be asked.
     #[error("{0}")]
     Remote(#[from] crate::remote::RemoteError),
 }
 
-/// The first line of a parser's error: its rest draws the place over several lines.
-pub(crate) fn first_line(error: &impl std::fmt::Display) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
-}
-
-/// Checks what every configuration file of the group starts with.
-pub(crate) fn check_type(
-    versions: &[&str],
-    kind: &str,
-    given_version: &str,
-    given_kind: &str,
-) -> Result<(), ConfigError> {
-    if !versions.contains(&given_version) {
-        let wanted = versions.join(" or ");
-        return Err(ConfigError::Form(format!("apiVersion: {given_version:?}: must be {wanted}")));
+impl ConfigError {
+    /// The error of one wrong field.
+    pub(crate) fn field(error: FieldError) -> ConfigError {
+        config_file::ConfigError::Fields(vec![error]).into()
     }
-    if given_kind != kind {
-        return Err(ConfigError::Form(format!("kind: {given_kind:?}: must be {kind}")));
-    }
-    Ok(())
 }
 
 impl AuthenticationConfiguration {
     /// Reads the file's text; unknown fields are refused. The fields are not checked yet ([`validate()`]).
     pub fn parse(text: &str) -> Result<AuthenticationConfiguration, ConfigError> {
-        let parsed: AuthenticationConfiguration =
-            serde_saphyr::from_str(text).map_err(|error| ConfigError::Form(first_line(&error)))?;
-        check_type(&VERSIONS, "AuthenticationConfiguration", &parsed.api_version, &parsed.kind)?;
-        Ok(parsed)
+        Ok(config_file::parse(text, &VERSIONS, "AuthenticationConfiguration", |config: &Self| {
+            (&config.api_version, &config.kind)
+        })?)
     }
 
     /// The required claims of an issuer that are compared as strings.

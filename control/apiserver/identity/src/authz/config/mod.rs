@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use serde::Deserialize;
+use xebec_api::config_file;
 
 use super::webhook::{FailurePolicy, WebhookOptions};
-use crate::authn::config::{ConfigError, check_type, first_line};
+use crate::authn::config::ConfigError;
 
 mod validate;
 
@@ -211,18 +212,19 @@ impl AuthorizationConfiguration {
     /// Reads and checks the file's text; unknown fields are refused.
     pub fn parse(text: &str) -> Result<AuthorizationConfiguration, ConfigError> {
         let config: AuthorizationConfiguration =
-            serde_saphyr::from_str(text).map_err(|error| ConfigError::Form(first_line(&error)))?;
-        check_type(&VERSIONS, "AuthorizationConfiguration", &config.api_version, &config.kind)?;
-        let errors = validate::validate(&config);
-        if errors.is_empty() { Ok(config) } else { Err(ConfigError::Fields(errors)) }
+            config_file::parse(text, &VERSIONS, "AuthorizationConfiguration", |config: &Self| {
+                (&config.api_version, &config.kind)
+            })?;
+        config_file::ConfigError::unless_empty(validate::validate(&config))?;
+        Ok(config)
     }
 }
 
 impl AuthorizationConfiguration {
     /// Reads and checks a file.
     pub fn load(path: &std::path::Path) -> Result<AuthorizationConfiguration, ConfigError> {
-        let file = |source| ConfigError::File { path: path.display().to_string(), source };
-        AuthorizationConfiguration::parse(&std::fs::read_to_string(path).map_err(file)?)
+        let text = std::fs::read_to_string(path).map_err(config_file::ConfigError::file(path))?;
+        AuthorizationConfiguration::parse(&text)
     }
 }
 
