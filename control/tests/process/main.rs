@@ -6,4 +6,5 @@ mod history;
 mod hostile;
 mod kubectl;
 mod linear;
+mod namespaces;
 mod server;

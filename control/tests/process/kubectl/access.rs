@@ -19,15 +19,26 @@ pub(super) const STEPS: &[Step] = &[
     fails("auth can-i create pods --subresource=exec --as=bob --as-group=g1", &["no"]),
     ok("auth whoami", &["ATTRIBUTE", "kubernetes-admin"]),
     ok("auth whoami -o json --as=bob --as-group=g1", &["\"username\": \"bob\"", "\"g1\""]),
-    ok("auth reconcile -f role.yaml", &["role.rbac.authorization.k8s.io/rr reconciled", "reconciliation required create"]),
+    ok(
+        "auth reconcile -f role.yaml",
+        &["role.rbac.authorization.k8s.io/rr reconciled", "reconciliation required create"],
+    ),
     ok("auth reconcile -f role.yaml", &["!reconciliation required"]),
     ok("create rolebinding rb --role=rr --user=bob", &["created"]),
     ok("auth can-i get pods --as=bob", &["yes"]),
-    fails("get nodes --as=bob", &[
-        "Error from server (Forbidden): nodes is forbidden: User \"bob\" cannot list resource \"nodes\" in API group \"\" at the cluster scope",
-    ]),
+    fails(
+        "get nodes --as=bob",
+        &[
+            "Error from server (Forbidden): nodes is forbidden: User \"bob\" cannot list resource \"nodes\" in API group \"\" at the cluster scope",
+        ],
+    ),
     // certificates
-    fails("certificate approve nonexist", &["Error from server (NotFound): certificatesigningrequests.certificates.k8s.io \"nonexist\" not found"]),
+    fails(
+        "certificate approve nonexist",
+        &[
+            "Error from server (NotFound): certificatesigningrequests.certificates.k8s.io \"nonexist\" not found",
+        ],
+    ),
     ok("apply -f csr.yaml", &["certificatesigningrequest.certificates.k8s.io/c1 created"]),
     ok("get csr c1", &["kubernetes.io/kube-apiserver-client", "Pending"]),
     ok("certificate approve c1", &["certificatesigningrequest.certificates.k8s.io/c1 approved"]),

@@ -4,13 +4,22 @@ use super::{Step, fails, ok};
 
 pub(super) const STEPS: &[Step] = &[
     fails("delete pod r1", &["Error from server (NotFound): pods \"r1\" not found"]),
-    fails("delete pod r2 --grace-period=0 --force", &["Immediate deletion does not wait", "pods \"r2\" not found"]),
+    fails(
+        "delete pod r2 --grace-period=0 --force",
+        &["Immediate deletion does not wait", "pods \"r2\" not found"],
+    ),
     ok("delete pod r2 --ignore-not-found", &[]),
     // Pods nobody schedules go at once; see `pods` for those of a node.
     ok("create -f gated.yaml", &["pod/g1 created"]),
-    fails("wait --for=condition=Ready pod/g1 --timeout=1s", &["timed out waiting for the condition on pods/g1"]),
+    fails(
+        "wait --for=condition=Ready pod/g1 --timeout=1s",
+        &["timed out waiting for the condition on pods/g1"],
+    ),
     fails("wait --for=delete pod/g1 --timeout=1s", &["timed out waiting for the condition on pods/g1"]),
-    fails("wait --for=jsonpath={.status.phase}=Running pod/g1 --timeout=1s", &["timed out waiting for the condition on pods/g1"]),
+    fails(
+        "wait --for=jsonpath={.status.phase}=Running pod/g1 --timeout=1s",
+        &["timed out waiting for the condition on pods/g1"],
+    ),
     ok("wait --for=jsonpath={.status.phase}=Pending pod/g1 --timeout=5s", &["pod/g1 condition met"]),
     fails("wait --for=create pod/zzz --timeout=1s", &["timed out waiting for the condition"]),
     ok("wait --for=create pod/g1 --timeout=5s", &["pod/g1 condition met"]),
@@ -35,9 +44,12 @@ pub(super) const STEPS: &[Step] = &[
     ok("delete cm --field-selector metadata.name=none", &["No resources found"]),
     ok("delete pods --all --wait=false", &[]),
     ok("delete -f dep.yaml --ignore-not-found", &[]),
-    fails("delete ns kube-public --dry-run=server", &[
-        "Error from server (Forbidden): namespaces \"kube-public\" is forbidden: this namespace may not be deleted",
-    ]),
+    fails(
+        "delete ns kube-public --dry-run=server",
+        &[
+            "Error from server (Forbidden): namespaces \"kube-public\" is forbidden: this namespace may not be deleted",
+        ],
+    ),
     ok("create ns gone", &["created"]),
     ok("create configmap c -n gone", &["created"]),
     ok("delete ns gone --timeout=30s", &["namespace \"gone\" deleted"]),

@@ -106,12 +106,18 @@ impl Kubectl {
         }
         for part in step.shows {
             match part.strip_prefix('!') {
-                Some(absent) if text.contains(absent) => wrong += &format!("it should not print {absent:?}; "),
+                Some(absent) if text.contains(absent) => {
+                    wrong += &format!("it should not print {absent:?}; ")
+                }
                 None if !text.contains(part) => wrong += &format!("it should print {part:?}; "),
                 _ => {}
             }
         }
-        if wrong.is_empty() { wrong } else { format!("$ kubectl {}\n  {wrong}it printed:\n{text}\n", step.line) }
+        if wrong.is_empty() {
+            wrong
+        } else {
+            format!("$ kubectl {}\n  {wrong}it printed:\n{text}\n", step.line)
+        }
     }
 
     /// Everything that is wrong with a table.
@@ -202,11 +208,13 @@ async fn every_command_of_the_wire_file() {
     let mut server = Server::new();
     server.start_all();
     server.config().await;
-    let kubectl = Kubectl { program: program.into(), kubeconfig: server.kubeconfig(), folder: server.folder("home") };
+    let kubectl =
+        Kubectl { program: program.into(), kubeconfig: server.kubeconfig(), folder: server.folder("home") };
     write_files(&kubectl.folder);
     let wrong = tokio::task::spawn_blocking(move || {
         std::thread::scope(|scope| {
-            let run = |tables: &'static [Table]| tables.iter().map(|table| kubectl.run(table)).collect::<String>();
+            let run =
+                |tables: &'static [Table]| tables.iter().map(|table| kubectl.run(table)).collect::<String>();
             let threads = TABLES.map(|tables| scope.spawn(move || run(tables)));
             threads.map(|thread| thread.join().unwrap()).concat()
         })

@@ -17,33 +17,45 @@ pub(super) const STEPS: &[Step] = &[
     ok("create -f node.yaml", &["node/n1 created"]),
     ok("get nodes -o wide", &["n1", "127.0.0.1"]),
     ok("create -f pod.yaml", &["pod/p1 created"]),
-    ok("describe node n1", &["Name:               n1", "Non-terminated Pods:          (1 in total)", "127.0.0.1"]),
+    ok(
+        "describe node n1",
+        &["Name:               n1", "Non-terminated Pods:          (1 in total)", "127.0.0.1"],
+    ),
     ok("cordon n1", &["node/n1 cordoned"]),
     ok("cordon n1", &["node/n1 already cordoned"]),
     ok("get node n1", &["SchedulingDisabled"]),
     ok("uncordon n1", &["node/n1 uncordoned"]),
-    ok("drain n1 --dry-run=server --force", &["node/n1 cordoned (server dry run)", "evicting pod nodes/p1 (server dry run)"]),
+    ok(
+        "drain n1 --dry-run=server --force",
+        &["node/n1 cordoned (server dry run)", "evicting pod nodes/p1 (server dry run)"],
+    ),
     fails("drain n1", &["cannot delete Pods that declare no controller", "nodes/p1"]),
     ok("create pdb hold --selector=run=p1 --min-available=1", &["created"]),
-    // No controller has counted its pods yet, so nothing may be evicted.
-    fails("drain n1 --ignore-daemonsets --force --timeout=1s --delete-emptydir-data", &[
-        "node/n1 cordoned",
-        "Cannot evict pod as it would violate the pod's disruption budget.",
-    ]),
+    // A pod that runs is protected; that no controller has counted its budget yet makes it no less so.
+    ok(
+        "patch pod p1 --subresource=status --type=merge -p '{\"status\":{\"phase\":\"Running\"}}'",
+        &["pod/p1 patched"],
+    ),
+    fails(
+        "drain n1 --ignore-daemonsets --force --timeout=1s --delete-emptydir-data",
+        &["node/n1 already cordoned", "Cannot evict pod as it would violate the pod's disruption budget."],
+    ),
     ok("delete pdb hold", &["deleted"]),
     // Deleted, the pod waits for a kubelet to end it.
-    fails("drain n1 --ignore-daemonsets --force --timeout=1s --delete-emptydir-data", &[
-        "node/n1 already cordoned",
-        "evicting pod nodes/p1",
-        "There are pending pods in node \"n1\"",
-    ]),
+    fails(
+        "drain n1 --ignore-daemonsets --force --timeout=1s --delete-emptydir-data",
+        &["node/n1 already cordoned", "evicting pod nodes/p1", "There are pending pods in node \"n1\""],
+    ),
     ok("get pod p1", &["Terminating"]),
     ok("drain n1 --dry-run=client --force", &["node/n1 already cordoned (dry run)"]),
     ok("uncordon n1", &["node/n1 uncordoned"]),
     ok("taint node n1 a=b:NoSchedule", &["node/n1 tainted"]),
     fails("taint node n1 a=b:NoSchedule", &["already has a taint"]),
     fails("taint node n1 a=b:Sometimes", &["invalid taint effect: Sometimes"]),
-    ok("get node n1 -o jsonpath={.spec.taints}", &["{\"effect\":\"NoSchedule\",\"key\":\"a\",\"value\":\"b\"}"]),
+    ok(
+        "get node n1 -o jsonpath={.spec.taints}",
+        &["{\"effect\":\"NoSchedule\",\"key\":\"a\",\"value\":\"b\"}"],
+    ),
     ok("taint node n1 a-", &["node/n1 untainted"]),
     fails("top nodes", &["error: Metrics API not available"]),
     fails("top pods", &["error: Metrics API not available"]),
