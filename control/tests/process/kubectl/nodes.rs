@@ -31,7 +31,12 @@ pub(super) const STEPS: &[Step] = &[
     ),
     fails("drain n1", &["cannot delete Pods that declare no controller", "nodes/p1"]),
     ok("create pdb hold --selector=run=p1 --min-available=1", &["created"]),
-    // A pod that runs is protected; that no controller has counted its budget yet makes it no less so.
+    // What a disruption controller would have counted: the pod is not ready.
+    ok(
+        "patch pdb hold --subresource=status --type=merge -p '{\"status\":{\"observedGeneration\":1,\"disruptionsAllowed\":0,\"currentHealthy\":0,\"desiredHealthy\":1,\"expectedPods\":1}}'",
+        &["poddisruptionbudget.policy/hold patched"],
+    ),
+    // A budget protects pods that run.
     ok(
         "patch pod p1 --subresource=status --type=merge -p '{\"status\":{\"phase\":\"Running\"}}'",
         &["pod/p1 patched"],
