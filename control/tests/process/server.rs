@@ -1,6 +1,7 @@
 //! `xebec-control apiserver` as a process of a test's own, which can be killed and started again over the same files.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -22,11 +23,20 @@ impl Server {
         Self { folder: tempfile::tempdir().unwrap(), port, process: None }
     }
 
-    /// Starts the program; it serves a moment later.
+    /// Starts the API server alone; it serves a moment later.
     pub fn start(&mut self) {
+        self.start_as("apiserver");
+    }
+
+    /// Starts it with controllers and scheduler.
+    pub fn start_all(&mut self) {
+        self.start_as("all");
+    }
+
+    fn start_as(&mut self, part: &str) {
         let at = |name: &str| self.folder.path().join(name);
         let child = Command::new(env!("CARGO_BIN_EXE_xebec-control"))
-            .args(["apiserver", "--bind-address", "127.0.0.1", "--advertise-address", "192.0.2.1"])
+            .args([part, "--bind-address", "127.0.0.1", "--advertise-address", "192.0.2.1"])
             .args(["--secure-port", &self.port.to_string(), "--etcd-compaction-interval", "2s"])
             .arg("--data-dir")
             .arg(at("data"))
@@ -86,6 +96,22 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         panic!("the server did not come up: {}", self.log());
+    }
+
+    /// An administrator's kubeconfig that leads to [`Server::address`]; the server must have answered once.
+    pub fn kubeconfig(&self) -> PathBuf {
+        let text = std::fs::read_to_string(self.folder.path().join("kube/admin.conf")).unwrap();
+        let advertised = format!("https://192.0.2.1:{}", self.port);
+        let path = self.folder("home").join("kubeconfig");
+        std::fs::write(&path, text.replace(&advertised, &format!("https://{}", self.address()))).unwrap();
+        path
+    }
+
+    /// A folder that lives as long as the server.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        path
     }
 
     /// What the program wrote.

@@ -52,21 +52,22 @@ impl LogOptions {
         if !errors.is_empty() {
             return Err(ApiError::invalid("", "PodLogOptions", pod, errors));
         }
+        // In the order of their names, as Go encodes them: an error shows the whole address.
         let mut out = String::new();
-        for name in ["follow", "previous", "timestamps"] {
-            if query.flag(name) {
-                push(&mut out, name, "true");
+        let flag = |name| query.flag(name).then(|| "true".to_owned());
+        let given = [
+            ("follow", flag("follow")),
+            ("limitBytes", limit_bytes.map(|number| number.to_string())),
+            ("previous", flag("previous")),
+            ("sinceSeconds", since_seconds.map(|number| number.to_string())),
+            ("sinceTime", since_time),
+            ("tailLines", tail_lines.map(|number| number.to_string())),
+            ("timestamps", flag("timestamps")),
+        ];
+        for (name, value) in given {
+            if let Some(value) = value {
+                push(&mut out, name, &value);
             }
-        }
-        let numbers =
-            [("sinceSeconds", since_seconds), ("tailLines", tail_lines), ("limitBytes", limit_bytes)];
-        for (name, number) in numbers {
-            if let Some(number) = number {
-                push(&mut out, name, &number.to_string());
-            }
-        }
-        if let Some(time) = since_time {
-            push(&mut out, "sinceTime", &time);
         }
         Ok(Self {
             container: query.get("container").map(str::to_owned),
@@ -144,7 +145,7 @@ mod tests {
              &timestamps&container=c&insecureSkipTLSVerifyBackend=true&pretty=1",
         )
         .unwrap();
-        let query = "follow=true&timestamps=true&tailLines=0&limitBytes=5&sinceTime=2026-01-02T02%3A04%3A05Z";
+        let query = "follow=true&limitBytes=5&sinceTime=2026-01-02T02%3A04%3A05Z&tailLines=0&timestamps=true";
         let expected =
             LogOptions { container: Some("c".into()), skip_tls_verify: true, query: query.to_owned() };
         assert_eq!(options, expected);

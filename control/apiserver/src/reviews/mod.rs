@@ -12,13 +12,15 @@ use xebec_api::status::ApiError;
 use xebec_identity::{Attributes, Decision, User};
 
 use crate::registry::Target;
+use crate::resources::StrategyRef;
+use crate::serve::negotiate::Shape;
 use crate::serve::resource::Call;
-use crate::serve::{body, negotiate, render, subresource};
+use crate::serve::{body, negotiate, render, subresource, table};
 
 /// Answers a request about a virtual resource.
 pub async fn handle(call: &Call, served: &'static Resource, request: Request) -> Result<Response, ApiError> {
     if served.plural == "componentstatuses" {
-        return component_statuses(call);
+        return component_statuses(call, served);
     }
     if call.info.verb != "create" {
         return Err(ApiError::method_not_allowed());
@@ -122,19 +124,35 @@ fn access(user: &User, spec: &Value) -> Attributes {
 }
 
 /// The server knows of its store only; the deprecated list says whether that is healthy.
-fn component_statuses(call: &Call) -> Result<Response, ApiError> {
-    let accepted = negotiate::accept(&call.headers, false)?;
-    let conditions = json!([{"type": "Healthy", "status": "True", "message": "ok"}]);
-    let store = json!({
-        "kind": "ComponentStatus", "apiVersion": "v1",
-        "metadata": {"name": "etcd-0"}, "conditions": conditions,
-    });
-    if call.info.named_in_path {
-        return match call.info.name.as_str() {
-            "etcd-0" => render::value(StatusCode::OK, accepted, &store),
-            name => Err(ApiError::not_found("", "componentstatuses", name)),
-        };
+fn component_statuses(call: &Call, served: &Resource) -> Result<Response, ApiError> {
+    if !matches!(call.info.verb.as_str(), "get" | "list") {
+        return Err(ApiError::method_not_allowed());
     }
-    let list = json!({"kind": "ComponentStatusList", "apiVersion": "v1", "metadata": {}, "items": [store]});
-    render::value(StatusCode::OK, accepted, &list)
+    call.warnings.lock().push("v1 ComponentStatus is deprecated in v1.19+".to_owned());
+    let form = call.form(true)?;
+    let store = json!({
+        "kind": served.kind, "apiVersion": served.api_version(), "metadata": {"name": "etcd-0"},
+        "conditions": [{"type": "Healthy", "status": "True", "message": "ok"}],
+    });
+    let single = call.info.named_in_path;
+    if single && call.info.name != "etcd-0" {
+        return Err(ApiError::not_found("", served.plural, &call.info.name));
+    }
+    let answer = match form.accepted.shape {
+        Shape::Plain if single => store,
+        Shape::Metadata(version) if single => table::partial(version, &store),
+        _ => {
+            let strategy =
+                StrategyRef::built_in(served.group, served.plural).ok_or_else(ApiError::generic_404)?;
+            render::shaped(
+                &form,
+                &served.list_kind(),
+                &served.api_version(),
+                &*strategy,
+                json!({}),
+                vec![store],
+            )
+        }
+    };
+    render::value(StatusCode::OK, form.accepted, &answer)
 }

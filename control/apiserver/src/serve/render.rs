@@ -9,6 +9,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use xebec_api::protobuf;
 use xebec_api::status::ApiError;
+use xebec_kinds::Strategy;
 
 use super::negotiate::{Accepted, Media, Shape};
 use super::raw_list::RawList;
@@ -145,11 +146,23 @@ pub fn list(form: &Form, target: &Target, page: &ListPage) -> Result<Response, A
 /// A list of these objects (served version) in this form.
 #[must_use]
 pub fn shaped_list(form: &Form, target: &Target, metadata: Value, items: Vec<Value>) -> Value {
+    shaped(form, &target.list_kind(), &target.served.api_version(), &*target.strategy, metadata, items)
+}
+
+/// The same of a resource that is not stored, by its names and rules.
+#[must_use]
+pub fn shaped(
+    form: &Form,
+    list_kind: &str,
+    api_version: &str,
+    strategy: &dyn Strategy,
+    metadata: Value,
+    items: Vec<Value>,
+) -> Value {
     match form.accepted.shape {
-        Shape::Plain => json!({
-            "kind": target.list_kind(), "apiVersion": target.served.api_version(),
-            "metadata": metadata, "items": items,
-        }),
+        Shape::Plain => {
+            json!({"kind": list_kind, "apiVersion": api_version, "metadata": metadata, "items": items})
+        }
         Shape::Metadata(version) => {
             let items: Vec<Value> = items.iter().map(|item| table::partial(version, item)).collect();
             json!({
@@ -157,8 +170,6 @@ pub fn shaped_list(form: &Form, target: &Target, metadata: Value, items: Vec<Val
                 "metadata": metadata, "items": items,
             })
         }
-        Shape::Table(version) => {
-            table::table(version, &*target.strategy, &items, metadata, form.include, form.now)
-        }
+        Shape::Table(version) => table::table(version, strategy, &items, metadata, form.include, form.now),
     }
 }
