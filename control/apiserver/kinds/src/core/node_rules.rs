@@ -15,7 +15,7 @@ use crate::pod::scheduling::TAINT_EFFECTS;
 use crate::shared::access::{at, entries, has, list, text, texts};
 use crate::shared::labels::validate_label_name;
 use crate::shared::meta::name_messages;
-use crate::shared::rules::{BAD_CIDR, invalid_each, is_cidr, one_of};
+use crate::shared::rules::{BAD_CIDR, TextRule, invalid_each, is_cidr, one_of};
 
 /// Every error of a Node, its metadata aside.
 pub fn validate(node: &Value) -> Vec<FieldError> {
@@ -140,7 +140,7 @@ fn validate_source(source: &Value, found: bool, path: &Path) -> Vec<FieldError> 
             _ => {}
         }
     }
-    let rules: [(&str, fn(&str) -> Vec<String>); 3] = [
+    let rules: [(&str, TextRule); 3] = [
         ("namespace", |name| name_messages(NameRule::Label, name)),
         ("name", names::is_dns1123_subdomain),
         ("kubeletConfigKey", names::is_config_map_key),

@@ -14,7 +14,7 @@ use crate::shared::access::{
 };
 use crate::shared::formats::{label, qualified_name, subdomain};
 use crate::shared::labels::validate_labels;
-use crate::shared::rules::{invalid_each, is_ip, one_of, port_number};
+use crate::shared::rules::{TextRule, invalid_each, is_ip, one_of, port_number};
 use crate::table::{AGE, NAME, age, column, name, or_none};
 use crate::{Column, Facts, Generation, Strategy, generic};
 
@@ -137,7 +137,7 @@ fn validate_endpoints(obj: &Value) -> Vec<FieldError> {
         if has(endpoint, &["hostname"]) {
             errors.extend(label(text(endpoint, &["hostname"]), &path.child("hostname")));
         }
-        let rules: [(&str, fn(&str) -> Vec<String>); 2] =
+        let rules: [(&str, TextRule); 2] =
             [("forZones", names::is_label_value), ("forNodes", names::is_dns1123_subdomain)];
         for (key, rule) in rules {
             let hints = list(endpoint, &["hints", key]);
@@ -148,7 +148,7 @@ fn validate_endpoints(obj: &Value) -> Vec<FieldError> {
 }
 
 /// The zones or nodes an endpoint is for, each named once.
-fn validate_hints(hints: &[Value], rule: fn(&str) -> Vec<String>, path: &Path) -> Vec<FieldError> {
+fn validate_hints(hints: &[Value], rule: TextRule, path: &Path) -> Vec<FieldError> {
     if hints.len() > MAX_HINTS {
         return vec![FieldError::too_many(path, hints.len(), MAX_HINTS)];
     }

@@ -73,12 +73,10 @@ pub fn claim_names(spec: &Value) -> BTreeSet<&str> {
 /// Every error of a resource's name.
 pub fn validate_name(name: &str, path: &Path) -> Vec<FieldError> {
     let mut errors = invalid_each(path, name, names::is_qualified_name(name));
-    if errors.is_empty() && !name.contains('/') && !STANDARD_CONTAINER.contains(&name) && !is_huge_page(name)
-    {
-        if name != "storage" && !is_standard_of_quota(name) {
-            let detail = "must be a standard resource type or fully qualified";
-            errors.push(FieldError::invalid(path, name, detail));
-        }
+    let standard = name == "storage" || is_standard_of_quota(name);
+    if errors.is_empty() && !name.contains('/') && !standard {
+        let detail = "must be a standard resource type or fully qualified";
+        errors.push(FieldError::invalid(path, name, detail));
     }
     errors
 }
