@@ -180,6 +180,17 @@ impl<'a> Table<'a> {
         check(cases, |patch| update_status(self.strategy, patched(&old, patch), &old).1);
     }
 
+    /// Each patch onto the stored base, written to a subresource of its own rules, has exactly these errors.
+    pub fn subresource(&self, sub: &str, cases: &[Case<'_>]) {
+        check(cases, |patch| {
+            let mut obj = patched(&self.stored, patch);
+            self.strategy.defaults(&mut obj);
+            let ctx = Context::new("me", "ns", now());
+            self.strategy.prepare_for_subresource_update(sub, &ctx, &mut obj, &self.stored);
+            messages(&self.strategy.validate_subresource_update(sub, &obj, &self.stored))
+        });
+    }
+
     /// An update bumps the generation for these patches and for no others: (patch, whether it does).
     pub fn generation(&self, cases: &[(Value, bool)]) {
         let generation = |obj: &Value| obj["metadata"]["generation"].as_i64();

@@ -93,6 +93,34 @@ async fn allocations_survive_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_checks_have_a_node_port() {
+    let cluster = Cluster::start().await;
+    let mut balancer = service("a", "LoadBalancer");
+    balancer["spec"]["externalTrafficPolicy"] = json!("Local");
+    let made = cluster.post(SERVICES, &balancer).await;
+    let port = made.json()["spec"]["healthCheckNodePort"].as_u64().unwrap();
+    assert!((30000..=32767).contains(&port), "{}", made.text);
+    let mut same = service("b", "NodePort");
+    same["spec"]["ports"][0]["nodePort"] = json!(port);
+    assert_eq!(cluster.post(SERVICES, &same).await.code, 422, "the port is held");
+    balancer["metadata"]["name"] = json!("c");
+    balancer["spec"]["healthCheckNodePort"] = json!(port);
+    let taken = cluster.post(SERVICES, &balancer).await;
+    assert_eq!(taken.code, 500);
+    let why = format!(
+        "failed to allocate requested HealthCheck NodePort {port}: provided port is already allocated"
+    );
+    assert!(taken.message().contains(&why), "{}", taken.text);
+    let policy = |policy: &str| json!({"spec": {"externalTrafficPolicy": policy}});
+    let path = format!("{SERVICES}/a");
+    let given_up = cluster.patch(&path, "application/merge-patch+json", &policy("Cluster")).await;
+    assert!(given_up.json()["spec"].get("healthCheckNodePort").is_none(), "{}", given_up.text);
+    assert_eq!(cluster.post(SERVICES, &same).await.code, 201, "the port is free again");
+    let again = cluster.patch(&path, "application/merge-patch+json", &policy("Local")).await;
+    assert!(again.json()["spec"]["healthCheckNodePort"].is_u64(), "{}", again.text);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deployments_scale() {
     let cluster = Cluster::start().await;
     let path = "/apis/apps/v1/namespaces/default/deployments";

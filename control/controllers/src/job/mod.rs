@@ -163,7 +163,11 @@ impl Controller {
         if !trusted {
             plan.create = Create::default();
             plan.delete = Vec::new();
-            plan.status.active = job.status.as_ref().and_then(|s| s.active);
+            // A finished Job has no pods left, whatever was expected; otherwise no more are ready than active.
+            if !plan::is(&plan.status, "Complete") && !plan::is(&plan.status, "Failed") {
+                plan.status.active = job.status.as_ref().and_then(|s| s.active);
+                plan.status.ready = plan.status.ready.min(Some(plan.status.active.unwrap_or(0)));
+            }
         }
         let managed = self.manage(&job, &plan).await;
         if job.status.as_ref() != Some(&plan.status) {

@@ -353,7 +353,10 @@ impl Round<'_> {
         let over = is(&self.plan.status, "FailureTarget") || is(&self.plan.status, "SuccessCriteriaMet");
         let active = self.active();
         let kept = active.len() - self.plan.delete.len().min(active.len()) + self.plan.create.count;
-        let ready = active.iter().filter(|p| pods::is_ready(p)).count();
+        // Pods about to be deleted are no longer active, so they do not count as ready either: the API server refuses
+        // more ready pods than active ones.
+        let goes = |pod: &Arc<Pod>| self.plan.delete.iter().any(|gone| uid(gone) == uid(pod));
+        let ready = active.iter().filter(|p| pods::is_ready(p) && !goes(p)).count();
         let leaving = self.pods.iter().filter(|p| pods::is_terminating(p) && !pods::is_terminal(p)).count();
         let count = |n: usize| i32::try_from(n).ok();
         let status = &mut self.plan.status;

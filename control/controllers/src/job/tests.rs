@@ -171,3 +171,13 @@ fn suspending_and_resuming() {
     assert_eq!(plan.events, [(true, "Resumed", "Job resumed".to_owned())]);
     assert_eq!(plan.status.start_time.unwrap().0, now());
 }
+
+#[test]
+fn pods_about_to_go_are_neither_active_nor_ready() {
+    let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+    let pods = [pod("p", "Running", true, ready.clone()), pod("q", "Running", true, ready)];
+    for (spec, left) in [(json!({"suspend": true}), (None, Some(0))), (json!({}), (Some(1), Some(1)))] {
+        let plan = run(&job(spec, json!({})), &pods);
+        assert_eq!((plan.status.active, plan.status.ready), left);
+    }
+}

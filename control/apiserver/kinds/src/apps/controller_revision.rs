@@ -62,3 +62,37 @@ impl Strategy for ControllerRevision {
         vec![name(obj), json!(controller), json!(int(obj, &["revision"]).unwrap_or(0)), age(obj, now)]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Table;
+
+    #[test]
+    fn revisions() {
+        let table = Table::of(&ControllerRevision, json!({"data": {"spec": null}, "revision": 1}));
+        table.defaults(&[(json!({}), json!({"data": {"spec": null}}))]);
+        table.valid(&[("no number", json!({"revision": null}))]);
+        table.invalid(&[
+            ("no data", json!({"data": null}), &["data: Required value: data is mandatory"]),
+            (
+                "the data and the number",
+                json!({"data": [], "revision": -1}),
+                &[
+                    "data: Invalid value: \"\": data must be a valid JSON object",
+                    "revision: Invalid value: -1: must be greater than or equal to 0",
+                ],
+            ),
+        ]);
+        table.updates(&[
+            ("the number", json!({"revision": 2}), &[]),
+            ("the data", json!({"data": {"a": 1}}), &["data: Invalid value: {\"a\":1}: field is immutable"]),
+        ]);
+        table.columns(&["Name", "Controller", "Revision", "Age"]);
+        let owner = json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "d", "uid": "u", "controller": true});
+        table.rows(&[
+            (json!({}), json!(["a", "<none>", 1, "60m"])),
+            (json!({"metadata.ownerReferences": [owner]}), json!(["a", "daemonset.apps/d", 1, "60m"])),
+        ]);
+    }
+}

@@ -4,8 +4,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 
-use crate::shared::access::{at, default_to, drop_nulls, has, int, list, set, text};
-use crate::shared::rules::{not_negative, required};
+use super::rules::{default_behavior, source_of, validate_behavior, validate_metric, validate_reference};
+use crate::shared::access::{at, at_mut, default_to, drop_nulls, int, list, set, text};
+use crate::shared::rules::not_negative;
 use crate::table::{AGE, NAME, age, column, name};
 use crate::{Column, Facts, Strategy, generic};
 
@@ -42,43 +43,22 @@ impl Strategy for HorizontalPodAutoscaler {
             let metric = json!({"type": "Resource", "resource": {"name": "cpu", "target": target}});
             set(obj, &["spec", "metrics"], json!([metric]));
         }
+        if let Some(spec) = at_mut(obj, &["spec"]) {
+            default_behavior(spec);
+        }
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
         let mut errors = generic::validate(&FACTS, obj);
-        let (spec, path) = (at(obj, &["spec"]), Path::new("spec"));
-        let (min, max) = (int(spec, &["minReplicas"]).unwrap_or(1), int(spec, &["maxReplicas"]).unwrap_or(0));
-        if min < 1 {
-            let detail = "must be greater than or equal to 1";
-            errors.push(FieldError::invalid(&path.child("minReplicas"), min, detail));
-        }
-        if max < 1 {
-            errors.push(FieldError::invalid(&path.child("maxReplicas"), max, "must be greater than 0"));
-        }
-        if max < min {
-            let detail = "must be greater than or equal to `minReplicas`";
-            errors.push(FieldError::invalid(&path.child("maxReplicas"), max, detail));
-        }
-        let target = at(spec, &["scaleTargetRef"]);
-        let target_path = path.child("scaleTargetRef");
-        errors.extend(required(target, "kind", &target_path));
-        errors.extend(required(target, "name", &target_path));
-        for (index, metric) in list(spec, &["metrics"]).iter().enumerate() {
-            let path = path.child("metrics").index(index);
-            let kinds = ["ContainerResource", "External", "Object", "Pods", "Resource"];
-            let kind = text(metric, &["type"]);
-            if kind.is_empty() {
-                errors.push(FieldError::required(&path.child("type"), "must specify a metric source type"));
-            } else if !kinds.contains(&kind) {
-                errors.push(FieldError::not_supported(&path.child("type"), kind, &kinds));
-            } else {
-                let source = format!("{}{}", kind[..1].to_lowercase(), &kind[1..]);
-                if !has(metric, &[&source]) {
-                    let detail = "must populate information for the given metric source";
-                    errors.push(FieldError::required(&path.child(&source), detail));
-                }
-            }
-        }
+        errors.extend(validate_spec(at(obj, &["spec"]), 1));
+        errors
+    }
+
+    /// An autoscaler that was allowed to scale to zero may still do so.
+    fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = generic::validate_update(&FACTS, obj, old);
+        let least = i64::from(int(old, &["spec", "minReplicas"]) != Some(0));
+        errors.extend(validate_spec(at(obj, &["spec"]), least));
         errors
     }
 
@@ -113,6 +93,36 @@ impl Strategy for HorizontalPodAutoscaler {
     }
 }
 
+fn validate_spec(spec: &Value, least: i64) -> Vec<FieldError> {
+    let path = Path::new("spec");
+    let mut errors = Vec::new();
+    let (min, max) = (int(spec, &["minReplicas"]).unwrap_or(1), int(spec, &["maxReplicas"]).unwrap_or(0));
+    if min < least {
+        let detail = format!("must be greater than or equal to {least}");
+        errors.push(FieldError::invalid(&path.child("minReplicas"), min, detail));
+    }
+    if max < 1 {
+        errors.push(FieldError::invalid(&path.child("maxReplicas"), max, "must be greater than 0"));
+    }
+    if max < min {
+        let detail = "must be greater than or equal to `minReplicas`";
+        errors.push(FieldError::invalid(&path.child("maxReplicas"), max, detail));
+    }
+    errors.extend(validate_reference(at(spec, &["scaleTargetRef"]), &path.child("scaleTargetRef")));
+    let (metrics, metrics_path) = (list(spec, &["metrics"]), path.child("metrics"));
+    for (index, metric) in metrics.iter().enumerate() {
+        errors.extend(validate_metric(metric, &metrics_path.index(index)));
+    }
+    let from_outside = |metric: &Value| matches!(text(metric, &["type"]), "Object" | "External");
+    if min == 0 && !metrics.iter().any(from_outside) {
+        let detail =
+            "must specify at least one Object or External metric to support scaling to zero replicas";
+        errors.push(FieldError::forbidden(&metrics_path, detail));
+    }
+    errors.extend(validate_behavior(at(spec, &["behavior"]), &path.child("behavior")));
+    errors
+}
+
 /// The first two metrics as `cpu: 10%/80%`, and how many more there are.
 fn targets(obj: &Value) -> String {
     let metrics = list(obj, &["spec", "metrics"]);
@@ -130,7 +140,7 @@ fn targets(obj: &Value) -> String {
 
 fn target(metric: &Value, current: Option<&Value>) -> String {
     let kind = text(metric, &["type"]);
-    let source = kind.chars().next().map_or(String::new(), |c| c.to_lowercase().to_string() + &kind[1..]);
+    let source = source_of(kind);
     let (key, percent) = match text(metric, &[&source, "target", "type"]) {
         "Utilization" => ("averageUtilization", "%"),
         "Value" => ("value", ""),
@@ -147,28 +157,5 @@ fn target(metric: &Value, current: Option<&Value>) -> String {
     match source.as_str() {
         "resource" | "containerResource" => format!("{}: {pair}", text(metric, &[&source, "name"])),
         _ => pair,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{create, now};
-
-    #[test]
-    fn an_autoscaler_is_defaulted_checked_and_shown() {
-        let target = json!({"kind": "Deployment", "name": "d", "apiVersion": "apps/v1"});
-        let (obj, errors) =
-            create(&HorizontalPodAutoscaler, json!({"spec": {"maxReplicas": 3, "scaleTargetRef": target}}));
-        assert_eq!(errors, Vec::<String>::new());
-        assert_eq!(
-            HorizontalPodAutoscaler.row(&obj, now())[1..6],
-            [json!("Deployment/d"), json!("cpu: <unknown>/80%"), json!("1"), json!(3), json!(0)]
-        );
-        let wrong = json!({"spec": {"minReplicas": 5, "maxReplicas": 3, "scaleTargetRef": target}});
-        assert_eq!(
-            create(&HorizontalPodAutoscaler, wrong).1,
-            ["spec.maxReplicas: Invalid value: 3: must be greater than or equal to `minReplicas`"]
-        );
     }
 }

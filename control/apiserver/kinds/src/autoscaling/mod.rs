@@ -4,3 +4,7 @@ mod convert;
 pub mod horizontal;
 
 pub use convert::{to_v1, to_v2};
+mod rules;
+
+#[cfg(test)]
+mod tables;

@@ -118,6 +118,10 @@ fn validate_job_template(template: &Value, path: &Path) -> Vec<FieldError> {
     }
     let path = path.child("spec");
     errors.extend(job_rules::validate_spec(&spec, &path));
+    if has(&spec, &["selector"]) {
+        let detail = "`selector` will be auto-generated";
+        errors.push(FieldError::invalid(&path.child("selector"), at(&spec, &["selector"]), detail));
+    }
     if flag(&spec, &["manualSelector"]) {
         let allowed = ["nil", "false"];
         errors.push(FieldError::not_supported(&path.child("manualSelector"), true, &allowed));

@@ -3,14 +3,12 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
+use xebec_api::names;
 
-use super::job_rules;
+use super::{job_rules, job_status};
 use crate::pod::template;
-use crate::shared::access::{
-    at, default_text, default_to, drop_nulls, flag, has, int, list, list_mut, set, text,
-};
-use crate::shared::labels::selects;
-use crate::shared::rules::not_negative;
+use crate::shared::access::{at, default_text, default_to, drop_nulls, flag, has, int, list_mut, set, text};
+use crate::shared::labels::{selects, validate_selector};
 use crate::table::{
     AGE, NAME, age, column, containers_and_images, human_duration, name, parse_time, selector, wide,
 };
@@ -56,17 +54,20 @@ pub fn defaults_of_spec(spec: &mut Value) {
     template::defaults(spec, &["template"]);
 }
 
-/// Gives the Job a selector no other Job has, and its pods the labels that match it.
+/// Gives the Job a selector no other Job has, and its pods the labels that match it. What the user set stays, for
+/// validation to refuse.
 fn generate_selector(obj: &mut Value) {
     let uid = text(obj, &["metadata", "uid"]).to_owned();
     let name = text(obj, &["metadata", "name"]).to_owned();
-    let pod_labels = ["spec", "template", "metadata", "labels"];
-    for (key, value) in
-        [("controller-uid", &uid), (CONTROLLER_UID, &uid), ("job-name", &name), (JOB_NAME, &name)]
-    {
-        set(obj, &[&pod_labels[..], &[key]].concat(), json!(value));
+    for (key, value) in generated_labels(&uid, &name) {
+        default_to(obj, &["spec", "template", "metadata", "labels", key], value);
     }
-    set(obj, &["spec", "selector", "matchLabels", CONTROLLER_UID], json!(uid));
+    default_to(obj, &["spec", "selector", "matchLabels", CONTROLLER_UID], uid);
+}
+
+/// The labels of a Job's pods, in the order upstream checks them.
+fn generated_labels<'a>(uid: &'a str, name: &'a str) -> [(&'static str, &'a str); 4] {
+    [("controller-uid", uid), ("job-name", name), (CONTROLLER_UID, uid), (JOB_NAME, name)]
 }
 
 impl Strategy for Job {
@@ -98,22 +99,23 @@ impl Strategy for Job {
         errors.extend(validate_generated(obj, &path));
         errors.extend(job_rules::validate_spec(at(obj, &["spec"]), &path));
         errors.extend(validate_selected(obj, &path));
+        errors.extend(validate_hostname(obj));
         errors
     }
 
     fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = generic::validate_update(&FACTS, obj, old);
         errors.extend(generic::validate(&FACTS, obj));
-        errors.extend(job_rules::validate_spec(at(obj, &["spec"]), &Path::new("spec")));
+        let path = Path::new("spec");
+        errors.extend(job_rules::validate_spec(at(obj, &["spec"]), &path));
+        errors.extend(validate_selected(obj, &path));
         errors.extend(job_rules::validate_update(obj, old));
         errors
     }
 
     fn validate_status_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = generic::validate_update(&FACTS, obj, old);
-        for key in ["active", "succeeded", "failed", "ready", "terminating"] {
-            errors.extend(not_negative(at(obj, &["status"]), key, &Path::new("status")));
-        }
+        errors.extend(job_status::validate(obj, old));
         errors
     }
 
@@ -154,17 +156,22 @@ fn validate_generated(obj: &Value, path: &Path) -> Vec<FieldError> {
         return Vec::new();
     }
     let labels = at(obj, &["spec", "template", "metadata", "labels"]);
-    let uid = text(obj, &["metadata", "uid"]);
+    let wanted = generated_labels(text(obj, &["metadata", "uid"]), crate::shared::meta::name(obj));
     let labels_path = path.child("template").child("metadata").child("labels");
     let mut errors = Vec::new();
-    for (key, want) in [(CONTROLLER_UID, uid), (JOB_NAME, crate::shared::meta::name(obj))] {
-        match text(labels, &[key]) {
-            "" => errors.push(FieldError::required(&labels_path.key(key), format!("must be '{want}'"))),
-            found if found != want => {
-                errors.push(FieldError::invalid(&labels_path.key(key), labels, format!("must be '{want}'")));
+    for (key, want) in wanted {
+        let path = labels_path.key(key);
+        match at(labels, &[key]).as_str() {
+            None => errors.push(FieldError::required(&path, format!("must be '{want}'"))),
+            Some(found) if found != want => {
+                errors.push(FieldError::invalid(&path, labels, format!("must be '{want}'")));
             }
-            _ => {}
+            Some(_) => {}
         }
+    }
+    let found = at(obj, &["spec", "selector"]);
+    if !selects(found, &wanted.into_iter().map(|(key, want)| (key.to_owned(), json!(want))).collect()) {
+        errors.push(FieldError::invalid(&path.child("selector"), found, "`selector` not auto-generated"));
     }
     errors
 }
@@ -174,19 +181,33 @@ fn validate_selected(obj: &Value, path: &Path) -> Vec<FieldError> {
     if found.is_null() {
         return vec![FieldError::required(&path.child("selector"), "")];
     }
+    let mut errors = validate_selector(found, &path.child("selector"));
     let labels = at(obj, &["spec", "template", "metadata", "labels"]);
-    if selects(found, labels) {
+    if !selects(found, labels) {
+        let path = path.child("template").child("metadata").child("labels");
+        let detail = "`selector` does not match template `labels`";
+        errors.push(FieldError::invalid(&path, labels, detail));
+    }
+    errors
+}
+
+/// The names of an indexed Job's pods end in their index, and are their hostnames.
+fn validate_hostname(obj: &Value) -> Vec<FieldError> {
+    let completions = int(obj, &["spec", "completions"]).unwrap_or(0);
+    if text(obj, &["spec", "completionMode"]) != "Indexed" || completions <= 0 {
         return Vec::new();
     }
-    let path = path.child("template").child("metadata").child("labels");
-    vec![FieldError::invalid(&path, labels, "`selector` does not match template `labels`")]
+    let name = crate::shared::meta::name(obj);
+    let last = format!("{name}-{}", completions - 1);
+    if names::is_dns1123_label(&last).is_empty() {
+        return Vec::new();
+    }
+    let detail = format!("will not able to create pod with invalid DNS label: {last}");
+    vec![FieldError::invalid(&Path::new("metadata").child("name"), name, detail)]
 }
 
 fn status(obj: &Value) -> &'static str {
-    let is = |kind: &str| {
-        let mut conditions = list(obj, &["status", "conditions"]).iter();
-        conditions.any(|c| text(c, &["type"]) == kind && text(c, &["status"]) == "True")
-    };
+    let is = |kind: &str| job_status::is(obj, kind);
     if is("Complete") {
         "Complete"
     } else if is("Failed") {

@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
-use xebec_api::names;
 
 use crate::pod::probes::PROTOCOLS;
-use crate::shared::access::{default_text, drop_nulls, int, list, list_mut, text};
-use crate::shared::rules::{BAD_IP, invalid_each, is_ip, one_of, port_number};
+use crate::shared::access::{default_text, drop_nulls, has, int, list, list_mut, text};
+use crate::shared::formats::{label, qualified_name, subdomain};
+use crate::shared::rules::{BAD_IP, is_ip, one_of, port_number};
 use crate::table::{AGE, NAME, age, column, name};
 use crate::{Column, Facts, Strategy, generic};
 
@@ -68,37 +68,39 @@ fn validate_subset(subset: &Value, path: &Path) -> Vec<FieldError> {
         match text(port, &["name"]) {
             "" if ports.len() > 1 => errors.push(FieldError::required(&path.child("name"), "")),
             "" => {}
-            name => errors.extend(invalid_each(&path.child("name"), name, names::is_dns1123_label(name))),
+            name => errors.extend(label(name, &path.child("name"))),
         }
         errors.extend(port_number(int(port, &["port"]).unwrap_or(0), &path.child("port")));
         errors.extend(one_of(port, "protocol", PROTOCOLS, &path));
+        if has(port, &["appProtocol"]) {
+            errors.extend(qualified_name(text(port, &["appProtocol"]), &path.child("appProtocol")));
+        }
     }
     errors
 }
 
 fn validate_address(address: &Value, path: &Path) -> Vec<FieldError> {
-    let ip = text(address, &["ip"]);
+    let (ip, ip_path) = (text(address, &["ip"]), path.child("ip"));
     let mut errors = Vec::new();
-    if is_ip(ip) {
-        errors.extend(not_special(ip, &path.child("ip")));
-    } else {
-        errors.push(FieldError::invalid(&path.child("ip"), ip, BAD_IP));
+    if !is_ip(ip) {
+        errors.push(FieldError::invalid(&ip_path, ip, BAD_IP));
     }
-    for (key, rule) in [
-        ("hostname", names::is_dns1123_label as fn(&str) -> Vec<String>),
-        ("nodeName", names::is_dns1123_subdomain),
-    ] {
-        let value = text(address, &[key]);
-        if !value.is_empty() {
-            errors.extend(invalid_each(&path.child(key), value, rule(value)));
-        }
+    let host = text(address, &["hostname"]);
+    if !host.is_empty() {
+        errors.extend(label(host, &path.child("hostname")));
     }
+    if has(address, &["nodeName"]) {
+        errors.extend(subdomain(text(address, &["nodeName"]), &path.child("nodeName")));
+    }
+    errors.extend(not_special(ip, &ip_path));
     errors
 }
 
-/// The errors of an address no Service may send to: unspecified, loopback, link-local.
+/// The errors of an address no Service may send to: none at all, unspecified, loopback, link-local.
 pub fn not_special(text: &str, path: &Path) -> Vec<FieldError> {
-    let Ok(ip) = text.parse::<std::net::IpAddr>() else { return Vec::new() };
+    let Ok(ip) = text.parse::<std::net::IpAddr>() else {
+        return vec![FieldError::invalid(path, text, "must be a valid IP address")];
+    };
     let (link_local, link_multicast) = match ip {
         std::net::IpAddr::V4(v4) => (v4.is_link_local(), v4.octets()[..3] == [224, 0, 0]),
         std::net::IpAddr::V6(v6) => (v6.is_unicast_link_local(), v6.segments()[0] & 0xff0f == 0xff02),
@@ -157,20 +159,5 @@ mod tests {
         assert_eq!(obj["subsets"][0]["ports"][0]["protocol"], "TCP");
         assert_eq!(Endpoints.row(&obj, now())[1], "10.0.0.1:80,10.0.0.2:80,10.0.0.3:80 + 2 more...");
         assert_eq!(Endpoints.row(&json!({}), now())[1], "<none>");
-    }
-
-    #[test]
-    fn special_addresses_are_refused() {
-        let errors = create(&Endpoints, json!({"subsets": [{"addresses": [{"ip": "127.0.0.1"}]}]})).1;
-        assert_eq!(
-            errors,
-            [
-                "subsets[0].addresses[0].ip: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)"
-            ]
-        );
-        assert_eq!(
-            create(&Endpoints, json!({"subsets": [{}]})).1,
-            ["subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`"]
-        );
     }
 }

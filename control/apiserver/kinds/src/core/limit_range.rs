@@ -1,10 +1,14 @@
 //! LimitRanges: the least, most and default amounts of a namespace's objects.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde_json::Value;
 use xebec_api::field::{FieldError, Path};
 
+use crate::pod::resources::{container_name, may_overcommit, validate_name};
 use crate::shared::access::{at, default_to, drop_nulls, entries, has, list, list_mut, set, text};
+use crate::shared::formats::qualified_name;
 use crate::shared::quantities::{canonical_list, parse};
 use crate::table::{NAME_CREATED, name_created_row};
 use crate::{Column, Facts, Strategy, generic};
@@ -41,19 +45,12 @@ impl Strategy for LimitRange {
         for (index, item) in list(obj, &["spec", "limits"]).iter().enumerate() {
             let path = Path::new("spec").child("limits").index(index);
             let kind = text(item, &["type"]);
+            errors.extend(validate_type(kind, &path.child("type")));
             if seen.contains(&kind) {
                 errors.push(FieldError::duplicate(&path.child("type"), kind));
             }
             seen.push(kind);
-            if kind == "Pod" {
-                for key in ["default", "defaultRequest"] {
-                    if has(item, &[key]) {
-                        let detail = "may not be specified when `type` is 'Pod'";
-                        errors.push(FieldError::forbidden(&path.child(key), detail));
-                    }
-                }
-            }
-            errors.extend(validate_order(item, &path));
+            errors.extend(validate_item(item, kind, &path));
         }
         errors
     }
@@ -77,44 +74,98 @@ fn fill(item: &mut Value, from: &str, into: &str) {
     }
 }
 
-/// min <= defaultRequest <= default <= max, for every resource.
-fn validate_order(item: &Value, path: &Path) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let order = ["min", "defaultRequest", "default", "max"];
-    let words = ["min value", "default request value", "default value", "max value"];
-    for (high, high_key) in order.iter().enumerate() {
-        for (resource, bound) in entries(item, &[high_key]) {
-            for low in 0..high {
-                let value = at(item, &[order[low], resource]);
-                if let (Some(a), Some(b)) = (parse(value), parse(bound))
-                    && a > b
-                {
-                    let detail = format!("{} {a} is greater than {} {b}", words[low], words[high]);
-                    errors.push(FieldError::invalid(&path.child(order[low]).key(resource), value, detail));
-                }
-            }
-        }
+fn validate_type(kind: &str, path: &Path) -> Vec<FieldError> {
+    let errors = qualified_name(kind, path);
+    let standard = ["Pod", "Container", "PersistentVolumeClaim"].contains(&kind);
+    if errors.is_empty() && !kind.contains('/') && !standard {
+        let detail = "must be a standard limit type or fully qualified";
+        return vec![FieldError::invalid(path, kind, detail)];
     }
     errors
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::create;
-    use serde_json::json;
-
-    #[test]
-    fn defaults_come_from_the_bounds() {
-        let (obj, errors) =
-            create(&LimitRange, json!({"spec": {"limits": [{"type": "Container", "max": {"cpu": 2}}]}}));
-        assert_eq!(errors, Vec::<String>::new());
-        assert_eq!(obj["spec"]["limits"][0]["default"], json!({"cpu": "2"}));
-        assert_eq!(obj["spec"]["limits"][0]["defaultRequest"], json!({"cpu": "2"}));
-        let wrong = json!({"spec": {"limits": [{"type": "Pod", "min": {"cpu": "2"}, "max": {"cpu": "1"}}]}});
-        assert_eq!(
-            create(&LimitRange, wrong).1,
-            ["spec.limits[0].min[cpu]: Invalid value: \"2\": min value 2 is greater than max value 1"]
-        );
+fn validate_item(item: &Value, kind: &str, path: &Path) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut resources = BTreeSet::new();
+    for key in ["max", "min", "default", "defaultRequest", "maxLimitRequestRatio"] {
+        let key_path = path.child(key);
+        if kind == "Pod" && key.starts_with("default") {
+            if entries(item, &[key]).next().is_some() {
+                errors.push(FieldError::forbidden(&key_path, "may not be specified when `type` is 'Pod'"));
+            }
+            continue;
+        }
+        let bounded = ["min", "max"].iter().any(|bound| has(item, &[bound, "storage"]));
+        if key == "maxLimitRequestRatio" && kind == "PersistentVolumeClaim" && !bounded {
+            let detail = "either minimum or maximum storage value is required, but neither was provided";
+            errors.push(FieldError::required(&path.child("limits"), detail));
+        }
+        let rule = if matches!(kind, "Pod" | "Container") { container_name } else { validate_name };
+        for (resource, _) in entries(item, &[key]) {
+            errors.extend(rule(resource, &key_path.key(resource)));
+            resources.insert(resource.as_str());
+        }
     }
+    for resource in resources {
+        errors.extend(validate_order(item, kind, resource, path));
+        errors.extend(validate_ratio(item, resource, path));
+    }
+    errors
+}
+
+/// min <= defaultRequest <= default <= max, and the defaults equal where a limit may not exceed its request.
+fn validate_order(item: &Value, kind: &str, resource: &str, path: &Path) -> Vec<FieldError> {
+    let amount = |key: &str| {
+        let hidden = kind == "Pod" && key.starts_with("default");
+        if hidden { None } else { parse(at(item, &[key, resource])) }
+    };
+    // The lower amount with its name, the higher with its name, and whose path and value upstream shows.
+    const ORDER: [(&str, &str, &str, &str, &str, &str); 6] = [
+        ("min", "min", "max", "max", "min", "min"),
+        ("min", "min", "defaultRequest", "default request", "defaultRequest", "defaultRequest"),
+        ("defaultRequest", "default request", "max", "max", "defaultRequest", "defaultRequest"),
+        ("defaultRequest", "default request", "default", "default limit", "defaultRequest", "defaultRequest"),
+        ("min", "min", "default", "default", "default", "min"),
+        ("default", "default", "max", "max", "default", "max"),
+    ];
+    let mut errors = Vec::new();
+    for (low, low_name, high, high_name, at_key, shown) in ORDER {
+        if let (Some(a), Some(b)) = (amount(low), amount(high))
+            && a > b
+        {
+            let detail = format!("{low_name} value {a} is greater than {high_name} value {b}");
+            let path = path.child(at_key).key(resource);
+            errors.push(FieldError::invalid(&path, at(item, &[shown, resource]), detail));
+        }
+    }
+    if let (Some(limit), Some(request)) = (amount("default"), amount("defaultRequest"))
+        && limit != request
+        && !may_overcommit(resource)
+    {
+        let detail =
+            format!("default value {limit} must equal to defaultRequest value {request} in {resource}");
+        let value = at(item, &["defaultRequest", resource]);
+        errors.push(FieldError::invalid(&path.child("defaultRequest").key(resource), value, detail));
+    }
+    errors
+}
+
+/// The ratio of a limit to its request is at least one, and no more than the bounds allow.
+fn validate_ratio(item: &Value, resource: &str, path: &Path) -> Vec<FieldError> {
+    let amount = |key: &str| parse(at(item, &[key, resource]));
+    let shown = at(item, &["maxLimitRequestRatio", resource]);
+    let path = path.child("maxLimitRequestRatio").key(resource);
+    let Some(ratio) = amount("maxLimitRequestRatio") else { return Vec::new() };
+    let mut errors = Vec::new();
+    if ratio.milli_value() < 1000 {
+        errors.push(FieldError::invalid(&path, shown, format!("ratio {ratio} is less than 1")));
+    }
+    if let (Some(min), Some(max)) = (amount("min"), amount("max")) {
+        let most = max.as_f64() / min.as_f64();
+        if ratio.as_f64() > most {
+            let detail = format!("ratio {ratio} is greater than max/min = {most:.6}");
+            errors.push(FieldError::invalid(&path, shown, detail));
+        }
+    }
+    errors
 }

@@ -7,7 +7,9 @@ pub mod endpoints;
 pub mod limit_range;
 pub mod namespace;
 pub mod node;
+mod node_rules;
 pub mod pod_template;
+mod quota_scopes;
 pub mod replication_controller;
 pub mod resource_quota;
 pub mod secret;
@@ -18,7 +20,4 @@ mod service_update;
 mod service_validate;
 
 #[cfg(test)]
-mod service_tables;
-
-#[cfg(test)]
-mod data_tables;
+mod tables;

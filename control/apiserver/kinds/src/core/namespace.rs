@@ -3,15 +3,16 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
-use xebec_api::names;
 
 use crate::shared::access::{at, drop_nulls, list, set, text, texts};
-use crate::shared::rules::invalid_each;
+use crate::shared::formats::qualified_name;
 use crate::table::{AGE, NAME, age, column, name};
 use crate::{Column, Context, Facts, NameRule, Strategy, generic};
 
 static FACTS: Facts = Facts::cluster("", "Namespace", "namespaces").with_status().with_name(NameRule::Label);
 const COLUMNS: &[Column] = &[NAME, column("Status", "string", "The status of the namespace"), AGE];
+
+const STANDARD_FINALIZERS: &[&str] = &["foregroundDeletion", "kubernetes", "orphan"];
 
 /// The strategy of namespaces.
 pub struct Namespace;
@@ -46,13 +47,7 @@ impl Strategy for Namespace {
         let mut errors = generic::validate(&FACTS, obj);
         let path = Path::new("spec").child("finalizers");
         for finalizer in texts(obj, &["spec", "finalizers"]) {
-            let messages = names::is_qualified_name(finalizer);
-            let clean = messages.is_empty();
-            errors.extend(invalid_each(&path, finalizer, messages));
-            if clean && !finalizer.contains('/') && finalizer != "kubernetes" {
-                let detail = "name is neither a standard finalizer name nor is it fully qualified";
-                errors.push(FieldError::invalid(&path, finalizer, detail));
-            }
+            errors.extend(validate_finalizer(finalizer, &path));
         }
         errors
     }
@@ -61,6 +56,10 @@ impl Strategy for Namespace {
         generic::prepare_for_update(&FACTS, obj, old);
         set(obj, &["spec", "finalizers"], at(old, &["spec", "finalizers"]).clone());
         drop_nulls(obj);
+    }
+
+    fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
+        generic::validate_update(&FACTS, obj, old)
     }
 
     fn validate_status_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
@@ -79,6 +78,15 @@ impl Strategy for Namespace {
         errors
     }
 
+    fn validate_subresource_update(&self, _sub: &str, obj: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = generic::validate_update(&FACTS, obj, old);
+        let path = Path::new("spec").child("finalizers");
+        for (index, finalizer) in texts(obj, &["spec", "finalizers"]).into_iter().enumerate() {
+            errors.extend(validate_finalizer(finalizer, &path.index(index)));
+        }
+        errors
+    }
+
     fn selectable_field_names(&self) -> &[&str] {
         &["status.phase"]
     }
@@ -92,32 +100,11 @@ impl Strategy for Namespace {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{create, now, update};
-
-    #[test]
-    fn a_new_namespace_is_active_labelled_and_finalized() {
-        let (ns, errors) = create(&Namespace, json!({"metadata": {"name": "a"}}));
-        assert_eq!(errors, Vec::<String>::new());
-        assert_eq!(ns["metadata"]["labels"]["kubernetes.io/metadata.name"], "a");
-        assert_eq!(ns["spec"]["finalizers"], json!(["kubernetes"]));
-        assert_eq!(ns["status"]["phase"], "Active");
-        assert_eq!(Namespace.row(&ns, now()), [json!("a"), json!("Active"), json!("60m")]);
+fn validate_finalizer(finalizer: &str, path: &Path) -> Vec<FieldError> {
+    let mut errors = qualified_name(finalizer, path);
+    if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer) {
+        let detail = "name is neither a standard finalizer name nor is it fully qualified";
+        errors.push(FieldError::invalid(path, finalizer, detail));
     }
-
-    #[test]
-    fn finalizers_change_only_through_their_subresource() {
-        let (old, _) = create(&Namespace, json!({"metadata": {"name": "a"}}));
-        let mut new = old.clone();
-        new["spec"]["finalizers"] = json!([]);
-        assert_eq!(update(&Namespace, new, &old).0["spec"]["finalizers"], json!(["kubernetes"]));
-    }
-
-    #[test]
-    fn names_are_labels() {
-        let (_, errors) = create(&Namespace, json!({"metadata": {"name": "a.b"}}));
-        assert_eq!(errors, ["metadata.name: Invalid value: \"a.b\": must not contain dots"]);
-    }
+    errors
 }

@@ -4,14 +4,11 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use xebec_api::field::{FieldError, Path};
-use xebec_api::names;
+use xebec_api::field::FieldError;
 
-use crate::pod::scheduling::TAINT_EFFECTS;
-use crate::shared::access::{at, drop_nulls, entries, flag, has, list, set, text, texts};
-use crate::shared::labels::validate_label_name;
+use super::node_rules;
+use crate::shared::access::{at, drop_nulls, entries, flag, has, list, remove, set, text, texts};
 use crate::shared::quantities;
-use crate::shared::rules::{BAD_CIDR, invalid_each, is_cidr, one_of};
 use crate::table::{AGE, NAME, age, column, name, or_none, wide};
 use crate::{Column, Context, Facts, Strategy, generic};
 
@@ -56,34 +53,34 @@ impl Strategy for Node {
         if !has(obj, &["spec"]) {
             set(obj, &["spec"], json!({}));
         }
+        drop_config(obj, &Value::Null, &["spec", "configSource"]);
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
         let mut errors = generic::validate(&FACTS, obj);
-        errors.extend(validate_spec(obj));
-        for key in ["capacity", "allocatable"] {
-            for (resource, amount) in entries(obj, &["status", key]) {
-                let path = Path::new("status").child(key).key(resource);
-                errors.extend(quantities::not_negative(amount, &path));
-            }
-        }
+        errors.extend(node_rules::validate(obj));
         errors
+    }
+
+    fn prepare_for_update(&self, _ctx: &Context<'_>, obj: &mut Value, old: &Value) {
+        generic::prepare_for_update(&FACTS, obj, old);
+        drop_config(obj, old, &["spec", "configSource"]);
     }
 
     fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = self.validate(obj);
-        errors.extend(generic::validate_update(&FACTS, obj, old));
-        let path = Path::new("spec");
-        let before = texts(old, &["spec", "podCIDRs"]);
-        if !before.is_empty() && before != texts(obj, &["spec", "podCIDRs"]) {
-            let detail = "node updates may not change podCIDR except from \"\" to valid";
-            errors.push(FieldError::forbidden(&path.child("podCIDRs"), detail));
-        }
-        let provider = |node: &Value| text(node, &["spec", "providerID"]).to_owned();
-        if !provider(old).is_empty() && provider(old) != provider(obj) {
-            let detail = "node updates may not change providerID except from \"\" to valid";
-            errors.push(FieldError::forbidden(&path.child("providerID"), detail));
-        }
+        errors.extend(self.validate_status_update(obj, old));
+        errors
+    }
+
+    fn prepare_for_status_update(&self, _ctx: &Context<'_>, obj: &mut Value, old: &Value) {
+        generic::prepare_for_status_update(&FACTS, obj, old);
+        drop_config(obj, old, &["status", "config"]);
+    }
+
+    fn validate_status_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = generic::validate_update(&FACTS, obj, old);
+        errors.extend(node_rules::validate_update(obj, old));
         errors
     }
 
@@ -130,40 +127,11 @@ fn mirror_pod_cidr(obj: &mut Value) {
     }
 }
 
-fn validate_spec(obj: &Value) -> Vec<FieldError> {
-    let path = Path::new("spec");
-    let mut errors = Vec::new();
-    let mut seen = BTreeSet::new();
-    for (index, taint) in list(obj, &["spec", "taints"]).iter().enumerate() {
-        let path = path.child("taints").index(index);
-        errors.extend(validate_label_name(text(taint, &["key"]), &path.child("key")));
-        let value = text(taint, &["value"]);
-        let messages = names::is_label_value(value);
-        if !messages.is_empty() {
-            errors.push(FieldError::invalid(&path.child("value"), value, messages.join(";")));
-        }
-        errors.extend(one_of(taint, "effect", TAINT_EFFECTS, &path));
-        if !seen.insert((text(taint, &["key"]), text(taint, &["effect"]))) {
-            errors.push(FieldError::duplicate(&path, taint));
-        }
+/// The kubelet no longer takes its configuration from the API: only Nodes that have the field keep it.
+fn drop_config(obj: &mut Value, old: &Value, path: &[&str]) {
+    if !has(old, path) {
+        remove(obj, path);
     }
-    for (index, cidr) in
-        texts(obj, &["spec", "podCIDRs"]).iter().enumerate().filter(|(_, cidr)| !is_cidr(cidr))
-    {
-        errors.push(FieldError::invalid(&path.child("podCIDRs").index(index), cidr, BAD_CIDR));
-    }
-    let mut addresses = BTreeSet::new();
-    for (index, address) in list(obj, &["status", "addresses"]).iter().enumerate() {
-        if !addresses.insert((text(address, &["type"]), text(address, &["address"]))) {
-            let path = Path::new("status").child("addresses").index(index);
-            errors.push(FieldError::duplicate(&path, address));
-        }
-    }
-    let source = text(obj, &["spec", "configSource", "configMap", "name"]);
-    if !source.is_empty() {
-        errors.extend(invalid_each(&path.child("configSource"), source, names::is_dns1123_subdomain(source)));
-    }
-    errors
 }
 
 fn status(obj: &Value) -> String {
@@ -202,7 +170,7 @@ fn address(obj: &Value, kind: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{create, now, update};
+    use crate::testing::{create, now};
 
     #[test]
     fn a_row_says_what_upstream_says() {
@@ -236,23 +204,5 @@ mod tests {
             ]
         );
         assert_eq!(Node.selectable_fields(&node)[0].1, "true");
-    }
-
-    #[test]
-    fn taints_are_checked_and_the_range_stays() {
-        let (_, errors) = create(&Node, json!({"spec": {"taints": [{"key": "a", "effect": "Never"}]}}));
-        assert_eq!(
-            errors,
-            [
-                "spec.taints[0].effect: Unsupported value: \"Never\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\""
-            ]
-        );
-        let (old, _) = create(&Node, json!({"spec": {"podCIDR": "10.244.0.0/24"}}));
-        let mut new = old.clone();
-        new["spec"] = json!({"podCIDR": "10.244.1.0/24"});
-        assert_eq!(
-            update(&Node, new, &old).1,
-            ["spec.podCIDRs: Forbidden: node updates may not change podCIDR except from \"\" to valid"]
-        );
     }
 }

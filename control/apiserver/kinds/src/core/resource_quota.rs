@@ -1,13 +1,15 @@
 //! ResourceQuotas: the most a namespace may use.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 
-use crate::pod::resources::{validate_name, validate_quantity};
+use super::quota_scopes;
+use crate::pod::resources::{is_standard_of_quota, validate_name, validate_quantity};
 use crate::shared::access::{at, drop_nulls, entries, texts};
 use crate::shared::quantities::canonical_list;
-use crate::shared::rules::immutable;
 use crate::table::{AGE, NAME, age, column, name};
 use crate::{Column, Facts, Strategy, generic};
 
@@ -18,16 +20,6 @@ const COLUMNS: &[Column] = &[
     column("Limit", "string", "Used and allowed amounts of limits."),
     AGE,
 ];
-const SCOPES: &[&str] = &[
-    "BestEffort",
-    "CrossNamespacePodAffinity",
-    "NotBestEffort",
-    "NotTerminating",
-    "PriorityClass",
-    "Terminating",
-    "VolumeAttributesClass",
-];
-
 /// The strategy of ResourceQuotas.
 pub struct ResourceQuota;
 
@@ -45,30 +37,27 @@ impl Strategy for ResourceQuota {
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
         let mut errors = generic::validate(&FACTS, obj);
-        let path = Path::new("spec");
-        for (resource, amount) in entries(obj, &["spec", "hard"]) {
-            let path = path.child("hard").key(resource);
-            errors.extend(validate_name(resource.strip_prefix("count/").map_or(resource, |_| "pods"), &path));
-            errors.extend(validate_quantity(resource, amount, &path));
-        }
-        for scope in texts(obj, &["spec", "scopes"]) {
-            if !SCOPES.contains(&scope) {
-                errors.push(FieldError::invalid(&path.child("scopes"), scope, "unsupported scope"));
-            }
-        }
+        errors.extend(validate_spec(obj));
         errors
     }
 
     fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = self.validate(obj);
-        errors.extend(generic::validate_update(&FACTS, obj, old));
-        let scopes = |quota: &Value| {
-            let mut scopes: Vec<String> =
-                texts(quota, &["spec", "scopes"]).into_iter().map(str::to_owned).collect();
-            scopes.sort();
-            json!(scopes)
-        };
-        errors.extend(immutable(&scopes(obj), &scopes(old), &Path::new("spec").child("scopes")));
+        let mut errors = generic::validate_update(&FACTS, obj, old);
+        errors.extend(validate_spec(obj));
+        let scopes = |quota| texts(quota, &["spec", "scopes"]).into_iter().collect::<BTreeSet<_>>();
+        if scopes(obj) != scopes(old) {
+            let detail = "field is immutable";
+            let path = Path::new("spec").child("scopes");
+            errors.push(FieldError::invalid(&path, at(obj, &["spec", "scopes"]), detail));
+        }
+        errors
+    }
+
+    fn validate_status_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = generic::validate_update(&FACTS, obj, old);
+        for key in ["hard", "used"] {
+            errors.extend(validate_amounts(at(obj, &["status", key]), &Path::new("status").child(key)));
+        }
         errors
     }
 
@@ -87,21 +76,23 @@ impl Strategy for ResourceQuota {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{create, now};
+fn validate_spec(obj: &Value) -> Vec<FieldError> {
+    let (spec, path) = (at(obj, &["spec"]), Path::new("spec"));
+    let mut errors = validate_amounts(at(spec, &["hard"]), &path.child("hard"));
+    errors.extend(quota_scopes::validate(spec, &path));
+    errors
+}
 
-    #[test]
-    fn used_and_hard_are_shown() {
-        let (mut quota, errors) = create(
-            &ResourceQuota,
-            json!({"spec": {"hard": {"pods": 4, "limits.cpu": "2", "count/jobs.batch": "3"}}}),
-        );
-        assert_eq!(errors, Vec::<String>::new());
-        quota["status"] = json!({"hard": {"limits.cpu": "2", "pods": "4"}, "used": {"pods": "1"}});
-        assert_eq!(ResourceQuota.row(&quota, now())[1..3], [json!("pods: 1/4"), json!("limits.cpu: 0/2")]);
-        let wrong = create(&ResourceQuota, json!({"spec": {"hard": {"pods": "-1"}}})).1;
-        assert_eq!(wrong, ["spec.hard[pods]: Invalid value: \"-1\": must be greater than or equal to 0"]);
+fn validate_amounts(amounts: &Value, path: &Path) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for (resource, amount) in entries(amounts, &[]) {
+        let path = path.key(resource);
+        errors.extend(validate_name(resource, &path));
+        if !resource.contains('/') && !is_standard_of_quota(resource) {
+            let detail = "must be a standard resource for quota";
+            errors.push(FieldError::invalid(&path, resource, detail));
+        }
+        errors.extend(validate_quantity(resource, amount, &path));
     }
+    errors
 }

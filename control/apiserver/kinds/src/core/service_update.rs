@@ -67,13 +67,15 @@ pub fn keep_allocated(obj: &mut Value, old: &Value) {
             }
         }
     }
-    let local = |service: &Value| {
-        text(service, &["spec", "type"]) == "LoadBalancer"
-            && text(service, &["spec", "externalTrafficPolicy"]) == "Local"
-    };
-    if local(obj) && local(old) {
+    if needs_health_check(obj) && needs_health_check(old) {
         keep(obj, old, &["spec", "healthCheckNodePort"]);
     }
+}
+
+/// True for load balancers that send to pods of the same node only: they ask each node whether it has any.
+fn needs_health_check(service: &Value) -> bool {
+    text(service, &["spec", "type"]) == "LoadBalancer"
+        && text(service, &["spec", "externalTrafficPolicy"]) == "Local"
 }
 
 /// Drops what the old type needed and the new one does not, when the client left it as it was.
@@ -91,12 +93,16 @@ pub fn drop_unneeded(obj: &mut Value, old: &Value) {
         list_mut(obj, &["spec", "ports"]).for_each(|port| remove(port, &["nodePort"]));
     }
     if text(obj, &["spec", "type"]) != "LoadBalancer" && text(old, &["spec", "type"]) == "LoadBalancer" {
-        for key in ["allocateLoadBalancerNodePorts", "loadBalancerClass", "healthCheckNodePort"] {
+        for key in ["allocateLoadBalancerNodePorts", "loadBalancerClass"] {
             if same(obj, &["spec", key]) {
                 remove(obj, &["spec", key]);
             }
         }
         set(obj, &["status", "loadBalancer"], json!({}));
+    }
+    let health = ["spec", "healthCheckNodePort"];
+    if needs_health_check(old) && !needs_health_check(obj) && same(obj, &health) {
+        remove(obj, &health);
     }
     if is_external(old) && !is_external(obj) && same(obj, &["spec", "externalTrafficPolicy"]) {
         remove(obj, &["spec", "externalTrafficPolicy"]);
@@ -121,9 +127,8 @@ pub fn validate_update(obj: &Value, old: &Value) -> Vec<FieldError> {
         let path = path.child("loadBalancerClass");
         errors.push(FieldError::invalid(&path, class(obj), "may not change once set"));
     }
-    let checked = |service: &Value| text(service, &["spec", "externalTrafficPolicy"]) == "Local";
     let health = |service: &Value| int(service, &["spec", "healthCheckNodePort"]).unwrap_or(0);
-    if balancers && checked(obj) && checked(old) && health(obj) != health(old) {
+    if needs_health_check(obj) && needs_health_check(old) && health(obj) != health(old) {
         errors.push(FieldError::forbidden(&path.child("healthCheckNodePort"), "field is immutable"));
     }
     errors

@@ -10,10 +10,11 @@ use xebec_api::names;
 use crate::core::endpoints::not_special;
 use crate::pod::probes::PROTOCOLS;
 use crate::shared::access::{
-    at, default_text, default_to, drop_nulls, has, int, list, list_mut, text, texts,
+    at, default_text, default_to, drop_nulls, entries, has, int, list, list_mut, text, texts,
 };
+use crate::shared::formats::{label, qualified_name, subdomain};
 use crate::shared::labels::validate_labels;
-use crate::shared::rules::{invalid_each, is_ip, one_of, port_number};
+use crate::shared::rules::{TextRule, invalid_each, is_ip, one_of, port_number};
 use crate::table::{AGE, NAME, age, column, name, or_none};
 use crate::{Column, Facts, Generation, Strategy, generic};
 
@@ -29,6 +30,8 @@ const COLUMNS: &[Column] = &[
 const MAX_ENDPOINTS: usize = 1000;
 const MAX_ADDRESSES: usize = 100;
 const MAX_PORTS: usize = 20_000;
+const MAX_TOPOLOGY: usize = 16;
+const MAX_HINTS: usize = 8;
 
 /// The strategy of EndpointSlices.
 pub struct EndpointSlice;
@@ -121,21 +124,42 @@ fn validate_endpoints(obj: &Value) -> Vec<FieldError> {
         for (position, address) in addresses.iter().enumerate() {
             errors.extend(validate_address(kind, address, &list_path.index(position)));
         }
-        let node = text(endpoint, &["nodeName"]);
         if has(endpoint, &["nodeName"]) {
-            errors.extend(invalid_each(&path.child("nodeName"), node, names::is_dns1123_subdomain(node)));
+            errors.extend(subdomain(text(endpoint, &["nodeName"]), &path.child("nodeName")));
         }
-        let host = text(endpoint, &["hostname"]);
+        let (topology, topology_path) =
+            (at(endpoint, &["deprecatedTopology"]), path.child("deprecatedTopology"));
+        let count = entries(topology, &[]).count();
+        if count > MAX_TOPOLOGY {
+            errors.push(FieldError::too_many(&topology_path, count, MAX_TOPOLOGY));
+        }
+        errors.extend(validate_labels(topology, &topology_path));
         if has(endpoint, &["hostname"]) {
-            errors.extend(invalid_each(&path.child("hostname"), host, names::is_dns1123_label(host)));
+            errors.extend(label(text(endpoint, &["hostname"]), &path.child("hostname")));
         }
-        let topology = at(endpoint, &["deprecatedTopology"]);
-        errors.extend(validate_labels(topology, &path.child("deprecatedTopology")));
-        for (position, zone) in list(endpoint, &["hints", "forZones"]).iter().enumerate() {
-            let path = path.child("hints").child("forZones").index(position).child("name");
-            let zone = text(zone, &["name"]);
-            errors.extend(invalid_each(&path, zone, names::is_label_value(zone)));
+        let rules: [(&str, TextRule); 2] =
+            [("forZones", names::is_label_value), ("forNodes", names::is_dns1123_subdomain)];
+        for (key, rule) in rules {
+            let hints = list(endpoint, &["hints", key]);
+            errors.extend(validate_hints(hints, rule, &path.child("hints").child(key)));
         }
+    }
+    errors
+}
+
+/// The zones or nodes an endpoint is for, each named once.
+fn validate_hints(hints: &[Value], rule: TextRule, path: &Path) -> Vec<FieldError> {
+    if hints.len() > MAX_HINTS {
+        return vec![FieldError::too_many(path, hints.len(), MAX_HINTS)];
+    }
+    let mut errors = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (index, hint) in hints.iter().enumerate() {
+        let (name, path) = (text(hint, &["name"]), path.index(index).child("name"));
+        if !seen.insert(name) {
+            errors.push(FieldError::duplicate(&path, name));
+        }
+        errors.extend(invalid_each(&path, name, rule(name)));
     }
     errors
 }
@@ -170,7 +194,7 @@ fn validate_ports(ports: &[Value]) -> Vec<FieldError> {
         let path = path.index(index);
         let name = text(port, &["name"]);
         if !name.is_empty() {
-            errors.extend(invalid_each(&path.child("name"), name, names::is_dns1123_label(name)));
+            errors.extend(label(name, &path.child("name")));
         }
         if !seen.insert(name) {
             errors.push(FieldError::duplicate(&path.child("name"), name));
@@ -179,6 +203,9 @@ fn validate_ports(ports: &[Value]) -> Vec<FieldError> {
             errors.extend(port_number(number, &path.child("port")));
         }
         errors.extend(one_of(port, "protocol", PROTOCOLS, &path));
+        if has(port, &["appProtocol"]) {
+            errors.extend(qualified_name(text(port, &["appProtocol"]), &path.child("appProtocol")));
+        }
     }
     errors
 }
@@ -186,43 +213,112 @@ fn validate_ports(ports: &[Value]) -> Vec<FieldError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{create, now, update};
+    use crate::testing::Table;
+
+    fn table() -> Table<'static> {
+        let endpoints = json!([{"addresses": ["10.0.0.1"], "nodeName": "n", "hostname": "h"}, {"addresses": ["10.0.0.2"]}]);
+        Table::of(
+            &EndpointSlice,
+            json!({"addressType": "IPv4", "endpoints": endpoints, "ports": [{"port": 80}]}),
+        )
+    }
 
     #[test]
-    fn a_slice_is_defaulted_and_shown() {
-        let (slice, errors) = create(
-            &EndpointSlice,
-            json!({"addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"]}, {"addresses": ["10.0.0.2"]}],
-                "ports": [{"port": 80}]}),
-        );
-        assert_eq!(errors, Vec::<String>::new());
-        assert_eq!(slice["ports"][0], json!({"name": "", "port": 80, "protocol": "TCP"}));
-        assert_eq!(
-            EndpointSlice.row(&slice, now()),
-            [json!("a"), json!("IPv4"), json!("80"), json!("10.0.0.1,10.0.0.2"), json!("60m")]
-        );
-        let mut new = slice.clone();
-        new["addressType"] = json!("FQDN");
-        new["endpoints"] = json!([]);
-        assert_eq!(
-            update(&EndpointSlice, new, &slice).1,
-            ["addressType: Invalid value: \"FQDN\": field is immutable"]
-        );
+    fn slices() {
+        let table = table();
+        table.defaults(&[
+            (
+                json!({}),
+                json!({"ports": [{"name": "", "port": 80, "protocol": "TCP"}], "metadata.generation": 1}),
+            ),
+            (json!({"ports[0].name": null}), json!({"ports[0].name": ""})),
+        ]);
+        table.valid(&[
+            ("names", json!({"addressType": "FQDN", "endpoints": [{"addresses": ["a.b.c"]}]})),
+            (
+                "hints",
+                json!({"endpoints[0].hints": {"forZones": [{"name": "z"}], "forNodes": [{"name": "n"}]}}),
+            ),
+            ("all ports", json!({"ports[0].port": null})),
+        ]);
+        table.updates(&[
+            ("another endpoint", json!({"endpoints[0].addresses": ["10.0.0.3"]}), &[]),
+            (
+                "another type",
+                json!({"addressType": "FQDN", "endpoints": []}),
+                &["addressType: Invalid value: \"FQDN\": field is immutable"],
+            ),
+        ]);
+        table.generation(&[
+            (json!({"ports[0].port": 81}), true),
+            (json!({"metadata.annotations": {"a": "b"}}), false),
+        ]);
+        table.columns(&["Name", "AddressType", "Ports", "Endpoints", "Age"]);
+        table.rows(&[(json!({}), json!(["a", "IPv4", "80", "10.0.0.1,10.0.0.2", "60m"]))]);
     }
 
     #[test]
     fn each_error_has_upstreams_words() {
-        assert_eq!(create(&EndpointSlice, json!({"endpoints": []})).1, ["addressType: Required value"]);
-        assert_eq!(
-            create(
-                &EndpointSlice,
-                json!({"addressType": "IPv4", "endpoints": [{"addresses": []}, {"addresses": ["127.0.0.1"]}]})
-            )
-            .1,
-            [
-                "endpoints[0].addresses: Required value: must contain at least 1 address",
-                "endpoints[1].addresses[0]: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
-            ]
-        );
+        let table = table();
+        let many = |count: usize, item: Value| Value::Array(vec![item; count]);
+        let nodes: Vec<Value> = (0..9).map(|index| json!({"name": format!("n{index}")})).collect();
+        let name = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+        table.invalid(&[
+            ("no type", json!({"addressType": null, "endpoints": []}), &["addressType: Required value"]),
+            (
+                "a type",
+                json!({"addressType": "X", "endpoints": []}),
+                &["addressType: Unsupported value: \"X\": supported values: \"FQDN\", \"IPv4\", \"IPv6\""],
+            ),
+            (
+                "addresses",
+                json!({"endpoints": [{"addresses": []}, {"addresses": ["127.0.0.1", "fd00::1", "x"]}]}),
+                &[
+                    "endpoints[0].addresses: Required value: must contain at least 1 address",
+                    "endpoints[1].addresses[0]: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
+                    "endpoints[1].addresses[1]: Invalid value: \"fd00::1\": must be an IPv4 address",
+                    "endpoints[1].addresses[2]: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+                ],
+            ),
+            (
+                "too many addresses",
+                json!({"endpoints": [{"addresses": many(101, json!("10.0.0.1"))}]}),
+                &["endpoints[0].addresses: Too many: 101: must have at most 100 items"],
+            ),
+            (
+                "too many endpoints",
+                json!({"endpoints": many(1001, json!({"addresses": ["10.0.0.1"]}))}),
+                &["endpoints: Too many: 1001: must have at most 1000 items"],
+            ),
+            (
+                "too many ports",
+                json!({"ports": many(20_001, json!({"port": 1}))}),
+                &["ports: Too many: 20001: must have at most 20000 items"],
+            ),
+            (
+                "hints",
+                json!({"endpoints[0].hints": {"forZones": [{"name": "z"}, {"name": "z"}], "forNodes": nodes}}),
+                &[
+                    "endpoints[0].hints.forZones[1].name: Duplicate value: \"z\"",
+                    "endpoints[0].hints.forNodes: Too many: 9: must have at most 8 items",
+                ],
+            ),
+            (
+                "names",
+                json!({"endpoints[0].hostname": "a.b"}),
+                &["endpoints[0].hostname: Invalid value: \"a.b\": must not contain dots"],
+            ),
+            (
+                "ports",
+                json!({"ports": [{"name": "a.b", "port": 0, "protocol": "X"}, {"port": 1}, {"port": 2, "appProtocol": "-"}]}),
+                &[
+                    "ports[0].name: Invalid value: \"a.b\": must not contain dots",
+                    "ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive",
+                    "ports[0].protocol: Unsupported value: \"X\": supported values: \"SCTP\", \"TCP\", \"UDP\"",
+                    "ports[2].name: Duplicate value: \"\"",
+                    &format!("ports[2].appProtocol: Invalid value: \"-\": {name}"),
+                ],
+            ),
+        ]);
     }
 }

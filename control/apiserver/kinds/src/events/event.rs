@@ -2,16 +2,16 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use xebec_api::field::{FieldError, Path};
-use xebec_api::names;
+use xebec_api::field::FieldError;
 
-use super::convert::{to_core, to_events};
+use super::convert::to_core;
+use super::rules;
 use crate::shared::access::{at, drop_nulls, has, int, text};
-use crate::shared::rules::{immutable, invalid_each};
 use crate::table::{Column, NAME, column, name, parse_time, since, wide};
-use crate::{Facts, Strategy, generic};
+use crate::{Facts, NameRule, Strategy, generic};
 
-static CORE: Facts = Facts::namespaced("", "Event", "events");
+// As upstream, whose strategy checks no more of a core Event's name than that it can stand in a path.
+static CORE: Facts = Facts::namespaced("", "Event", "events").with_name(NameRule::PathSegment);
 static NEW: Facts = Facts::namespaced("events.k8s.io", "Event", "events");
 const NAME_WIDE: Column = Column { priority: 1, ..NAME };
 const COLUMNS: &[Column] = &[
@@ -67,11 +67,8 @@ impl Strategy for CoreEvent {
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
-        let mut errors = generic::validate(&CORE, obj);
-        errors.extend(validate_namespace(obj));
-        if has(obj, &["eventTime"]) {
-            errors.extend(validate_reported(&to_events(obj), "reportingComponent", &["reason", "action"]));
-        }
+        let mut errors = rules::validate(obj, "reportingComponent");
+        errors.extend(generic::validate(&CORE, obj));
         errors
     }
 
@@ -114,36 +111,16 @@ impl Strategy for NewEvent {
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
-        let mut errors = generic::validate(&NEW, obj);
-        errors.extend(validate_namespace(&to_core(obj)));
-        if !has(obj, &["eventTime"]) && !has(obj, &["deprecatedFirstTimestamp"]) {
-            errors.push(FieldError::required(&Path::new("eventTime"), ""));
-        }
-        if has(obj, &["eventTime"]) {
-            errors.extend(validate_reported(obj, "reportingController", &["reason", "action"]));
-        }
-        let kind = text(obj, &["type"]);
-        if !matches!(kind, "Normal" | "Warning") {
-            errors.push(FieldError::invalid(&Path::new("type"), "", "has invalid value: ".to_owned() + kind));
-        }
+        let mut errors = rules::validate(&to_core(obj), "reportingController");
+        errors.extend(generic::validate(&NEW, obj));
+        errors.extend(rules::validate_new(&to_core(obj)));
         errors
     }
 
     fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = self.validate(obj);
+        let mut errors = rules::validate(&to_core(obj), "reportingController");
         errors.extend(generic::validate_update(&NEW, obj, old));
-        for key in [
-            "regarding",
-            "reason",
-            "reportingController",
-            "reportingInstance",
-            "action",
-            "type",
-            "note",
-            "eventTime",
-        ] {
-            errors.extend(immutable(at(obj, &[key]), at(old, &[key]), &Path::new(key)));
-        }
+        errors.extend(rules::validate_update(&to_core(obj), &to_core(old)));
         errors
     }
 
@@ -162,54 +139,6 @@ impl Strategy for NewEvent {
     fn row(&self, obj: &Value, now: Timestamp) -> Vec<Value> {
         row(&to_core(obj), now)
     }
-}
-
-/// An Event lies in the namespace of what it is about; those about cluster-scoped objects in `default`.
-fn validate_namespace(obj: &Value) -> Vec<FieldError> {
-    let (namespace, about) =
-        (text(obj, &["metadata", "namespace"]), text(obj, &["involvedObject", "namespace"]));
-    let path = Path::new("involvedObject").child("namespace");
-    if about.is_empty() {
-        if matches!(namespace, "" | "default" | "kube-system") {
-            return Vec::new();
-        }
-    } else if about == namespace {
-        return Vec::new();
-    }
-    vec![FieldError::invalid(&path, about, "does not match event.namespace")]
-}
-
-/// What an Event with an `eventTime` must say, in the events.k8s.io form.
-fn validate_reported(event: &Value, controller_name: &str, needed: &[&str]) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let controller = text(event, &["reportingController"]);
-    let path = Path::new(controller_name);
-    if controller.is_empty() {
-        errors.push(FieldError::required(&path, ""));
-    }
-    errors.extend(invalid_each(&path, controller, names::is_qualified_name(controller)));
-    let instance = text(event, &["reportingInstance"]);
-    match instance.len() {
-        0 => errors.push(FieldError::required(&Path::new("reportingInstance"), "")),
-        length if length > 128 => {
-            let detail = "can have at most 128 characters";
-            errors.push(FieldError::invalid(&Path::new("reportingInstance"), "", detail));
-        }
-        _ => {}
-    }
-    for key in needed {
-        match text(event, &[key]).len() {
-            0 => errors.push(FieldError::required(&Path::new(key), "")),
-            length if length > 128 => {
-                errors.push(FieldError::invalid(&Path::new(key), "", "can have at most 128 characters"));
-            }
-            _ => {}
-        }
-    }
-    if text(event, &["note"]).len() > 1024 {
-        errors.push(FieldError::invalid(&Path::new("message"), "", "can have at most 1024 characters"));
-    }
-    errors
 }
 
 fn row(event: &Value, now: Timestamp) -> Vec<Value> {
@@ -253,6 +182,7 @@ fn source(event: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::convert::to_events;
     use super::*;
     use crate::testing::{create, now};
 
@@ -290,20 +220,5 @@ mod tests {
             CoreEvent.selectable_fields(&event()).into_iter().collect();
         assert_eq!(fields["source"], "kubelet");
         assert_eq!(fields["involvedObject.name"], "p");
-    }
-
-    #[test]
-    fn an_event_lies_beside_its_object() {
-        let mut stray = event();
-        stray["involvedObject"]["namespace"] = json!("other");
-        assert_eq!(
-            create(&CoreEvent, stray).1,
-            ["involvedObject.namespace: Invalid value: \"other\": does not match event.namespace"]
-        );
-        let new = json!({"metadata": {"name": "e", "namespace": "ns"}, "regarding": {"namespace": "ns"}, "type": "Odd"});
-        assert_eq!(
-            create(&NewEvent, new).1,
-            ["eventTime: Required value", "type: Invalid value: \"\": has invalid value: Odd"]
-        );
     }
 }

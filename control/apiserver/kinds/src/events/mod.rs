@@ -2,6 +2,10 @@
 
 mod convert;
 mod event;
+mod rules;
+
+#[cfg(test)]
+mod tables;
 
 pub use convert::{to_core, to_events};
 pub use event::{CoreEvent, NewEvent};

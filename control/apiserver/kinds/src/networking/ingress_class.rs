@@ -6,7 +6,7 @@ use xebec_api::field::{FieldError, Path};
 
 use super::ingress::GROUP;
 use crate::shared::access::{at, default_text, drop_nulls, has, text};
-use crate::shared::formats::{label, required_path_segment, subdomain};
+use crate::shared::formats::{domain_prefixed_path, label, required_path_segment, subdomain};
 use crate::shared::rules::immutable;
 use crate::table::{AGE, NAME, age, column, name};
 use crate::{Column, Facts, Generation, Strategy, generic};
@@ -20,27 +20,9 @@ const COLUMNS: &[Column] = &[
     AGE,
 ];
 const CONTROLLER_MAX_BYTES: usize = 250;
-const PATH_FORMAT: &str = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+";
 
 /// The strategy of IngressClasses.
 pub struct IngressClass;
-
-/// The errors of `domain/path`.
-fn domain_prefixed(value: &str, path: &Path) -> Vec<FieldError> {
-    let Some((host, rest)) =
-        value.split_once('/').filter(|(host, rest)| !host.is_empty() && !rest.is_empty())
-    else {
-        let detail = "must be a domain-prefixed path (such as \"acme.io/foo\")";
-        return vec![FieldError::invalid(path, value, detail)];
-    };
-    let mut errors = subdomain(host, path);
-    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&byte);
-    if !rest.bytes().all(good) {
-        let detail = xebec_api::names::regex_error("Invalid path", PATH_FORMAT, &[]);
-        errors.push(FieldError::invalid(path, rest, detail));
-    }
-    errors
-}
 
 fn validate_parameters(parameters: &Value, path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();
@@ -90,7 +72,7 @@ impl Strategy for IngressClass {
                 if controller.len() > CONTROLLER_MAX_BYTES {
                     errors.push(FieldError::too_long(&path, CONTROLLER_MAX_BYTES));
                 }
-                errors.extend(domain_prefixed(controller, &path));
+                errors.extend(domain_prefixed_path(controller, &path));
             }
         }
         if has(obj, &["spec", "parameters"]) {

@@ -5,13 +5,15 @@
 use serde_json::Value;
 use xebec_api::field::{FieldError, Path};
 
+use super::profiles;
 use crate::shared::access::text;
 use crate::shared::meta;
 
 /// The annotation of a pod that a kubelet runs from a file and only shows here.
 pub const MIRROR: &str = "kubernetes.io/config.mirror";
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
-const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
+/// The prefix of the annotations with a container's AppArmor profile.
+pub const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 /// Every error of the annotations of a pod or template.
 pub fn validate(obj: &Value, path: &Path) -> Vec<FieldError> {
@@ -25,6 +27,7 @@ pub fn validate(obj: &Value, path: &Path) -> Vec<FieldError> {
     if let Some(cost) = meta::annotation(obj, DELETION_COST).filter(|cost| !is_cost(cost)) {
         errors.push(FieldError::invalid(&path.key(DELETION_COST), cost, "must be a 32bit integer"));
     }
+    errors.extend(profiles::validate_annotations(obj, path));
     errors
 }
 

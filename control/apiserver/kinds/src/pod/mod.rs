@@ -16,6 +16,7 @@ pub mod pod_resources;
 pub mod policies;
 pub mod print;
 pub mod probes;
+mod profiles;
 pub mod projected;
 pub mod qos;
 pub mod resize;
@@ -73,6 +74,7 @@ impl Strategy for Pod {
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
         let mut errors = validate_whole(obj);
         let path = Path::new("spec");
+        errors.extend(profiles::validate_match(obj, &path));
         if !access::list(obj, &["spec", "ephemeralContainers"]).is_empty() {
             errors.push(FieldError::forbidden(&path.child("ephemeralContainers"), "cannot be set on create"));
         }

@@ -13,11 +13,38 @@ use crate::shared::access::{at, entries, list, text};
 use crate::shared::quantities::{not_negative, parse};
 use crate::shared::rules::invalid_each;
 
+/// The resources without a domain that a quota may bound, huge pages aside.
+const STANDARD_OF_QUOTA: &[&str] = &[
+    "configmaps",
+    "cpu",
+    "ephemeral-storage",
+    "limits.cpu",
+    "limits.ephemeral-storage",
+    "limits.memory",
+    "memory",
+    "persistentvolumeclaims",
+    "pods",
+    "replicationcontrollers",
+    "requests.cpu",
+    "requests.ephemeral-storage",
+    "requests.memory",
+    "requests.storage",
+    "resourcequotas",
+    "secrets",
+    "services",
+    "services.loadbalancers",
+    "services.nodeports",
+];
 const STANDARD_CONTAINER: &[&str] = &["cpu", "ephemeral-storage", "memory"];
 
 /// True for a huge page size's name.
 pub fn is_huge_page(name: &str) -> bool {
     name.starts_with("hugepages-")
+}
+
+/// True for the resources without a domain that a quota may bound.
+pub fn is_standard_of_quota(name: &str) -> bool {
+    STANDARD_OF_QUOTA.contains(&name) || is_huge_page(name) || name.starts_with("requests.hugepages-")
 }
 
 /// True for Kubernetes' own names: those without a domain, and those in kubernetes.io.
@@ -32,7 +59,8 @@ pub fn is_extended(name: &str) -> bool {
         && names::is_qualified_name(&format!("requests.{name}")).is_empty()
 }
 
-fn may_overcommit(name: &str) -> bool {
+/// True for the resources of which limits may exceed requests.
+pub fn may_overcommit(name: &str) -> bool {
     is_native(name) && !is_huge_page(name)
 }
 
@@ -45,39 +73,16 @@ pub fn claim_names(spec: &Value) -> BTreeSet<&str> {
 /// Every error of a resource's name.
 pub fn validate_name(name: &str, path: &Path) -> Vec<FieldError> {
     let mut errors = invalid_each(path, name, names::is_qualified_name(name));
-    if errors.is_empty() && !name.contains('/') && !STANDARD_CONTAINER.contains(&name) && !is_huge_page(name)
-    {
-        let standard = [
-            "configmaps",
-            "cpu",
-            "ephemeral-storage",
-            "limits.cpu",
-            "limits.ephemeral-storage",
-            "limits.memory",
-            "memory",
-            "persistentvolumeclaims",
-            "pods",
-            "replicationcontrollers",
-            "requests.cpu",
-            "requests.ephemeral-storage",
-            "requests.memory",
-            "requests.storage",
-            "resourcequotas",
-            "secrets",
-            "services",
-            "services.loadbalancers",
-            "services.nodeports",
-            "storage",
-        ];
-        if !standard.contains(&name) {
-            let detail = "must be a standard resource type or fully qualified";
-            errors.push(FieldError::invalid(path, name, detail));
-        }
+    let standard = name == "storage" || is_standard_of_quota(name);
+    if errors.is_empty() && !name.contains('/') && !standard {
+        let detail = "must be a standard resource type or fully qualified";
+        errors.push(FieldError::invalid(path, name, detail));
     }
     errors
 }
 
-fn container_name(name: &str, path: &Path) -> Vec<FieldError> {
+/// Every error of the name of a container's resource.
+pub fn container_name(name: &str, path: &Path) -> Vec<FieldError> {
     let mut errors = validate_name(name, path);
     if !name.contains('/') {
         if !STANDARD_CONTAINER.contains(&name) && !is_huge_page(name) {

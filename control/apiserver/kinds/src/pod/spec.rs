@@ -99,7 +99,7 @@ fn validate_host_network(spec: &Value, in_pod: bool, path: &Path) -> Vec<FieldEr
     errors
 }
 
-type Rule = fn(&str) -> Vec<String>;
+type Rule = crate::shared::rules::TextRule;
 
 fn validate_names(spec: &Value, rules: &[(&str, Rule)], path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use xebec_api::field::{FieldError, Path};
 
-use super::{annotations, defaults, spec};
+use super::{annotations, defaults, profiles, spec};
 use crate::shared::access::{at, at_mut, list, text};
 use crate::shared::labels::validate_labels;
 use crate::shared::meta::validate_annotations;
@@ -30,6 +30,7 @@ pub fn validate(template: &Value, path: &Path) -> Vec<FieldError> {
     let mut errors = validate_metadata(template, path);
     let spec_path = path.child("spec");
     errors.extend(spec::validate(at(template, &["spec"]), None, &spec_path));
+    errors.extend(profiles::validate_match(template, &spec_path));
     if !list(template, &["spec", "ephemeralContainers"]).is_empty() {
         let detail = "ephemeral containers not allowed in pod template";
         errors.push(FieldError::forbidden(&spec_path.child("ephemeralContainers"), detail));

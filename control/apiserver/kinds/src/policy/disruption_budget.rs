@@ -4,9 +4,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 
-use crate::shared::access::{at, drop_nulls, has, int};
+use crate::shared::access::{at, drop_nulls, has, int, list};
+use crate::shared::conditions;
 use crate::shared::labels::validate_selector;
-use crate::shared::rules::{at_most_all, int_or_percent, not_negative, one_of};
+use crate::shared::rules::{at_most_all, int_or_percent, not_negative, one_of_or_missing};
 use crate::table::{AGE, NAME, age, column, name};
 use crate::{Column, Facts, Generation, Strategy, generic};
 
@@ -49,15 +50,15 @@ impl Strategy for PodDisruptionBudget {
             errors.extend(at_most_all(at(spec, &[key]), &path.child(key)));
         }
         errors.extend(validate_selector(at(spec, &["selector"]), &path.child("selector")));
-        if has(spec, &["unhealthyPodEvictionPolicy"]) {
-            let policies = ["AlwaysAllow", "IfHealthyBudget"];
-            errors.extend(one_of(spec, "unhealthyPodEvictionPolicy", &policies, &path));
-        }
+        let policies = ["AlwaysAllow", "IfHealthyBudget"];
+        errors.extend(one_of_or_missing(spec, "unhealthyPodEvictionPolicy", &policies, &path));
         errors
     }
 
     fn validate_status_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = generic::validate_update(&FACTS, obj, old);
+        let path = Path::new("status").child("conditions");
+        errors.extend(conditions::validate(list(obj, &["status", "conditions"]), &path));
         for key in ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"] {
             errors.extend(not_negative(at(obj, &["status"]), key, &Path::new("status")));
         }
@@ -88,18 +89,80 @@ impl Strategy for PodDisruptionBudget {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{create, now};
+    use crate::testing::Table;
 
     #[test]
-    fn one_bound_at_a_time() {
-        let (pdb, errors) = create(&PodDisruptionBudget, json!({"spec": {"minAvailable": "50%"}}));
-        assert_eq!(errors, Vec::<String>::new());
-        assert_eq!(PodDisruptionBudget.row(&pdb, now())[1..4], [json!("50%"), json!("N/A"), json!(0)]);
-        assert_eq!(
-            create(&PodDisruptionBudget, json!({"spec": {"minAvailable": 1, "maxUnavailable": 1}})).1,
-            [
-                "spec: Invalid value: {\"maxUnavailable\":1,\"minAvailable\":1}: minAvailable and maxUnavailable cannot be both set"
-            ]
-        );
+    fn budgets() {
+        let table = Table::of(&PodDisruptionBudget, json!({"spec": {"minAvailable": "50%", "selector": {}}}));
+        table.defaults(&[(
+            json!({"status": {"expectedPods": 9}}),
+            json!({"metadata.generation": 1, "status": {"disruptionsAllowed": 0, "currentHealthy": 0,
+                "desiredHealthy": 0, "expectedPods": 0}}),
+        )]);
+        table.valid(&[
+            ("neither", json!({"spec": {}})),
+            ("a number", json!({"spec": {"maxUnavailable": 0, "unhealthyPodEvictionPolicy": "AlwaysAllow"}})),
+        ]);
+        let not_percent = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
+        table.invalid(&[
+            (
+                "both",
+                json!({"spec": {"minAvailable": 1, "maxUnavailable": 1}}),
+                &["spec: Invalid value: {\"maxUnavailable\":1,\"minAvailable\":1}: minAvailable and maxUnavailable cannot be both set"],
+            ),
+            (
+                "bounds",
+                json!({"spec": {"minAvailable": "x"}}),
+                &[&format!("spec.minAvailable: Invalid value: \"x\": {not_percent}")],
+            ),
+            (
+                "too much",
+                json!({"spec": {"maxUnavailable": "101%"}}),
+                &["spec.maxUnavailable: Invalid value: \"101%\": must not be greater than 100%"],
+            ),
+            (
+                "less than nothing",
+                json!({"spec": {"maxUnavailable": -1, "unhealthyPodEvictionPolicy": "X"}}),
+                &[
+                    "spec.maxUnavailable: Invalid value: -1: must be greater than or equal to 0",
+                    "spec.unhealthyPodEvictionPolicy: Unsupported value: \"X\": supported values: \"AlwaysAllow\", \"IfHealthyBudget\"",
+                ],
+            ),
+            (
+                "the selector",
+                json!({"spec.selector": {"matchExpressions": [{"key": "a", "operator": "In"}]}}),
+                &["spec.selector.matchExpressions[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'"],
+            ),
+        ]);
+        table.updates(&[(
+            "another bound",
+            json!({"spec.minAvailable": 2, "spec.selector": {"matchLabels": {"a": "b"}}}),
+            &[],
+        )]);
+        table.generation(&[
+            (json!({"spec.minAvailable": 2}), true),
+            (json!({"metadata.labels": {"a": "b"}}), false),
+        ]);
+        table.status(&[
+            ("counts", json!({"status.disruptionsAllowed": 1, "status.observedGeneration": 1}), &[]),
+            (
+                "negative counts",
+                json!({"status": {"disruptionsAllowed": -1, "currentHealthy": -1, "desiredHealthy": -1, "expectedPods": -1}}),
+                &[
+                    "status.disruptionsAllowed: Invalid value: -1: must be greater than or equal to 0",
+                    "status.currentHealthy: Invalid value: -1: must be greater than or equal to 0",
+                    "status.desiredHealthy: Invalid value: -1: must be greater than or equal to 0",
+                    "status.expectedPods: Invalid value: -1: must be greater than or equal to 0",
+                ],
+            ),
+            (
+                "a condition",
+                json!({"status.conditions": [{"type": "X", "status": "True", "reason": "R"}]}),
+                &["status.conditions[0].lastTransitionTime: Required value: must be set"],
+            ),
+        ]);
+        table.status_is_separate(&json!({"status.expectedPods": 3}), &json!({"spec.minAvailable": 3}));
+        table.columns(&["Name", "Min Available", "Max Unavailable", "Allowed Disruptions", "Age"]);
+        table.rows(&[(json!({}), json!(["a", "50%", "N/A", 0, "60m"]))]);
     }
 }

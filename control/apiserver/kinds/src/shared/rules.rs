@@ -46,6 +46,14 @@ pub fn one_of_given(value: &Value, key: &str, allowed: &[&str], path: &Path) -> 
     }
 }
 
+/// The error of a value that upstream leaves out of its message.
+pub fn invalid_hidden(path: &Path, detail: impl Into<String>) -> FieldError {
+    FieldError { value: None, ..FieldError::invalid(path, (), detail) }
+}
+
+/// A rule of [`names`]: the messages about a text, none when it is good.
+pub type TextRule = fn(&str) -> Vec<String>;
+
 /// Turns messages about one value into errors.
 pub fn invalid_each(path: &Path, value: &str, messages: Vec<String>) -> Vec<FieldError> {
     messages.into_iter().map(|message| FieldError::invalid(path, value, message)).collect()

@@ -65,7 +65,7 @@ fn validate_one(key: &str, source: &Value, path: &Path) -> Vec<FieldError> {
 }
 
 fn secret_reference(reference: &Value, path: &Path) -> Vec<FieldError> {
-    type Rule = fn(&str) -> Vec<String>;
+    type Rule = crate::shared::rules::TextRule;
     let rules: [(&str, Rule); 2] =
         [("name", names::is_dns1123_subdomain), ("namespace", names::is_dns1123_label)];
     let mut errors = Vec::new();

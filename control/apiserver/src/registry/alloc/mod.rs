@@ -1,7 +1,7 @@
 //! Service addresses and node ports: who holds which.
 //!
-//! Enters: a Service about to be written. Leaves: the Service with its `clusterIP`, `clusterIPs` and `nodePort`s, and
-//! a [`Reservation`] that is given back when the write fails. The truth about addresses is one `IPAddress` object per
+//! Enters: a Service about to be written. Leaves: the Service with its `clusterIP`, `clusterIPs`, `nodePort`s and
+//! `healthCheckNodePort`, and a [`Reservation`] that is given back when the write fails. The truth about addresses is one `IPAddress` object per
 //! address, created with compare-and-swap, so several API servers cannot hand out the same one; ports are held in
 //! memory, rebuilt from the Services at start.
 
@@ -86,6 +86,14 @@ impl Allocators {
     }
 }
 
+/// As upstream, a port for health checks that cannot be had is a failure of the server's.
+fn health_error(wanted: Option<u16>, why: &ports::PortError) -> ApiError {
+    ApiError::internal(match wanted {
+        Some(port) => format!("failed to allocate requested HealthCheck NodePort {port}: {why}"),
+        None => format!("failed to allocate a HealthCheck NodePort 0: {why}"),
+    })
+}
+
 impl Registry {
     /// Fills in a Service's addresses and ports (creating: `old` is none); nothing for other kinds.
     pub(super) async fn reserve(
@@ -157,16 +165,22 @@ impl Registry {
         }
         service::set_addresses(value, &addresses);
         for wanted in &plan.ports {
-            let path = Path::new("spec").child("ports").index(wanted.index).child("nodePort");
             let owner = (target.namespace.as_str(), target.name.as_str());
-            let port =
-                self.allocators.ports.take(&wanted.protocol, wanted.port, owner, context.dry_run).map_err(
-                    |why| invalid(FieldError::invalid(&path, wanted.port.unwrap_or(0), why.to_string())),
-                )?;
+            let taken = self.allocators.ports.take(&wanted.protocol, wanted.port, owner, context.dry_run);
+            let port = taken.map_err(|why| match wanted.index {
+                Some(index) => {
+                    let path = Path::new("spec").child("ports").index(index).child("nodePort");
+                    invalid(FieldError::invalid(&path, wanted.port.unwrap_or(0), why.to_string()))
+                }
+                None => health_error(wanted.port, &why),
+            })?;
             if !context.dry_run {
                 reservation.taken_ports.push((wanted.protocol.clone(), port));
             }
-            value["spec"]["ports"][wanted.index]["nodePort"] = json!(port);
+            match wanted.index {
+                Some(index) => value["spec"]["ports"][index]["nodePort"] = json!(port),
+                None => value["spec"]["healthCheckNodePort"] = json!(port),
+            }
         }
         Ok(())
     }

@@ -19,8 +19,8 @@ pub enum Wanted {
 /// A node port to allocate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WantedPort {
-    /// Which of the Service's ports.
-    pub index: usize,
+    /// Which of the Service's ports; `None` for its `healthCheckNodePort`.
+    pub index: Option<usize>,
     /// Its protocol.
     pub protocol: String,
     /// The number, if the client named one.
@@ -68,19 +68,34 @@ fn text_of(value: &Value) -> Option<String> {
     value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
-/// The Service's node ports with their protocols.
+/// The ports on every node that the Service holds, with their protocols: those of its ports and, for health checks of
+/// a load balancer that sends to local pods only, `healthCheckNodePort`.
 #[must_use]
 pub fn node_ports(service: &Value) -> Vec<(String, u16)> {
+    let mut held = port_numbers(service);
+    held.extend(health_port(service).map(|port| ("TCP".to_owned(), port)));
+    held
+}
+
+fn port_numbers(service: &Value) -> Vec<(String, u16)> {
     let ports = service["spec"]["ports"].as_array().into_iter().flatten();
-    ports.filter_map(|port| Some((protocol(port), node_port(port)?))).collect()
+    ports.filter_map(|port| Some((protocol(port), number(&port["nodePort"])?))).collect()
+}
+
+fn needs_health_check(service: &Value) -> bool {
+    kind_of(service) == "LoadBalancer" && service["spec"]["externalTrafficPolicy"] == "Local"
+}
+
+fn health_port(service: &Value) -> Option<u16> {
+    number(&service["spec"]["healthCheckNodePort"]).filter(|_| needs_health_check(service))
 }
 
 fn protocol(port: &Value) -> String {
     port["protocol"].as_str().unwrap_or("TCP").to_owned()
 }
 
-fn node_port(port: &Value) -> Option<u16> {
-    port["nodePort"].as_u64().and_then(|n| u16::try_from(n).ok()).filter(|n| *n != 0)
+fn number(port: &Value) -> Option<u16> {
+    port.as_u64().and_then(|n| u16::try_from(n).ok()).filter(|n| *n != 0)
 }
 
 /// Makes the Service's address fields agree and says what is to be allocated and freed.
@@ -123,14 +138,14 @@ pub fn plan(service: &mut Value, old: Option<&Value>, ranges: &[Cidr]) -> Servic
 }
 
 fn plan_ports(service: &mut Value, old: Option<&Value>, plan: &mut ServicePlan) {
-    let before = old.map(node_ports).unwrap_or_default();
+    let before = old.map(port_numbers).unwrap_or_default();
     let needed = needs_ports(service);
     if let Some(ports) = service["spec"]["ports"].as_array_mut() {
         for (index, port) in ports.iter_mut().enumerate() {
-            let (protocol, number) = (protocol(port), node_port(port));
+            let (protocol, number) = (protocol(port), number(&port["nodePort"]));
             let known = number.is_some_and(|number| before.contains(&(protocol.clone(), number)));
             if needed && !known {
-                plan.ports.push(WantedPort { index, protocol, port: number });
+                plan.ports.push(WantedPort { index: Some(index), protocol, port: number });
             } else if !needed
                 && known
                 && let Some(port) = port.as_object_mut()
@@ -139,8 +154,19 @@ fn plan_ports(service: &mut Value, old: Option<&Value>, plan: &mut ServicePlan) 
             }
         }
     }
-    let after = if needed { node_ports(service) } else { Vec::new() };
-    plan.free_ports = before.into_iter().filter(|held| !after.contains(held)).collect();
+    if needs_health_check(service) {
+        let before = old.and_then(health_port);
+        let asked = health_port(service);
+        match (asked, before) {
+            (None, Some(port)) => service["spec"]["healthCheckNodePort"] = json!(port),
+            _ if asked.is_some() && asked == before => {}
+            _ => plan.ports.push(WantedPort { index: None, protocol: "TCP".to_owned(), port: asked }),
+        }
+    }
+    let mut after = if needed { port_numbers(service) } else { Vec::new() };
+    after.extend(health_port(service).map(|port| ("TCP".to_owned(), port)));
+    let held = old.map(node_ports).unwrap_or_default();
+    plan.free_ports = held.into_iter().filter(|held| !after.contains(held)).collect();
 }
 
 /// What the client left out on an update and still has stays.
@@ -169,10 +195,11 @@ fn keep_allocated(service: &mut Value, old: &Value) {
     if needs_ports(service) && needs_ports(old) {
         let name = |port: &Value| port["name"].as_str().unwrap_or_default().to_owned();
         let old_ports = old["spec"]["ports"].as_array().into_iter().flatten();
-        let known: HashMap<String, u16> = old_ports.filter_map(|p| Some((name(p), node_port(p)?))).collect();
+        let known: HashMap<String, u16> =
+            old_ports.filter_map(|p| Some((name(p), number(&p["nodePort"])?))).collect();
         let taken = node_ports(service);
         for port in service["spec"]["ports"].as_array_mut().into_iter().flatten() {
-            if node_port(port).is_none()
+            if number(&port["nodePort"]).is_none()
                 && let Some(number) = known.get(&name(port))
                 && !taken.contains(&(protocol(port), *number))
             {
@@ -294,5 +321,27 @@ mod tests {
         let freed = plan(&mut inner, Some(&old), &ranges());
         assert_eq!(freed.free_ports, [("TCP".to_owned(), 30001)]);
         assert!(inner["spec"]["ports"][0].get("nodePort").is_none());
+    }
+
+    #[test]
+    fn balancers_to_local_pods_hold_a_port_for_health_checks() {
+        let balancer = |policy: &str| {
+            json!({"spec": {"type": "LoadBalancer", "externalTrafficPolicy": policy, "clusterIP": "10.96.0.9",
+                "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30001}]}})
+        };
+        let wanted = |port| WantedPort { index: None, protocol: "TCP".to_owned(), port };
+        let mut made = balancer("Local");
+        assert_eq!(plan(&mut made, Some(&balancer("Cluster")), &ranges()).ports, [wanted(None)]);
+        let mut named = balancer("Local");
+        named["spec"]["healthCheckNodePort"] = json!(30002);
+        assert_eq!(plan(&mut named, Some(&balancer("Cluster")), &ranges()).ports, [wanted(Some(30002))]);
+        assert_eq!(node_ports(&named), [("TCP".to_owned(), 30001), ("TCP".to_owned(), 30002)]);
+
+        let mut kept = balancer("Local");
+        let same = plan(&mut kept, Some(&named), &ranges());
+        assert!(same.ports.is_empty() && same.free_ports.is_empty());
+        assert_eq!(kept["spec"]["healthCheckNodePort"], 30002);
+        let freed = plan(&mut balancer("Cluster"), Some(&named), &ranges());
+        assert_eq!(freed.free_ports, [("TCP".to_owned(), 30002)]);
     }
 }

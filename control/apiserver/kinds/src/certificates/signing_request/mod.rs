@@ -101,7 +101,7 @@ fn validate_signer(signer: &str, path: &Path) -> Vec<FieldError> {
 }
 
 /// The errors of the first bad label of a segment.
-fn validate_labels(segment: &str, rule: fn(&str) -> Vec<String>, path: &Path) -> Vec<FieldError> {
+fn validate_labels(segment: &str, rule: crate::shared::rules::TextRule, path: &Path) -> Vec<FieldError> {
     let bad = segment.split('.').map(|label| (label, rule(label))).find(|(_, problems)| !problems.is_empty());
     let (label, problems) = bad.unwrap_or_default();
     let quoted = xebec_api::gotext::quote(label);

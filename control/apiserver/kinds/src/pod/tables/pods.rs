@@ -61,6 +61,37 @@ fn policies_and_names() {
             ],
         ),
         (
+            "profiles of annotations",
+            json!({"metadata.annotations": {
+                "seccomp.security.alpha.kubernetes.io/pod": "x",
+                "container.seccomp.security.alpha.kubernetes.io/c": "localhost/../x",
+                "container.apparmor.security.beta.kubernetes.io/none": "x",
+            }}),
+            &[
+                "metadata.annotations.container.seccomp.security.alpha.kubernetes.io/c: Invalid value: \"../x\": must not contain '..'",
+                "metadata.annotations.seccomp.security.alpha.kubernetes.io/pod: Invalid value: \"x\": must be a valid seccomp profile",
+                "metadata.annotations[container.apparmor.security.beta.kubernetes.io/none]: Invalid value: \"none\": container not found",
+                "metadata.annotations[container.apparmor.security.beta.kubernetes.io/none]: Invalid value: \"x\": invalid AppArmor profile name: \"x\"",
+            ],
+        ),
+        (
+            "profiles of annotations and fields",
+            json!({
+                "metadata.annotations": {
+                    "seccomp.security.alpha.kubernetes.io/pod": "unconfined",
+                    "container.seccomp.security.alpha.kubernetes.io/c": "localhost/a",
+                    "container.apparmor.security.beta.kubernetes.io/c": "runtime/default",
+                },
+                "spec.securityContext": {"seccompProfile": {"type": "RuntimeDefault"}, "appArmorProfile": {"type": "Unconfined"}},
+                "spec.containers[0].securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "b"}},
+            }),
+            &[
+                "spec.securityContext.seccompProfile.type: Forbidden: seccomp type in annotation and field must match",
+                "spec.containers[0].securityContext.seccompProfile.localhostProfile: Forbidden: seccomp profile in annotation and field must match",
+                "spec.containers[0].securityContext.appArmorProfile.type: Forbidden: apparmor type in annotation and field must match",
+            ],
+        ),
+        (
             "annotations",
             json!({"metadata.annotations": {"kubernetes.io/config.mirror": "x", "controller.kubernetes.io/pod-deletion-cost": "+5"}}),
             &[

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::config_map::ConfigMap;
-use super::secret::Secret;
+use crate::core::config_map::ConfigMap;
+use crate::core::secret::Secret;
 use crate::testing::Table;
 
 const FIXED: &str = "Forbidden: field is immutable when `immutable` is set";

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::service::Service;
+use crate::core::service::Service;
 use crate::testing::Table;
 
 fn table() -> Table<'static> {
