@@ -20,7 +20,7 @@ use crate::serve::{body, negotiate, render, subresource, table};
 /// Answers a request about a virtual resource.
 pub async fn handle(call: &Call, served: &'static Resource, request: Request) -> Result<Response, ApiError> {
     if served.plural == "componentstatuses" {
-        return component_statuses(call, served);
+        return component_statuses(call, served).await;
     }
     if call.info.verb != "create" {
         return Err(ApiError::method_not_allowed());
@@ -124,15 +124,19 @@ fn access(user: &User, spec: &Value) -> Attributes {
 }
 
 /// The server knows of its store only; the deprecated list says whether that is healthy.
-fn component_statuses(call: &Call, served: &Resource) -> Result<Response, ApiError> {
+async fn component_statuses(call: &Call, served: &Resource) -> Result<Response, ApiError> {
     if !matches!(call.info.verb.as_str(), "get" | "list") {
         return Err(ApiError::method_not_allowed());
     }
     call.warnings.lock().push("v1 ComponentStatus is deprecated in v1.19+".to_owned());
     let form = call.form(true)?;
+    let healthy = match call.server.registry.store().head().await {
+        Ok(_) => json!({"type": "Healthy", "status": "True", "message": "ok"}),
+        Err(error) => json!({"type": "Healthy", "status": "False", "error": error.to_string()}),
+    };
     let store = json!({
         "kind": served.kind, "apiVersion": served.api_version(), "metadata": {"name": "etcd-0"},
-        "conditions": [{"type": "Healthy", "status": "True", "message": "ok"}],
+        "conditions": [healthy],
     });
     let single = call.info.named_in_path;
     if single && call.info.name != "etcd-0" {
