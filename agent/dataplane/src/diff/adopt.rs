@@ -38,6 +38,10 @@ impl Installed {
                 }
             }
         }
+        let orphans = snapshot.sources.iter().filter(|(index, _)| !used.indices.contains(index));
+        repairs.extend(orphans.flat_map(|(index, ranges)| {
+            ranges.iter().map(|range| Write::RemoveSource { index: *index, range: *range })
+        }));
         installed.states.clone_from(&snapshot.backends);
         for (id, state) in (0_u32..).zip(&mut installed.states) {
             if state.is_live() && !used.backends.contains(&id) {
@@ -108,6 +112,7 @@ impl Used {
             index,
             kind,
             aliases,
+            sources: snapshot.sources.get(&index).cloned().unwrap_or_default(),
             flags: stored.meta.flags,
             affinity: stored.meta.affinity_seconds,
             range: main,
