@@ -43,9 +43,9 @@ pub fn outside_devices() -> io::Result<HashMap<u32, DeviceAddresses>> {
         Entry::Address(addr) if !addr.is_loopback() => by_name.entry(name.to_owned()).or_default().push(addr),
         Entry::Address(_) => {}
     })?;
-    let known = by_name.into_iter().filter_map(|(name, addresses)| {
-        Some((*indices.get(&name)?, DeviceAddresses { name, addresses }))
-    });
+    let known = by_name
+        .into_iter()
+        .filter_map(|(name, addresses)| Some((*indices.get(&name)?, DeviceAddresses { name, addresses })));
     Ok(known.collect())
 }
 

@@ -34,7 +34,9 @@ pub struct Devices {
 /// The index at the end of a packet program's pin, if it is one. PURE.
 fn pinned_index(pin: &Path) -> Option<u32> {
     let name = pin.file_name()?.to_str()?;
-    PACKET_PROGRAMS.iter().find_map(|(program, _)| name.strip_prefix(program)?.strip_prefix('-')?.parse().ok())
+    PACKET_PROGRAMS
+        .iter()
+        .find_map(|(program, _)| name.strip_prefix(program)?.strip_prefix('-')?.parse().ok())
 }
 
 impl Devices {

@@ -212,7 +212,7 @@ pub enum PacketStat {
     Exhausted = 5,
     /// ICMP errors rewritten.
     Errors = 6,
-    /// Flows given another endpoint, as theirs had left.
+    /// Flows of datagrams given another endpoint, as theirs had left.
     Reselected = 7,
     /// Flows that became established.
     Established = 8,

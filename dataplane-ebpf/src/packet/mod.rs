@@ -99,7 +99,8 @@ pub fn ingress<P: Packet>(p: &P, v6: bool) -> Verdict {
             let to = entry.get().target(Role::Forward);
             return translated(p, &h, &key, &to);
         }
-        if entry.get().id != BACKEND_REJECT {
+        // A new connection from an old one's port is nothing of the kind.
+        if h.proto != PROTO_TCP && entry.get().id != BACKEND_REJECT {
             count(PacketStat::Reselected);
         }
         track::end(&entry);

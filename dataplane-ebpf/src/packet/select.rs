@@ -85,7 +85,9 @@ pub fn select<A: Family>(key: &FlowKey) -> Selection {
         // Endpoints elsewhere: upstream drops, so that a load balancer's retry finds a node that has one.
         // SAFETY: one aligned word of the map's memory.
         Choice::Empty
-            if external && local && unsafe { core::ptr::read_volatile(&raw const (*meta).sel_cluster) }.count() != 0 =>
+            if external
+                && local
+                && unsafe { core::ptr::read_volatile(&raw const (*meta).sel_cluster) }.count() != 0 =>
         {
             count(PacketStat::NoLocal);
             Selection::Drop

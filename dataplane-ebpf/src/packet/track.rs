@@ -134,7 +134,8 @@ pub fn begin(flow: Flow) -> Option<*mut Flow> {
         }
         new.port = Be16::new(1024 + (random() % (65_536 - 1024)) as u16);
     }
-    if !reserved || !put(draft, Role::Forward, BPF_ANY) || (new.is_snat() && !put(draft, Role::Out, BPF_ANY)) {
+    if !reserved || !put(draft, Role::Forward, BPF_ANY) || (new.is_snat() && !put(draft, Role::Out, BPF_ANY))
+    {
         count(PacketStat::Exhausted);
         return None;
     }

@@ -36,7 +36,10 @@ fn port(
         aliases: node_port.map(alias).into_iter().collect(),
         internal_local: affinity,
         external_local: !affinity,
-        source_ranges: crate::model::SourceRange::parse("10.0.0.0/8").filter(|_| affinity).into_iter().collect(),
+        source_ranges: crate::model::SourceRange::parse("10.0.0.0/8")
+            .filter(|_| affinity)
+            .into_iter()
+            .collect(),
         affinity: affinity.then_some(60),
         sets: Sets {
             cluster: cluster.iter().map(|i| endpoint(*i)).collect(),

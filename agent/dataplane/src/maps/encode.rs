@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use aya::Pod;
-use xebec_abi::service::{FeKey4, FeKey6, SCOPE_ADDRESS, SCOPE_NODE, Slot4, Slot6};
 use xebec_abi::flow::{Flow, FlowKey};
+use xebec_abi::service::{FeKey4, FeKey6, SCOPE_ADDRESS, SCOPE_NODE, Slot4, Slot6};
 use xebec_abi::{Be16, Be32, Ip6};
 
 use crate::model::{Family, FrontKey, Protocol, SourceRange, Vip};

@@ -6,11 +6,13 @@ pub mod fake;
 mod mapping;
 pub mod pinned;
 mod snapshot;
-pub mod tracked;
 #[cfg(test)]
 mod tests;
+pub mod tracked;
 
-pub(crate) use encode::{FlowEntry, FlowId, Key4, Key6, from_key4, from_key6, from_source_key, source_key, tag};
+pub(crate) use encode::{
+    FlowEntry, FlowId, Key4, Key6, from_key4, from_key6, from_source_key, source_key, tag,
+};
 pub use encode::{endpoint4, endpoint6, key4, key6};
 pub(crate) use mapping::Mapping;
 pub use snapshot::{Snapshot, Stored, StoredSlot};

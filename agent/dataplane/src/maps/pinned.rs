@@ -96,7 +96,10 @@ impl std::fmt::Debug for PinnedMaps {
     }
 }
 
-pub(super) fn element(map: &'static str, action: &'static str) -> impl FnOnce(aya::maps::MapError) -> MapError {
+pub(super) fn element(
+    map: &'static str,
+    action: &'static str,
+) -> impl FnOnce(aya::maps::MapError) -> MapError {
     move |source| MapError::Element { map, action, source }
 }
 
@@ -298,7 +301,9 @@ pub(super) fn absent_is_fine(
 ) -> Result<(), MapError> {
     match result {
         Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
-        Err(aya::maps::MapError::SyscallError(e)) if e.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        Err(aya::maps::MapError::SyscallError(e)) if e.io_error.raw_os_error() == Some(libc::ENOENT) => {
+            Ok(())
+        }
         Err(source) => Err(MapError::Element { map, action: "remove", source }),
     }
 }

@@ -70,7 +70,10 @@ pub fn collect(entries: &HashMap<FlowKey, Flow>, now: u64) -> Collection {
     }
     let mut out = Collection::default();
     for (key, flow) in entries {
-        if flows.get(&identity(flow)).is_some_and(|(last, closing, _)| is_over(flow.proto, *closing, *last, now)) {
+        if flows
+            .get(&identity(flow))
+            .is_some_and(|(last, closing, _)| is_over(flow.proto, *closing, *last, now))
+        {
             out.remove.push(*key);
         }
     }
@@ -103,12 +106,12 @@ fn is_over(proto: u8, closing: bool, last: u64, now: u64) -> bool {
 }
 
 impl Tracked {
-    pub(super) fn open(
-        data: &dyn Fn(&'static str) -> Result<MapData, MapError>,
-    ) -> Result<Self, MapError> {
+    pub(super) fn open(data: &dyn Fn(&'static str) -> Result<MapData, MapError>) -> Result<Self, MapError> {
         Ok(Self {
             established: Map::HashMap(data("FLOWS")?).try_into().map_err(element("FLOWS", "open"))?,
-            probation: Map::LruHashMap(data("FLOWS_NEW")?).try_into().map_err(element("FLOWS_NEW", "open"))?,
+            probation: Map::LruHashMap(data("FLOWS_NEW")?)
+                .try_into()
+                .map_err(element("FLOWS_NEW", "open"))?,
             devices: Map::HashMap(data("DEVICES")?).try_into().map_err(element("DEVICES", "open"))?,
             counters: Map::PerCpuArray(data("PACKETS")?).try_into().map_err(element("PACKETS", "open"))?,
         })
@@ -225,9 +228,7 @@ mod tests {
     fn each_half_restores_the_other() {
         let plain = flow(PROTO_TCP, 5);
         let snat = Flow { flags: FLOW_SNAT, node: Ip6([0, 0, 0, 9]), nport: Be16(7), ..plain };
-        for (flow, roles) in
-            [(plain, &[Role::Forward, Role::Reply][..]), (snat, &ROLES[..])]
-        {
+        for (flow, roles) in [(plain, &[Role::Forward, Role::Reply][..]), (snat, &ROLES[..])] {
             for role in roles {
                 let mut restored = collect(&entries(flow, &[*role]), 6).restore;
                 restored.push((flow.key(*role), Flow { role: *role as u32, ..flow }));

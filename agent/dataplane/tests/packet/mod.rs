@@ -37,7 +37,8 @@ fn slices(endpoints: &[&str]) -> Vec<k8s_openapi::api::discovery::v1::EndpointSl
 fn a_node_port_reaches_a_pod_here_which_sees_the_client() {
     let Some(mut outside) = Outside::new() else { return };
     let mut a = service("a", &[VIP], ports(), node_port(json!({"externalIPs": ["198.51.100.7"]})));
-    a.status = serde_json::from_value(json!({"loadBalancer": {"ingress": [{"ip": "198.51.100.8"}]}})).unwrap();
+    a.status =
+        serde_json::from_value(json!({"loadBalancer": {"ingress": [{"ip": "198.51.100.8"}]}})).unwrap();
     outside.agent.sync(vec![a], slices(&["10.244.0.5@node-a"]));
     // A node port, an external IP, a load balancer's IP, a ClusterIP.
     for to in ["10.99.0.2:30080", "198.51.100.7:80", "198.51.100.8:80", "10.96.77.1:80"] {
@@ -54,10 +55,9 @@ fn a_node_port_reaches_a_pod_here_which_sees_the_client() {
 #[test]
 fn a_node_port_reaches_a_pod_elsewhere_which_sees_the_node() {
     let Some(mut outside) = Outside::new() else { return };
-    outside.agent.sync(
-        vec![service("a", &[VIP], ports(), node_port(json!({})))],
-        slices(&["10.244.1.5@node-b"]),
-    );
+    outside
+        .agent
+        .sync(vec![service("a", &[VIP], ports(), node_port(json!({})))], slices(&["10.244.1.5@node-b"]));
     for _ in 0..10 {
         assert_eq!(ask_tcp(&outside.rig.client_ns, "10.99.0.2:30080"), "FAR 10.98.0.2");
         assert_eq!(ask_udp(&outside.rig.client_ns, "10.99.0.2:30080", 10), "FAR 10.98.0.2 10");
@@ -68,11 +68,11 @@ fn a_node_port_reaches_a_pod_elsewhere_which_sees_the_node() {
 #[test]
 fn ipv6_from_outside() {
     let Some(mut outside) = Outside::new() else { return };
-    let v6 = |endpoint: &str| vec![slice("a", 8080, "TCP", &[endpoint]), slice("a", 8080, "UDP", &[endpoint])];
-    outside.agent.sync(
-        vec![service("a", &["fd96::77"], ports(), node_port(json!({})))],
-        v6("fd44::5@node-a"),
-    );
+    let v6 =
+        |endpoint: &str| vec![slice("a", 8080, "TCP", &[endpoint]), slice("a", 8080, "UDP", &[endpoint])];
+    outside
+        .agent
+        .sync(vec![service("a", &["fd96::77"], ports(), node_port(json!({})))], v6("fd44::5@node-a"));
     for to in ["[fd99::2]:30080", "[fd96::77]:80"] {
         assert_eq!(ask_tcp(&outside.rig.client_ns, to), "POD fd99::1", "{to}");
         assert_eq!(ask_udp(&outside.rig.client_ns, to, 10), "POD fd99::1 10", "{to}");
@@ -196,10 +196,9 @@ fn one_client_keeps_its_endpoint_with_affinity() {
 #[test]
 fn large_datagrams_pass_in_fragments() {
     let Some(mut outside) = Outside::new() else { return };
-    outside.agent.sync(
-        vec![service("a", &[VIP], ports(), node_port(json!({})))],
-        slices(&["10.244.0.5@node-a"]),
-    );
+    outside
+        .agent
+        .sync(vec![service("a", &[VIP], ports(), node_port(json!({})))], slices(&["10.244.0.5@node-a"]));
     assert_eq!(ask_udp(&outside.rig.client_ns, "10.99.0.2:30080", 4000), "POD 10.99.0.1 4000");
     for slice in slices(&["10.244.1.5@node-b"]) {
         outside.agent.set_slice(slice);
@@ -211,10 +210,9 @@ fn large_datagrams_pass_in_fragments() {
 #[test]
 fn datagrams_leave_an_endpoint_that_left_its_service() {
     let Some(mut outside) = Outside::new() else { return };
-    outside.agent.sync(
-        vec![service("a", &[VIP], ports(), node_port(json!({})))],
-        slices(&["10.244.0.5@node-a"]),
-    );
+    outside
+        .agent
+        .sync(vec![service("a", &[VIP], ports(), node_port(json!({})))], slices(&["10.244.0.5@node-a"]));
     let to = "10.99.0.2:30080";
     let socket = within(&outside.rig.client_ns, || udp_socket(to).unwrap());
     assert_eq!(exchange(&socket, 10), "POD 10.99.0.1 10");

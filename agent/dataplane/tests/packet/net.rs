@@ -63,7 +63,8 @@ impl Outside {
             run(&format!("ip -n {ns} route add {route}"));
         }
         let mac = |ns: &str, device: &str| {
-            let out = std::process::Command::new("ip").args(["-n", ns, "-br", "link", "show", device]).output();
+            let out =
+                std::process::Command::new("ip").args(["-n", ns, "-br", "link", "show", device]).output();
             let text = String::from_utf8(out.unwrap().stdout).unwrap();
             text.split_whitespace().nth(2).unwrap().to_owned()
         };
@@ -74,6 +75,15 @@ impl Outside {
         let pod_mac = mac(p, "eth0");
         run(&format!("ip -n {node} neigh add 10.244.0.5 lladdr {pod_mac} dev xebpod"));
         run(&format!("ip -n {node} neigh add fd44::5 lladdr {pod_mac} dev xebpod"));
+        // Neighbour discovery waits for duplicate address detection; these tests do not.
+        for (ns, device, to, other, peer) in [
+            (node.as_str(), "back", "fd98::3", f.as_str(), "eth0"),
+            (f.as_str(), "eth0", "fd98::2", node.as_str(), "back"),
+            (node.as_str(), "wire", "fd99::1", client.as_str(), "wire"),
+            (client.as_str(), "wire", "fd99::2", node.as_str(), "wire"),
+        ] {
+            run(&format!("ip -n {ns} neigh add {to} lladdr {} dev {device}", mac(other, peer)));
+        }
         enter(&rig.server_ns.path());
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
         std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").unwrap();
@@ -125,7 +135,10 @@ impl Outside {
 
     /// Packets that the receiving kernels refused for their checksums, everywhere.
     pub fn kernel_checksum_errors(&self) -> u64 {
-        [&self.rig.client_ns, &self.pod, &self.far, &self.rig.server_ns].map(|ns| within(ns, errors)).iter().sum()
+        [&self.rig.client_ns, &self.pod, &self.far, &self.rig.server_ns]
+            .map(|ns| within(ns, errors))
+            .iter()
+            .sum()
     }
 }
 
@@ -133,10 +146,14 @@ fn errors() -> u64 {
     let text = std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
     let lines: Vec<Vec<&str>> = text.lines().map(|l| l.split(' ').collect()).collect();
     let v4 = lines.chunks(2).flat_map(|pair| pair[0].iter().zip(&pair[1]));
-    let v4: u64 = v4.filter(|(name, _)| name.ends_with("CsumErrors")).map(|(_, n)| n.parse::<u64>().unwrap()).sum();
+    let v4: u64 =
+        v4.filter(|(name, _)| name.ends_with("CsumErrors")).map(|(_, n)| n.parse::<u64>().unwrap()).sum();
     let text = std::fs::read_to_string("/proc/thread-self/net/snmp6").unwrap();
     let v6 = text.lines().filter_map(|l| l.split_once(char::is_whitespace));
-    v4 + v6.filter(|(n, _)| n.ends_with("CsumErrors")).map(|(_, n)| n.trim().parse::<u64>().unwrap()).sum::<u64>()
+    v4 + v6
+        .filter(|(n, _)| n.ends_with("CsumErrors"))
+        .map(|(_, n)| n.trim().parse::<u64>().unwrap())
+        .sum::<u64>()
 }
 
 fn tcp(netns: &NetNs, address: &str, name: &str) -> Server {
