@@ -75,6 +75,11 @@ impl Devices {
         Ok(found)
     }
 
+    /// A loaded packet program, such as to run it on a single packet; `None` for another name.
+    pub fn program(&mut self, name: &str) -> Option<&mut SchedClassifier> {
+        self.ebpf.program_mut(name)?.try_into().ok()
+    }
+
     fn attach(
         &mut self,
         name: &'static str,
@@ -130,7 +135,7 @@ fn with_block(present: &str) -> Option<String> {
     let covers = |range: &str| {
         let (low, high) = range.split_once('-').unwrap_or((range, range));
         let number = |text: &str| text.trim().parse::<u16>();
-        matches!((number(low), number(high)), (Ok(low), Ok(high)) if low <= REJECT_PORT && high >= SNAT_HIGH)
+        matches!((number(low), number(high)), (Ok(low), Ok(high)) if low <= REJECT_PORT && high == SNAT_HIGH)
     };
     if present.split(',').any(covers) {
         return None;

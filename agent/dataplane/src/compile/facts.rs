@@ -67,8 +67,6 @@ pub struct ServiceFacts {
     pub external_local: bool,
     /// loadBalancerSourceRanges.
     pub source_ranges: Vec<SourceRange>,
-    /// healthCheckNodePort of a load balancer with externalTrafficPolicy Local.
-    pub health_port: Option<u16>,
     /// ClientIP affinity, timeout in seconds.
     pub affinity: Option<u32>,
     /// publishNotReadyAddresses.
@@ -163,11 +161,6 @@ pub fn service(object: &Service) -> Option<ServiceFacts> {
             .flatten()
             .filter_map(|r| SourceRange::parse(r))
             .collect(),
-        health_port: if external_local && spec.type_.as_deref() == Some("LoadBalancer") {
-            spec.health_check_node_port.and_then(port)
-        } else {
-            None
-        },
         internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
         affinity,
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),

@@ -3,6 +3,7 @@
 //! is read from its answer.
 
 mod net;
+mod table;
 
 use std::time::{Duration, Instant};
 
