@@ -38,7 +38,8 @@ impl Installed {
                 }
             }
         }
-        let orphans = snapshot.sources.iter().filter(|(index, _)| !used.indices.contains(index));
+        let living: BTreeSet<u32> = installed.services.values().map(|live| live.index).collect();
+        let orphans = snapshot.sources.iter().filter(|(index, _)| !living.contains(index));
         repairs.extend(orphans.flat_map(|(index, ranges)| {
             ranges.iter().map(|range| Write::RemoveSource { index: *index, range: *range })
         }));

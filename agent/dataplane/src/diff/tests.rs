@@ -119,6 +119,11 @@ fn consistent(maps: &FakeMaps) -> Result<(), TestCaseError> {
             maps.reachable(key, local).map_err(|e| TestCaseError::fail(e.to_string()))?;
         }
     }
+    // A service that asks for source ranges has some: no client of its own is ever turned away by a missing one.
+    for index in maps.frontends.values().map(|v| v.index()) {
+        let asked = maps.metas[&index].flags & META_SOURCE_RANGES != 0;
+        prop_assert!(!asked || maps.sources.get(&index).is_some_and(|ranges| !ranges.is_empty()));
+    }
     Ok(())
 }
 
@@ -239,6 +244,7 @@ proptest! {
         prop_assert_eq!(world.installed.backends.left(), CAPACITY.backends);
         prop_assert_eq!(world.installed.indices.left(), CAPACITY.services);
         prop_assert!(world.maps.frontends.is_empty());
+        prop_assert!(world.maps.sources.values().all(BTreeSet::is_empty));
         prop_assert!(world.maps.backends.values().all(|s| !s.is_live()));
     }
 }
