@@ -22,6 +22,9 @@ pub(crate) struct BpfOptions {
     /// The cgroup2 folder to attach to; the default is the root of the hierarchy.
     #[arg(long)]
     bpf_cgroup: Option<PathBuf>,
+    /// The devices that traffic from outside passes; the default is every Ethernet device with an address of the node.
+    #[arg(long, value_delimiter = ',')]
+    bpf_devices: Option<Vec<String>>,
     /// Let the programs log every translation.
     #[arg(long)]
     bpf_log: bool,
@@ -34,6 +37,7 @@ impl BpfOptions {
         options.bpf_object.clone_from(&self.bpf_object);
         options.pin_dir.clone_from(&self.bpf_pin_dir);
         options.cgroup_path.clone_from(&self.bpf_cgroup);
+        options.devices.clone_from(&self.bpf_devices);
         options.log_programs = self.bpf_log;
         options
     }

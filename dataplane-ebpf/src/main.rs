@@ -1,6 +1,6 @@
 #![no_std]
 #![no_main]
-//! Service VIPs, translated once, in the socket call.
+//! Service VIPs, translated once, in the socket call; and for traffic from outside, packet by packet (see `packet`).
 //!
 //! Enters: the address a process in the cgroup passes to `connect` or `sendmsg`, or is about to get from `recvmsg`
 //! or `getpeername`. Leaves: the endpoint's address in its place, or the VIP back in the endpoint's place, or
@@ -11,10 +11,14 @@
 
 mod diag;
 mod maps;
+mod packet;
 mod socket;
 mod verdict;
 
-use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
+use aya_ebpf::{
+    macros::{cgroup_sock_addr, classifier},
+    programs::{SockAddrContext, TcContext},
+};
 use socket::{Call, connect, peername, receive, send};
 
 /// The layout version, read from the file by the loader.
@@ -92,6 +96,23 @@ pub fn getpeername6(ctx: SockAddrContext) -> i32 {
         Some(ip4) => peername(&call, ip4).apply_mapped(&call).always(),
         None => peername(&call, addr).apply_v6(&call).always(),
     }
+}
+
+/// A packet comes in from a device that outside traffic passes.
+#[classifier]
+pub fn tcx_ingress(ctx: TcContext) -> i32 {
+    const PACKET_HOST: u32 = 0;
+    // SAFETY: the context is the kernel's, valid for the program's run.
+    if unsafe { (*ctx.skb.skb).pkt_type } != PACKET_HOST {
+        return packet::Verdict::Next.tcx();
+    }
+    packet::is_v6(&ctx).map_or(packet::Verdict::Next, |v6| packet::ingress(&ctx, v6)).tcx()
+}
+
+/// A packet goes out to such a device.
+#[classifier]
+pub fn tcx_egress(ctx: TcContext) -> i32 {
+    packet::is_v6(&ctx).map_or(packet::Verdict::Next, |v6| packet::egress(&ctx, v6)).tcx()
 }
 
 #[cfg(not(test))]

@@ -2,7 +2,8 @@
 //! anew whenever the kernel says that one came or went. Called by run.
 #![expect(unsafe_code, reason = "getifaddrs")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::CStr;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
@@ -11,29 +12,94 @@ use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
 use tokio::io::unix::AsyncFd;
 
+use crate::maps::tracked::DeviceAddresses;
+
 /// The addresses of this network namespace's interfaces, without link-local ones and IPv4 loopback (the programs know
 /// 127.0.0.0/8 themselves).
 ///
 /// # Errors
 /// The kernel's.
 pub fn local_addresses() -> io::Result<BTreeSet<IpAddr>> {
+    let mut out = BTreeSet::new();
+    each_interface(|_, entry| {
+        if let Entry::Address(addr) = entry {
+            out.insert(addr);
+        }
+    })?;
+    Ok(out)
+}
+
+/// The Ethernet devices with addresses of the node, by interface index: those that outside traffic passes. A pod's
+/// veth has none on the node's end.
+///
+/// # Errors
+/// The kernel's.
+pub fn outside_devices() -> io::Result<HashMap<u32, DeviceAddresses>> {
+    let (mut indices, mut by_name) = (HashMap::new(), HashMap::<String, Vec<IpAddr>>::new());
+    each_interface(|name, entry| match entry {
+        Entry::Ethernet(index) => {
+            indices.insert(name.to_owned(), index);
+        }
+        Entry::Address(addr) if !addr.is_loopback() => by_name.entry(name.to_owned()).or_default().push(addr),
+        Entry::Address(_) => {}
+    })?;
+    let known = by_name
+        .into_iter()
+        .filter_map(|(name, addresses)| Some((*indices.get(&name)?, DeviceAddresses { name, addresses })));
+    Ok(known.collect())
+}
+
+enum Entry {
+    /// An address of the node.
+    Address(IpAddr),
+    /// The index of an Ethernet device.
+    Ethernet(u32),
+}
+
+/// Shows what getifaddrs tells of each interface, by name.
+fn each_interface(mut show: impl FnMut(&str, Entry)) -> io::Result<()> {
     let mut list: *mut libc::ifaddrs = std::ptr::null_mut();
     // SAFETY: the list is written by the call and freed below.
     if unsafe { libc::getifaddrs(&raw mut list) } < 0 {
         return Err(io::Error::last_os_error());
     }
-    let mut out = BTreeSet::new();
     let mut at = list;
     while !at.is_null() {
         // SAFETY: an entry of the list just returned.
         let entry = unsafe { &*at };
+        // SAFETY: the entry's name, a C string.
+        let name = unsafe { CStr::from_ptr(entry.ifa_name) }.to_string_lossy();
         // SAFETY: the entry's address, null or as long as its family says.
-        out.extend(unsafe { address(entry.ifa_addr) }.filter(is_node_address));
+        if let Some(addr) = unsafe { address(entry.ifa_addr) }.filter(is_node_address) {
+            show(&name, Entry::Address(addr));
+        }
+        // SAFETY: as above.
+        if let Some(index) = unsafe { ethernet(entry.ifa_addr) } {
+            show(&name, Entry::Ethernet(index));
+        }
         at = entry.ifa_next;
     }
     // SAFETY: the list of getifaddrs, freed once.
     unsafe { libc::freeifaddrs(list) };
-    Ok(out)
+    Ok(())
+}
+
+/// The index of an Ethernet device, from its link address.
+///
+/// # Safety
+/// As [`address`].
+unsafe fn ethernet(at: *const libc::sockaddr) -> Option<u32> {
+    if at.is_null() {
+        return None;
+    }
+    // SAFETY: by this function's contract; the copy is unaligned on purpose.
+    unsafe {
+        if i32::from((*at).sa_family) != libc::AF_PACKET {
+            return None;
+        }
+        let link = at.cast::<libc::sockaddr_ll>().read_unaligned();
+        (link.sll_hatype == libc::ARPHRD_ETHER).then_some(link.sll_ifindex as u32)
+    }
 }
 
 /// # Safety

@@ -44,6 +44,17 @@ pub enum AttachError {
         #[source]
         source: Box<ProgramError>,
     },
+    /// The kernel refused to attach to a device.
+    #[error("cannot attach {program} to the device {device}: tcx needs Linux 6.6")]
+    Device {
+        /// The program.
+        program: &'static str,
+        /// The device.
+        device: String,
+        /// The kernel's answer.
+        #[source]
+        source: Box<ProgramError>,
+    },
     /// A pinned link.
     #[error("cannot {action} the pinned link of {program}")]
     Link {

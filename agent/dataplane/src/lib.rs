@@ -12,6 +12,7 @@ pub mod addresses;
 pub mod apply;
 pub mod attach;
 pub mod compile;
+pub mod devices;
 pub mod diff;
 mod explain;
 pub mod load;
@@ -62,6 +63,9 @@ pub struct Options {
     pub pin_dir: PathBuf,
     /// Sizes of maps that are not pinned yet; pinned ones keep theirs.
     pub capacity: Capacity,
+    /// The devices that outside traffic passes (`--bpf-devices`); every Ethernet device with an address of the node if
+    /// absent, none if empty.
+    pub devices: Option<Vec<String>>,
     /// Let the programs log every translation through the `log` facade. For finding faults: it costs per connect.
     pub log_programs: bool,
     /// Receives what [`Health`] becomes.
@@ -78,6 +82,7 @@ impl Options {
             bpf_object: None,
             pin_dir: DEFAULT_PIN_DIR.into(),
             capacity: Capacity::default(),
+            devices: None,
             log_programs: false,
             health: tokio::sync::watch::Sender::new(Health::default()),
         }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use aya::{Ebpf, EbpfLoader};
 use xebec_abi::{LAYOUT_VERSION, MARKER_PREFIX};
 
+use crate::devices::PACKET_PROGRAMS;
 use crate::maps::pinned::{PINNED, inspect};
 use crate::maps::{Capacity, MapError};
 use crate::sys;
@@ -193,6 +194,13 @@ pub fn load(
         let program: Result<&mut aya::programs::CgroupSockAddr, _> = program.try_into();
         program
             .and_then(aya::programs::CgroupSockAddr::load)
+            .map_err(|e| LoadError::Program { program: name.to_owned(), source: Box::new(e) })?;
+    }
+    for (name, _) in PACKET_PROGRAMS {
+        let program = ebpf.program_mut(name).ok_or(LoadError::NoProgram(name))?;
+        let program: Result<&mut aya::programs::SchedClassifier, _> = program.try_into();
+        program
+            .and_then(aya::programs::SchedClassifier::load)
             .map_err(|e| LoadError::Program { program: name.to_owned(), source: Box::new(e) })?;
     }
     Ok(ebpf)

@@ -1,5 +1,6 @@
 //! The words of the pure part: frontends, service ports, families. No kernel types beyond the ABI's constants.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -67,6 +68,33 @@ impl Family {
             IpAddr::V4(_) => Self::V4,
             IpAddr::V6(_) => Self::V6,
         }
+    }
+}
+
+/// A network whose clients a load balancer's address answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceRange {
+    /// Network address.
+    pub addr: IpAddr,
+    /// Prefix length, at most the address's width.
+    pub bits: u8,
+}
+
+impl SourceRange {
+    /// From `address/length`, with white space around it as the API allows; bits below the length are cleared.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (addr, bits) = text.trim().split_once('/')?;
+        let (addr, bits): (IpAddr, u8) = (addr.parse().ok()?, bits.parse().ok()?);
+        let addr = match addr {
+            IpAddr::V4(a) if bits <= 32 => {
+                IpAddr::V4((a.to_bits() & u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0)).into())
+            }
+            IpAddr::V6(a) if bits <= 128 => {
+                IpAddr::V6((a.to_bits() & u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0)).into())
+            }
+            _ => return None,
+        };
+        Some(Self { addr, bits })
     }
 }
 
@@ -194,6 +222,10 @@ pub struct ServicePort {
     pub aliases: Vec<(FrontKey, Kind)>,
     /// internalTrafficPolicy Local.
     pub internal_local: bool,
+    /// externalTrafficPolicy Local.
+    pub external_local: bool,
+    /// loadBalancerSourceRanges of this family; empty lets everybody in.
+    pub source_ranges: BTreeSet<SourceRange>,
     /// Session affinity timeout in seconds, 1 to 86400.
     pub affinity: Option<u32>,
     /// Its endpoints.
@@ -214,6 +246,8 @@ impl ServicePort {
             kind: Kind::Probe,
             aliases: Vec::new(),
             internal_local: false,
+            external_local: false,
+            source_ranges: BTreeSet::new(),
             affinity: None,
             sets: Sets::default(),
         }
@@ -225,5 +259,22 @@ pub const fn unspecified(family: Family) -> IpAddr {
     match family {
         Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn source_ranges_are_networks() {
+        let range = |text| SourceRange::parse(text).map(|r| format!("{}/{}", r.addr, r.bits));
+        assert_eq!(range(" 10.1.2.3/8 ").as_deref(), Some("10.0.0.0/8"));
+        assert_eq!(range("1.2.3.4/0").as_deref(), Some("0.0.0.0/0"));
+        assert_eq!(range("1.2.3.4/32").as_deref(), Some("1.2.3.4/32"));
+        assert_eq!(range("fd00:1::5/16").as_deref(), Some("fd00::/16"));
+        for bad in ["1.2.3.4", "1.2.3.4/33", "fd00::/129", "x/8", "10.0.0.0/-1"] {
+            assert_eq!(range(bad), None, "{bad}");
+        }
     }
 }

@@ -13,10 +13,11 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use crate::addresses::{AddressWatch, local_addresses};
+use crate::addresses::{AddressWatch, local_addresses, outside_devices};
 use crate::apply::Applier;
 use crate::attach::{attach, root_cgroup};
 use crate::compile::Place;
+use crate::devices::{Devices, reserve_ports};
 use crate::load::{find_object, load, versioned};
 use crate::maps::pinned::PinnedMaps;
 use crate::probe::{Probe, probe};
@@ -25,6 +26,8 @@ use crate::{DataplaneError, Options, sys};
 
 /// Wait before what could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// Between two collections of flows.
+const COLLECTION: Duration = Duration::from_secs(10);
 
 /// Puts the dataplane into the kernel and keeps it in step with the API until `cancel`.
 ///
@@ -36,9 +39,17 @@ const RETRY: Duration = Duration::from_secs(1);
 /// server is no error; it is waited for.
 pub async fn run(client: Client, options: Options, cancel: CancellationToken) -> Result<(), DataplaneError> {
     options.validate()?;
-    let applier = Arc::new(Mutex::new(install(&options)?));
+    let (applier, mut devices) = install(&options)?;
+    let applier = Arc::new(Mutex::new(applier));
+    if options.devices.as_ref().is_none_or(|only| !only.is_empty())
+        && let Err(error) = reserve_ports()
+    {
+        warn!(%error, "cannot reserve the ports of translated sources; a socket may be given one of them");
+    }
     let addresses = AddressWatch::new().map_err(DataplaneError::Addresses)?;
-    refresh_addresses(&applier);
+    refresh_addresses(&applier, &mut devices);
+    let mut collection = tokio::time::interval(COLLECTION);
+    collection.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let config = || watcher::Config::default();
     let mut services = pin!(watcher(Api::<Service>::all(client.clone()), config()).default_backoff());
     let mut slices = pin!(watcher(Api::<EndpointSlice>::all(client), config()).default_backoff());
@@ -51,7 +62,11 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
             event = slices.next() => take(event, "endpointslices", |e| world.slice(e)),
             changed = addresses.changed() => {
                 changed.map_err(DataplaneError::Addresses)?;
-                refresh_addresses(&applier);
+                refresh_addresses(&applier, &mut devices);
+                continue;
+            }
+            _ = collection.tick() => {
+                collect_flows(&applier);
                 continue;
             }
             () = tokio::time::sleep(RETRY), if behind => {}
@@ -119,7 +134,7 @@ fn take<T>(event: Option<Result<T, watcher::Error>>, what: &'static str, put: im
     }
 }
 
-fn refresh_addresses(applier: &Mutex<Applier<PinnedMaps>>) {
+fn refresh_addresses(applier: &Mutex<Applier<PinnedMaps>>, devices: &mut Devices) {
     match local_addresses() {
         Ok(addresses) => {
             if let Err(error) = applier.lock().maps().set_node_addresses(&addresses) {
@@ -128,13 +143,32 @@ fn refresh_addresses(applier: &Mutex<Applier<PinnedMaps>>) {
         }
         Err(error) => error!(%error, "cannot list the node's addresses"),
     }
+    let found = match outside_devices() {
+        Ok(found) => found,
+        Err(error) => return error!(%error, "cannot list the node's devices"),
+    };
+    // The devices' addresses go in first: a program without them refuses nobody and hides nobody.
+    if let Err(error) = applier.lock().maps().tracked().set_devices(&found) {
+        error!(error = %crate::chain(&error), "cannot write the node's devices");
+    }
+    if let Err(error) = devices.refresh(found) {
+        error!(error = %crate::chain(&error), "services are not reachable from outside by every device");
+    }
 }
 
-/// Loads, attaches, adopts and probes, without the API.
+fn collect_flows(applier: &Mutex<Applier<PinnedMaps>>) {
+    match applier.lock().maps().tracked().collect(sys::monotonic()) {
+        Ok((0, 0)) => {}
+        Ok((removed, restored)) => debug!(removed, restored, "collected flows"),
+        Err(error) => warn!(error = %crate::chain(&error), "cannot collect flows; will try again"),
+    }
+}
+
+/// Loads, attaches, adopts and probes, without the API. [`Devices::refresh`] then puts the packet programs on devices.
 ///
 /// # Errors
 /// As [`run`].
-pub fn install(options: &Options) -> Result<Applier<PinnedMaps>, DataplaneError> {
+pub fn install(options: &Options) -> Result<(Applier<PinnedMaps>, Devices), DataplaneError> {
     let object = find_object(options.bpf_object.as_deref())?;
     let mount = root_cgroup()?;
     let cgroup = options.cgroup_path.clone().unwrap_or_else(|| mount.clone());
@@ -164,7 +198,7 @@ pub fn install(options: &Options) -> Result<Applier<PinnedMaps>, DataplaneError>
         }
         Probe::Unseen(what) => return Err(DataplaneError::Unseen(what)),
     }
-    Ok(applier)
+    Ok((applier, Devices::new(ebpf, &options.pin_dir, options.devices.clone())))
 }
 
 /// Hands the programs' own log records to the `log` facade until the process ends.

@@ -57,6 +57,15 @@ pub(crate) struct LinkInfo {
     pad2: u32,
 }
 
+impl LinkInfo {
+    /// The device's index, if this is a tcx link whose device is there. The kernel's answer for tcx has the index
+    /// where that for a cgroup has the low half of its id.
+    pub(crate) fn device(&self) -> Option<u32> {
+        const BPF_LINK_TYPE_TCX: u32 = 11;
+        (self.link_type == BPF_LINK_TYPE_TCX).then_some(self.cgroup as u32).filter(|index| *index != 0)
+    }
+}
+
 #[repr(C)]
 struct InfoByFd {
     fd: u32,
@@ -114,6 +123,12 @@ pub(crate) fn grace_period() -> io::Result<()> {
     // SAFETY: no pointers.
     let answer = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The time that the programs stamp flows with: monotonic nanoseconds.
+pub(crate) fn monotonic() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 /// The cookie of this process's network namespace.

@@ -29,8 +29,8 @@ pub struct AffinityValue {
     pub backend: u32,
     /// Endpoint port.
     pub port: Be16,
-    /// Zero.
-    pub pad: u16,
+    /// 1 if the endpoint was known to be on this node.
+    pub local: u16,
 }
 
 const _: () = assert!(size_of::<AffinityKey>() == 16 && size_of::<AffinityValue>() == 40);

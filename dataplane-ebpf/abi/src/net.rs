@@ -4,6 +4,10 @@
 pub const PROTO_TCP: u8 = 6;
 /// UDP, as in the IP header.
 pub const PROTO_UDP: u8 = 17;
+/// ICMP, as in the IPv4 header.
+pub const PROTO_ICMP: u8 = 1;
+/// ICMP, as in the IPv6 header.
+pub const PROTO_ICMP6: u8 = 58;
 /// MPTCP's socket protocol number (it does not fit the IP header's byte); its services are TCP's.
 pub const PROTO_MPTCP: u32 = 262;
 

@@ -26,6 +26,11 @@ pub const META_INTERNAL_LOCAL: u32 = 1;
 pub const META_AFFINITY: u32 = 2;
 /// [`Meta::flags`]: the slots are [`Slot6`].
 pub const META_V6: u32 = 4;
+/// [`Meta::flags`]: from outside, frontends other than the ClusterIP select from `sel_local` (externalTrafficPolicy
+/// Local).
+pub const META_EXTERNAL_LOCAL: u32 = 8;
+/// [`Meta::flags`]: load balancer frontends answer only sources in SRC_LPM.
+pub const META_SOURCE_RANGES: u32 = 16;
 
 /// Largest service index (24 bits).
 pub const MAX_INDEX: u32 = 0x00ff_ffff;

@@ -2,6 +2,7 @@
 
 pub mod affinity;
 pub mod backend;
+pub mod flow;
 pub mod reverse;
 pub mod service;
 pub mod state;

@@ -25,6 +25,8 @@ pub struct Endpoint<A> {
     pub backend: u32,
     /// The backend's state word when chosen.
     pub state: u64,
+    /// On this node.
+    pub local: bool,
 }
 
 /// An address of either family.
@@ -35,6 +37,8 @@ pub trait Family: Copy {
     fn lookup(addr: Self, port: Be16, proto: u8, scope: u8) -> Option<(FeValue, u32)>;
     /// The endpoint at a slot; `None` outside the map.
     fn slot(at: u32) -> Option<Endpoint<Self>>;
+    /// The address's flags in NODE_IPS.
+    fn node_flags(self) -> Option<u32>;
     /// Whether NodePorts answer at this address for this socket.
     fn is_node(self, call: &Call<'_>) -> bool;
     /// The socket's ring; null if it has none and `create` is false, or if memory ran out.
@@ -73,6 +77,7 @@ impl Family for Be32 {
             index: slot.index,
             backend: slot.backend,
             state: 0,
+            local: false,
         })
     }
 
@@ -81,11 +86,13 @@ impl Family for Be32 {
         if self.0 as u8 == 127 {
             return host_netns(call);
         }
-        match NODE_IPS4.get_ptr(self) {
-            // SAFETY: one aligned word of the map's memory.
-            Some(flags) => (unsafe { *flags } & NODE_IP_HOST_ONLY) == 0 || host_netns(call),
-            None => false,
-        }
+        self.node_flags().is_some_and(|flags| flags & NODE_IP_HOST_ONLY == 0 || host_netns(call))
+    }
+
+    #[inline(always)]
+    fn node_flags(self) -> Option<u32> {
+        // SAFETY: one aligned word of the map's memory.
+        NODE_IPS4.get_ptr(self).map(|flags| unsafe { *flags })
     }
 
     #[inline(always)]
@@ -131,16 +138,19 @@ impl Family for Ip6 {
             index: slot.index,
             backend: slot.backend,
             state: 0,
+            local: false,
         })
     }
 
     #[inline(always)]
     fn is_node(self, call: &Call<'_>) -> bool {
-        match NODE_IPS6.get_ptr(self) {
-            // SAFETY: as for IPv4.
-            Some(flags) => (unsafe { *flags } & NODE_IP_HOST_ONLY) == 0 || host_netns(call),
-            None => false,
-        }
+        self.node_flags().is_some_and(|flags| flags & NODE_IP_HOST_ONLY == 0 || host_netns(call))
+    }
+
+    #[inline(always)]
+    fn node_flags(self) -> Option<u32> {
+        // SAFETY: one aligned word of the map's memory.
+        NODE_IPS6.get_ptr(self).map(|flags| unsafe { *flags })
     }
 
     #[inline(always)]

@@ -1,6 +1,9 @@
 //! From a VIP to an endpoint.
 
-use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns};
+use aya_ebpf::{
+    helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns},
+    maps::LruHashMap,
+};
 use xebec_abi::{
     AffinityKey, AffinityValue, Be16,
     backend::BackendState,
@@ -46,8 +49,9 @@ pub fn frontend<A: Family>(call: &Call<'_>, addr: A, port: Be16, proto: u8) -> O
     None
 }
 
+/// The frontend at a key, if it really is that key's.
 #[inline(always)]
-fn tagged<A: Family>(addr: A, port: Be16, proto: u8, scope: u8) -> Option<FeValue> {
+pub fn tagged<A: Family>(addr: A, port: Be16, proto: u8, scope: u8) -> Option<FeValue> {
     let (value, tag) = A::lookup(addr, port, proto, scope)?;
     if value.tag() == tag {
         return Some(value);
@@ -64,16 +68,32 @@ pub fn choose<A: Family>(call: &Call<'_>, service: FeValue) -> Choice<A> {
     let index = service.index();
     let Some(meta) = META.get_ptr(index) else { return Choice::Empty };
     // SAFETY: the map's own memory, written before the frontend was.
-    let (flags, seconds) = unsafe { ((*meta).flags, (*meta).affinity_seconds) };
+    let flags = unsafe { (*meta).flags };
     let local = flags & META_INTERNAL_LOCAL != 0 && service.kind() == KIND_CLUSTER_IP;
     if flags & META_AFFINITY == 0 {
         return pick(index, meta, local);
     }
-    let key = AffinityKey { netns: call.netns(), index, pad: 0 };
+    choose_for::<A, _>(&AFF, AffinityKey { netns: call.netns(), index, pad: 0 }, index, meta, local)
+}
+
+/// An endpoint for a client, who keeps it while the service has affinity.
+#[inline(always)]
+pub fn choose_for<A: Family, K: Copy>(
+    clients: &LruHashMap<K, AffinityValue>,
+    key: K,
+    index: u32,
+    meta: *const Meta,
+    local: bool,
+) -> Choice<A> {
+    // SAFETY: the map's own memory, written before the frontend was.
+    let (flags, seconds) = unsafe { ((*meta).flags, (*meta).affinity_seconds) };
+    if flags & META_AFFINITY == 0 {
+        return pick(index, meta, local);
+    }
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_coarse_ns() };
     let oldest = now.saturating_sub(seconds as u64 * NANOSECONDS);
-    let (known, valid) = recall::<A>(&key, now, oldest);
+    let (known, valid) = recall::<A, K>(clients, &key, index, now, oldest);
     if let Some(endpoint) = valid {
         return Choice::Endpoint(endpoint);
     }
@@ -85,11 +105,11 @@ pub fn choose<A: Family>(call: &Call<'_>, service: FeValue) -> Choice<A> {
             addr: endpoint.addr.wide(),
             backend: endpoint.backend,
             port: endpoint.port,
-            pad: 0,
+            local: endpoint.local as u16,
         };
         // Of clients that race for the first choice one wins, and the others take its endpoint.
-        if AFF.insert(key, value, if known { BPF_ANY } else { BPF_NOEXIST }).is_err() {
-            if let (_, Some(winner)) = recall::<A>(&key, now, oldest) {
+        if clients.insert(key, value, if known { BPF_ANY } else { BPF_NOEXIST }).is_err() {
+            if let (_, Some(winner)) = recall::<A, K>(clients, &key, index, now, oldest) {
                 return Choice::Endpoint(winner);
             }
         }
@@ -99,8 +119,14 @@ pub fn choose<A: Family>(call: &Call<'_>, service: FeValue) -> Choice<A> {
 
 /// Whether the client is known, and its endpoint if that is still good.
 #[inline(always)]
-fn recall<A: Family>(key: &AffinityKey, now: u64, oldest: u64) -> (bool, Option<Endpoint<A>>) {
-    let Some(entry) = AFF.get_ptr_mut(key) else { return (false, None) };
+fn recall<A: Family, K: Copy>(
+    clients: &LruHashMap<K, AffinityValue>,
+    key: &K,
+    index: u32,
+    now: u64,
+    oldest: u64,
+) -> (bool, Option<Endpoint<A>>) {
+    let Some(entry) = clients.get_ptr_mut(key) else { return (false, None) };
     // SAFETY: the element's memory; concurrent writers store the same endpoint or a newer time.
     let value = unsafe { core::ptr::read_volatile(entry) };
     if value.last < oldest || !unchanged(value.backend, value.state) {
@@ -115,11 +141,21 @@ fn recall<A: Family>(key: &AffinityKey, now: u64, oldest: u64) -> (bool, Option<
         Some(Endpoint {
             addr,
             port: value.port,
-            index: key.index,
+            index,
             backend: value.backend,
             state: value.state,
+            local: value.local != 0,
         }),
     )
+}
+
+/// Whether a slot of a selection is one of this node's. In the moment between the stores of both selections nobody
+/// knows, and the answer is no: an endpoint here that is treated as elsewhere is still reached.
+#[inline(always)]
+fn is_local(at: u32, sel: Sel, meta: *const Meta) -> bool {
+    // SAFETY: one aligned word, replaced whole by user space.
+    let local: Sel = unsafe { core::ptr::read_volatile(&raw const (*meta).sel_local) };
+    local.generation() == sel.generation() && at.wrapping_sub(local.base()) < local.count()
 }
 
 #[inline(always)]
@@ -146,6 +182,7 @@ fn pick<A: Family>(index: u32, meta: *const Meta, local: bool) -> Choice<A> {
         let state = backend::state(endpoint.backend).unwrap_or(0);
         if endpoint.index == index && BackendState(state).is_live() {
             endpoint.state = state;
+            endpoint.local = is_local(at, sel, meta);
             return Choice::Endpoint(endpoint);
         }
         // The selection was replaced between our two loads: the new one is there already.

@@ -8,8 +8,8 @@ mod ring;
 use xebec_abi::state::Stat;
 
 pub use call::Call;
-use family::Family;
-use forward::Choice;
+pub use family::Family;
+pub use forward::{Choice, choose_for, tagged};
 
 use crate::{
     diag::note,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 
-use crate::model::{Family, Protocol};
+use crate::model::{Family, Protocol, SourceRange};
 
 /// Another proxy's service (KEP-2447): such Services and their slices are not ours.
 pub const LABEL_PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
@@ -63,6 +63,10 @@ pub struct ServiceFacts {
     pub ports: Vec<PortFacts>,
     /// internalTrafficPolicy Local.
     pub internal_local: bool,
+    /// externalTrafficPolicy Local.
+    pub external_local: bool,
+    /// loadBalancerSourceRanges.
+    pub source_ranges: Vec<SourceRange>,
     /// ClientIP affinity, timeout in seconds.
     pub affinity: Option<u32>,
     /// publishNotReadyAddresses.
@@ -143,12 +147,20 @@ pub fn service(object: &Service) -> Option<ServiceFacts> {
         let config = spec.session_affinity_config.as_ref().and_then(|c| c.client_ip.as_ref());
         config.and_then(|c| c.timeout_seconds).unwrap_or(AFFINITY_DEFAULT_SECONDS).clamp(1, 86_400) as u32
     });
+    let external_local = spec.external_traffic_policy.as_deref() == Some("Local");
     Some(ServiceFacts {
         created: object.metadata.creation_timestamp.as_ref().map_or(i64::MAX, |t| t.0.as_second()),
         cluster_ips,
         external_ips: addresses(spec.external_ips.as_ref()),
         load_balancer_ips,
         ports: ports.collect(),
+        external_local,
+        source_ranges: spec
+            .load_balancer_source_ranges
+            .iter()
+            .flatten()
+            .filter_map(|r| SourceRange::parse(r))
+            .collect(),
         internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
         affinity,
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),

@@ -42,6 +42,13 @@ pub fn compile(
                 kind: Kind::ClusterIp,
                 aliases,
                 internal_local: service.internal_local,
+                external_local: service.external_local,
+                source_ranges: service
+                    .source_ranges
+                    .iter()
+                    .filter(|r| Family::of(&r.addr) == family)
+                    .copied()
+                    .collect(),
                 affinity: service.affinity,
                 sets: sets(slices, family, &port.name, port.protocol, service.publish_not_ready, place),
             });

@@ -38,6 +38,11 @@ impl Installed {
                 }
             }
         }
+        let living: BTreeSet<u32> = installed.services.values().map(|live| live.index).collect();
+        let orphans = snapshot.sources.iter().filter(|(index, _)| !living.contains(index));
+        repairs.extend(orphans.flat_map(|(index, ranges)| {
+            ranges.iter().map(|range| Write::RemoveSource { index: *index, range: *range })
+        }));
         installed.states.clone_from(&snapshot.backends);
         for (id, state) in (0_u32..).zip(&mut installed.states) {
             if state.is_live() && !used.backends.contains(&id) {
@@ -108,6 +113,7 @@ impl Used {
             index,
             kind,
             aliases,
+            sources: snapshot.sources.get(&index).cloned().unwrap_or_default(),
             flags: stored.meta.flags,
             affinity: stored.meta.affinity_seconds,
             range: main,

@@ -11,15 +11,18 @@ mod pool;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 
 pub use pool::{Ids, Range, Ranges};
 use xebec_abi::backend::BackendState;
-use xebec_abi::service::{FeValue, MAX_ENDPOINTS, META_AFFINITY, META_INTERNAL_LOCAL, META_V6, Meta, Sel};
+use xebec_abi::service::{
+    FeValue, MAX_ENDPOINTS, META_AFFINITY, META_EXTERNAL_LOCAL, META_INTERNAL_LOCAL, META_SOURCE_RANGES,
+    META_V6, Meta, Sel,
+};
 
 use crate::maps::{Capacity, Write};
-use crate::model::{Family, FrontKey, Kind, ServicePort, Sets, Vip};
+use crate::model::{Family, FrontKey, Kind, ServicePort, Sets, SourceRange, Vip};
 
 /// A map has no room for a service port; what it had before stays in force.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +57,7 @@ struct Live {
     index: u32,
     kind: Kind,
     aliases: BTreeMap<FrontKey, Kind>,
+    sources: BTreeSet<SourceRange>,
     flags: u32,
     affinity: u32,
     range: Option<Range>,
@@ -114,6 +118,12 @@ fn flags(port: &ServicePort) -> u32 {
     let mut flags = 0;
     if port.internal_local {
         flags |= META_INTERNAL_LOCAL;
+    }
+    if port.external_local {
+        flags |= META_EXTERNAL_LOCAL;
+    }
+    if !port.source_ranges.is_empty() {
+        flags |= META_SOURCE_RANGES;
     }
     if port.affinity.is_some() {
         flags |= META_AFFINITY;
@@ -265,6 +275,7 @@ impl Installed {
             index,
             kind: port.kind,
             aliases: port.aliases.iter().copied().collect(),
+            sources: port.source_ranges.clone(),
             flags: flags(port),
             affinity: port.affinity.unwrap_or(0),
             range,
@@ -280,6 +291,7 @@ impl Installed {
             affinity_seconds: live.affinity,
             ..Meta::default()
         };
+        writes.extend(live.sources.iter().map(|range| Write::AddSource { index, range: *range }));
         writes.push(Write::Meta { index, meta });
         self.point(port.primary, index, port.kind, writes);
         for (key, kind) in &port.aliases {
@@ -329,6 +341,9 @@ impl Installed {
         if !(same_slots && same_parts) {
             self.swap(port, live, &layout, writes)?;
         }
+        let index = live.index;
+        let new = port.source_ranges.difference(&live.sources);
+        writes.extend(new.map(|range| Write::AddSource { index, range: *range }));
         if (live.flags, live.affinity) != (flags(port), port.affinity.unwrap_or(0)) {
             (live.flags, live.affinity) = (flags(port), port.affinity.unwrap_or(0));
             writes.push(Write::Flags {
@@ -337,6 +352,10 @@ impl Installed {
                 affinity_seconds: live.affinity,
             });
         }
+        // Only when the flags no longer ask for them, or others are in their place: never is nobody let in.
+        let old = live.sources.difference(&port.source_ranges);
+        writes.extend(old.map(|range| Write::RemoveSource { index, range: *range }));
+        live.sources.clone_from(&port.source_ranges);
         let aliases: BTreeMap<FrontKey, Kind> = port.aliases.iter().copied().collect();
         if self.frontends.get(&port.primary) != Some(&live.index) || live.kind != port.kind {
             live.kind = port.kind;
@@ -398,6 +417,8 @@ impl Installed {
         for key in live.aliases.keys() {
             self.unpoint(*key, live.index, writes);
         }
+        let index = live.index;
+        writes.extend(live.sources.iter().map(|range| Write::RemoveSource { index, range: *range }));
         for (_, id) in &live.slots {
             self.retire(*id, writes);
         }

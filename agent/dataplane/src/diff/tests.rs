@@ -35,6 +35,11 @@ fn port(
         kind: Kind::ClusterIp,
         aliases: node_port.map(alias).into_iter().collect(),
         internal_local: affinity,
+        external_local: !affinity,
+        source_ranges: crate::model::SourceRange::parse("10.0.0.0/8")
+            .filter(|_| affinity)
+            .into_iter()
+            .collect(),
         affinity: affinity.then_some(60),
         sets: Sets {
             cluster: cluster.iter().map(|i| endpoint(*i)).collect(),
@@ -113,6 +118,11 @@ fn consistent(maps: &FakeMaps) -> Result<(), TestCaseError> {
         for local in [false, true] {
             maps.reachable(key, local).map_err(|e| TestCaseError::fail(e.to_string()))?;
         }
+    }
+    // A service that asks for source ranges has some: no client of its own is ever turned away by a missing one.
+    for index in maps.frontends.values().map(|v| v.index()) {
+        let asked = maps.metas[&index].flags & META_SOURCE_RANGES != 0;
+        prop_assert!(!asked || maps.sources.get(&index).is_some_and(|ranges| !ranges.is_empty()));
     }
     Ok(())
 }
@@ -234,6 +244,7 @@ proptest! {
         prop_assert_eq!(world.installed.backends.left(), CAPACITY.backends);
         prop_assert_eq!(world.installed.indices.left(), CAPACITY.services);
         prop_assert!(world.maps.frontends.is_empty());
+        prop_assert!(world.maps.sources.values().all(BTreeSet::is_empty));
         prop_assert!(world.maps.backends.values().all(|s| !s.is_live()));
     }
 }

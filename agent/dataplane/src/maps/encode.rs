@@ -3,10 +3,11 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use aya::Pod;
+use xebec_abi::flow::{Flow, FlowKey};
 use xebec_abi::service::{FeKey4, FeKey6, SCOPE_ADDRESS, SCOPE_NODE, Slot4, Slot6};
 use xebec_abi::{Be16, Be32, Ip6};
 
-use crate::model::{Family, FrontKey, Protocol, Vip};
+use crate::model::{Family, FrontKey, Protocol, SourceRange, Vip};
 
 /// [`FeKey4`] as a map key of aya.
 #[repr(transparent)]
@@ -24,6 +25,52 @@ unsafe impl Pod for Key4 {}
 #[expect(unsafe_code, reason = "aya's marker for plain memory")]
 // SAFETY: as for `Key4`.
 unsafe impl Pod for Key6 {}
+
+/// [`FlowKey`] as a map key of aya.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct FlowId(pub(crate) FlowKey);
+
+/// [`Flow`] as a map value of aya.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FlowEntry(pub(crate) Flow);
+
+#[expect(unsafe_code, reason = "aya's marker for plain memory")]
+// SAFETY: as for `Key4`.
+unsafe impl Pod for FlowId {}
+#[expect(unsafe_code, reason = "aya's marker for plain memory")]
+// SAFETY: as for `Key4`.
+unsafe impl Pod for FlowEntry {}
+
+/// An address as the packet programs keep it.
+pub(crate) fn wide(addr: &IpAddr) -> Ip6 {
+    match addr {
+        IpAddr::V4(a) => Ip6::mapped(Be32::new(a.to_bits())),
+        IpAddr::V6(a) => Ip6::from_octets(a.octets()),
+    }
+}
+
+/// Prefix length and data of a network's key in SRC_LPM (the bytes of [`xebec_abi::flow::SourceKey`]).
+pub(crate) fn source_key(index: u32, range: &SourceRange) -> (u32, [u8; 20]) {
+    let mut data = [0; 20];
+    data[..4].copy_from_slice(&index.to_be_bytes());
+    data[4..].copy_from_slice(&wide(&range.addr).octets());
+    let before = if range.addr.is_ipv4() { 32 + 96 } else { 32 };
+    (before + u32::from(range.bits), data)
+}
+
+/// The inverse of [`source_key`]; `None` for a key no version of ours writes.
+pub(crate) fn from_source_key(prefix: u32, data: &[u8; 20]) -> Option<(u32, SourceRange)> {
+    let (index, addr) = data.split_at(4);
+    let addr = Ipv6Addr::from(<[u8; 16]>::try_from(addr).ok()?);
+    let bits = prefix.checked_sub(32)?;
+    let range = match addr.to_ipv4_mapped() {
+        Some(v4) => SourceRange { addr: v4.into(), bits: u8::try_from(bits.checked_sub(96)?).ok()? },
+        None => SourceRange { addr: addr.into(), bits: u8::try_from(bits).ok()? },
+    };
+    Some((u32::from_be_bytes(index.try_into().ok()?), range))
+}
 
 /// The IPv4 frontend key, if the key is one.
 pub fn key4(key: &FrontKey) -> Option<FeKey4> {

@@ -7,7 +7,7 @@ use xebec_abi::backend::BackendState;
 use xebec_abi::service::{FeValue, Meta, Sel};
 
 use super::{MapError, MapWriter, Snapshot, Stored, Write};
-use crate::model::{Family, FrontKey};
+use crate::model::{Family, FrontKey, SourceRange};
 
 /// The maps' content.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +20,8 @@ pub struct FakeMaps {
     pub slots: HashMap<(Family, u32), (SocketAddr, u32, u32)>,
     /// BE_STATE.
     pub backends: HashMap<u32, BackendState>,
+    /// Networks let in, by service index.
+    pub sources: HashMap<u32, BTreeSet<SourceRange>>,
     /// The packed range of node ports.
     pub node_ports: u64,
     /// Full synchronisations.
@@ -81,6 +83,7 @@ impl FakeMaps {
             frontends: self.frontends.iter().map(|(k, v)| (*k, *v)).collect(),
             services,
             backends: (0..last).map(|id| self.backends.get(&id).copied().unwrap_or_default()).collect(),
+            sources: self.sources.clone(),
             node_ports: self.node_ports,
             epoch: self.epoch,
         }
@@ -108,6 +111,14 @@ impl MapWriter for FakeMaps {
             Write::Flags { index, flags, affinity_seconds } => {
                 let meta = self.metas.entry(*index).or_default();
                 (meta.flags, meta.affinity_seconds) = (*flags, *affinity_seconds);
+            }
+            Write::AddSource { index, range } => {
+                self.sources.entry(*index).or_default().insert(*range);
+            }
+            Write::RemoveSource { index, range } => {
+                if let Some(ranges) = self.sources.get_mut(index) {
+                    ranges.remove(range);
+                }
             }
             Write::Frontend { key, value } => {
                 self.frontends.insert(*key, *value);

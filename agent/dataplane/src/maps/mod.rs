@@ -8,8 +8,11 @@ pub mod pinned;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+pub mod tracked;
 
-pub(crate) use encode::{Key4, Key6, from_key4, from_key6, tag};
+pub(crate) use encode::{
+    FlowEntry, FlowId, Key4, Key6, from_key4, from_key6, from_source_key, source_key, tag,
+};
 pub use encode::{endpoint4, endpoint6, key4, key6};
 pub(crate) use mapping::Mapping;
 pub use snapshot::{Snapshot, Stored, StoredSlot};
@@ -19,7 +22,7 @@ use std::net::SocketAddr;
 use xebec_abi::backend::BackendState;
 use xebec_abi::service::{FeValue, Meta, Sel};
 
-use crate::model::FrontKey;
+use crate::model::{FrontKey, SourceRange};
 
 /// One change of one map. The order in a list of writes is part of its meaning.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +62,20 @@ pub enum Write {
         flags: u32,
         /// Seconds.
         affinity_seconds: u32,
+    },
+    /// Lets a network reach a service port's load balancer frontends, once its flags say that networks count.
+    AddSource {
+        /// Which entry.
+        index: u32,
+        /// The network.
+        range: SourceRange,
+    },
+    /// Takes a network away; not an error if it is not there.
+    RemoveSource {
+        /// Which entry.
+        index: u32,
+        /// The network.
+        range: SourceRange,
     },
     /// Adds or replaces a frontend.
     Frontend {

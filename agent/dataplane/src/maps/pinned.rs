@@ -6,15 +6,17 @@ use std::mem::transmute;
 use std::net::IpAddr;
 use std::path::Path;
 
+use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{HashMap as BpfHash, Map, MapData, MapInfo, PerCpuArray};
 use xebec_abi::backend::BackendState;
 use xebec_abi::service::{FeValue, META_V6, Meta, Sel, Slot4, Slot6};
 use xebec_abi::state::{NODE_IP_ANY, NODE_IP_HOST_ONLY, STATS};
 use xebec_abi::{Be16, Be32, Ip6};
 
+use super::tracked::Tracked;
 use super::{Capacity, Key4, Key6, MapError, MapWriter, Mapping, Snapshot, Stored, StoredSlot, Write};
-use super::{endpoint4, endpoint6, from_key4, from_key6, key4, key6, tag};
-use crate::model::{Family, FrontKey};
+use super::{endpoint4, endpoint6, from_key4, from_key6, from_source_key, key4, key6, source_key, tag};
+use crate::model::{Family, FrontKey, SourceRange};
 
 /// A map that lives as a pin: name, key size, value size.
 pub(crate) struct Shape {
@@ -39,6 +41,13 @@ pub(crate) const PINNED: &[Shape] = &[
     Shape { name: "OVERFLOW", key: 32, value: 24 },
     Shape { name: "REV4", key: 4, value: 104 },
     Shape { name: "REV6", key: 4, value: 200 },
+    Shape { name: "FLOWS", key: 40, value: 104 },
+    Shape { name: "FLOWS_NEW", key: 40, value: 104 },
+    Shape { name: "FRAGMENTS", key: 40, value: 4 },
+    Shape { name: "AFF_CLIENTS", key: 24, value: 40 },
+    Shape { name: "SRC_LPM", key: 24, value: 4 },
+    Shape { name: "DEVICES", key: 4, value: 32 },
+    Shape { name: "PACKETS", key: 4, value: 8 },
 ];
 
 /// Opens the pin of a map; `None` if there is none.
@@ -71,6 +80,8 @@ pub struct PinnedMaps {
     node_ips4: BpfHash<MapData, u32, u32>,
     node_ips6: BpfHash<MapData, [u32; 4], u32>,
     stat: PerCpuArray<MapData, u64>,
+    sources: LpmTrie<MapData, [u8; 20], u32>,
+    tracked: Tracked,
     meta: Mapping,
     slots4: Mapping,
     slots6: Mapping,
@@ -85,7 +96,10 @@ impl std::fmt::Debug for PinnedMaps {
     }
 }
 
-fn element(map: &'static str, action: &'static str) -> impl FnOnce(aya::maps::MapError) -> MapError {
+pub(super) fn element(
+    map: &'static str,
+    action: &'static str,
+) -> impl FnOnce(aya::maps::MapError) -> MapError {
     move |source| MapError::Element { map, action, source }
 }
 
@@ -127,6 +141,8 @@ impl PinnedMaps {
             node_ips4: hash("NODE_IPS4")?.try_into().map_err(element("NODE_IPS4", "open"))?,
             node_ips6: hash("NODE_IPS6")?.try_into().map_err(element("NODE_IPS6", "open"))?,
             stat: Map::PerCpuArray(data("STAT")?.0).try_into().map_err(element("STAT", "open"))?,
+            sources: Map::LpmTrie(data("SRC_LPM")?.0).try_into().map_err(element("SRC_LPM", "open"))?,
+            tracked: Tracked::open(&|name| data(name).map(|(data, _)| data))?,
             meta,
             slots4,
             slots6,
@@ -134,6 +150,11 @@ impl PinnedMaps {
             state: mapping("STATE", 4)?,
             capacity,
         })
+    }
+
+    /// What the packet programs keep.
+    pub fn tracked(&mut self) -> &mut Tracked {
+        &mut self.tracked
     }
 
     /// The size the maps were created with.
@@ -222,9 +243,17 @@ impl PinnedMaps {
         let used = backends.iter().rposition(|s| s.0 != 0).map_or(0, |last| last + 1);
         backends.truncate(used);
         backends.shrink_to_fit();
+        let mut sources: HashMap<u32, BTreeSet<SourceRange>> = HashMap::new();
+        for key in self.sources.keys() {
+            let key = key.map_err(element("SRC_LPM", "read"))?;
+            if let Some((index, range)) = from_source_key(key.prefix_len(), &key.data()) {
+                sources.entry(index).or_default().insert(range);
+            }
+        }
         Ok(Snapshot {
             frontends,
             services,
+            sources,
             backends,
             node_ports: self.state.load(0, 1)?,
             epoch: self.state.load(0, 2)?,
@@ -249,10 +278,11 @@ impl PinnedMaps {
     }
 }
 
-fn sync<K: aya::Pod + Eq + std::hash::Hash>(
-    map: &mut BpfHash<MapData, K, u32>,
+/// Makes a map's content that of `wanted`.
+pub(super) fn sync<K: aya::Pod + Eq + std::hash::Hash, V: aya::Pod>(
+    map: &mut BpfHash<MapData, K, V>,
     name: &'static str,
-    wanted: &HashMap<K, u32>,
+    wanted: &HashMap<K, V>,
 ) -> Result<(), MapError> {
     let present: Vec<K> = map.keys().collect::<Result<_, _>>().map_err(element(name, "read"))?;
     for (key, flags) in wanted {
@@ -262,6 +292,20 @@ fn sync<K: aya::Pod + Eq + std::hash::Hash>(
         map.remove(key).map_err(element(name, "remove"))?;
     }
     Ok(())
+}
+
+/// What a removal came to: that there was nothing is no error.
+pub(super) fn absent_is_fine(
+    map: &'static str,
+    result: Result<(), aya::maps::MapError>,
+) -> Result<(), MapError> {
+    match result {
+        Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
+        Err(aya::maps::MapError::SyscallError(e)) if e.io_error.raw_os_error() == Some(libc::ENOENT) => {
+            Ok(())
+        }
+        Err(source) => Err(MapError::Element { map, action: "remove", source }),
+    }
 }
 
 impl MapWriter for PinnedMaps {
@@ -293,6 +337,14 @@ impl MapWriter for PinnedMaps {
             Write::Flags { index, flags, affinity_seconds } => {
                 self.meta.publish(index, 4, u64::from(flags) | u64::from(affinity_seconds) << 32)
             }
+            Write::AddSource { index, range } => {
+                let (prefix, data) = source_key(index, &range);
+                self.sources.insert(&Key::new(prefix, data), 1, 0).map_err(element("SRC_LPM", "insert"))
+            }
+            Write::RemoveSource { index, range } => {
+                let (prefix, data) = source_key(index, &range);
+                absent_is_fine("SRC_LPM", self.sources.remove(&Key::new(prefix, data)))
+            }
             Write::Backend { id, state } => self.backends.publish(id, 0, state.0),
             Write::NodePorts { range } => self.state.publish(0, 1, range),
             Write::Synced => {
@@ -313,15 +365,7 @@ impl MapWriter for PinnedMaps {
                     Family::V4 => ("FE4", key4(&key).map_or(Ok(()), |k| self.frontends4.remove(&Key4(k)))),
                     Family::V6 => ("FE6", key6(&key).map_or(Ok(()), |k| self.frontends6.remove(&Key6(k)))),
                 };
-                match result {
-                    Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
-                    Err(aya::maps::MapError::SyscallError(e))
-                        if e.io_error.raw_os_error() == Some(libc::ENOENT) =>
-                    {
-                        Ok(())
-                    }
-                    Err(source) => Err(MapError::Element { map: name, action: "remove", source }),
-                }
+                absent_is_fine(name, result)
             }
         }
     }

@@ -1,12 +1,12 @@
 //! What the maps hold, read back: the start of an agent that finds pins, and the content of `explain`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 
 use xebec_abi::backend::BackendState;
 use xebec_abi::service::{FeValue, Meta, Sel};
 
-use crate::model::FrontKey;
+use crate::model::{FrontKey, SourceRange};
 
 /// The slots of one service port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub struct Snapshot {
     pub frontends: Vec<(FrontKey, FeValue)>,
     /// By service index, for every index a frontend points to.
     pub services: HashMap<u32, Stored>,
+    /// Networks let in, by service index.
+    pub sources: HashMap<u32, BTreeSet<SourceRange>>,
     /// State words by backend id, up to the last that is not zero.
     pub backends: Vec<BackendState>,
     /// The packed range of node ports.

@@ -15,7 +15,7 @@ use xebec_dataplane::{Capacity, Options};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-fn run(command: &str) {
+pub fn run(command: &str) {
     let mut words = command.split(' ');
     let output = Command::new(words.next().unwrap()).args(words).output().unwrap();
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
@@ -27,7 +27,7 @@ pub struct NetNs {
 }
 
 impl NetNs {
-    fn new(name: String) -> Self {
+    pub fn new(name: String) -> Self {
         run(&format!("ip netns add {name}"));
         run(&format!("ip -n {name} link set lo up"));
         Self { name }
@@ -142,6 +142,8 @@ impl Rig {
         let mut options = Options::new("node-a");
         options.cgroup_path = Some(cgroup.0.clone());
         options.bpf_object = Some(object);
+        // The machine's own devices are no part of a test.
+        options.devices = Some(Vec::new());
         options.pin_dir = bpffs.0.path().join("xebec");
         options.capacity =
             Capacity { frontends: 1024, services: 256, slots4: 4096, slots6: 1024, backends: 4096 };

@@ -5,6 +5,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 use xebec_dataplane::apply::Applier;
+use xebec_dataplane::devices::Devices;
 use xebec_dataplane::maps::pinned::PinnedMaps;
 use xebec_dataplane::world::World;
 
@@ -43,12 +44,14 @@ pub fn slice(service: &str, port: u16, protocol: &str, endpoints: &[&str]) -> En
 /// The agent's loop without the API server: objects in, maps out.
 pub struct Agent {
     pub applier: Applier<PinnedMaps>,
+    pub devices: Devices,
     pub world: World,
 }
 
 impl Agent {
     pub fn new(options: &xebec_dataplane::Options) -> Self {
-        Self { applier: xebec_dataplane::install(options).unwrap(), world: World::default() }
+        let (applier, devices) = xebec_dataplane::install(options).unwrap();
+        Self { applier, devices, world: World::default() }
     }
 
     /// The first lists.

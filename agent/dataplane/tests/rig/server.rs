@@ -18,7 +18,7 @@ pub struct Server {
 }
 
 impl Server {
-    fn start(
+    pub fn start(
         netns: &NetNs,
         address: SocketAddr,
         serve: impl FnOnce(Arc<AtomicUsize>, Arc<AtomicBool>, Box<dyn Fn() + Send>) + Send + 'static,

@@ -1,0 +1,167 @@
+//! The devices that traffic from outside passes, and the packet programs on them. Enters: the node's devices. Leaves:
+//! pinned tcx links, one per device and direction. Called by run, whenever a device's addresses change.
+//!
+//! A link found pinned for a device gets the new program in one step; one whose device is gone or no longer the node's
+//! is removed.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use aya::Ebpf;
+use aya::programs::links::FdLink;
+use aya::programs::{SchedClassifier, TcAttachType};
+
+use crate::attach::AttachError;
+use crate::load::versioned;
+use crate::maps::tracked::DeviceAddresses;
+use crate::sys;
+
+/// The packet programs; the one that translates back comes first.
+pub const PACKET_PROGRAMS: [(&str, TcAttachType); 2] =
+    [("tcx_egress", TcAttachType::Egress), ("tcx_ingress", TcAttachType::Ingress)];
+
+/// The loaded packet programs and where their links are pinned.
+#[derive(Debug)]
+pub struct Devices {
+    ebpf: Ebpf,
+    links: PathBuf,
+    /// Only these; every one that qualifies if absent.
+    only: Option<Vec<String>>,
+}
+
+/// The index at the end of a packet program's pin, if it is one. PURE.
+fn pinned_index(pin: &Path) -> Option<u32> {
+    let name = pin.file_name()?.to_str()?;
+    PACKET_PROGRAMS
+        .iter()
+        .find_map(|(program, _)| name.strip_prefix(program)?.strip_prefix('-')?.parse().ok())
+}
+
+impl Devices {
+    pub(crate) fn new(ebpf: Ebpf, pin_dir: &Path, only: Option<Vec<String>>) -> Self {
+        Self { ebpf, links: versioned(pin_dir).join("links"), only }
+    }
+
+    /// Puts the programs on `found` (by interface index) and on nothing else; returns the devices they are on.
+    ///
+    /// # Errors
+    /// [`AttachError`]; links in place keep serving, and a later call continues.
+    pub fn refresh(
+        &mut self,
+        mut found: HashMap<u32, DeviceAddresses>,
+    ) -> Result<HashMap<u32, DeviceAddresses>, AttachError> {
+        if let Some(only) = &self.only {
+            found.retain(|_, device| only.contains(&device.name));
+        }
+        for (index, device) in &found {
+            for (program, hook) in PACKET_PROGRAMS {
+                self.attach(program, hook, *index, &device.name)?;
+            }
+        }
+        let fail = |source| AttachError::Link { action: "remove", program: "tcx", source };
+        for pin in std::fs::read_dir(&self.links).map_err(fail)? {
+            let pin = pin.map_err(fail)?.path();
+            if pinned_index(&pin).is_some_and(|index| !found.contains_key(&index)) {
+                if let Ok(link) = sys::open_pin(&pin) {
+                    // One whose device is gone has nothing left to detach.
+                    let _ = sys::link_detach(link.as_fd());
+                }
+                std::fs::remove_file(&pin).map_err(fail)?;
+                tracing::info!(pin = %pin.display(), "the packet program left a device");
+            }
+        }
+        Ok(found)
+    }
+
+    /// A loaded packet program, such as to run it on a single packet; `None` for another name.
+    pub fn program(&mut self, name: &str) -> Option<&mut SchedClassifier> {
+        self.ebpf.program_mut(name)?.try_into().ok()
+    }
+
+    fn attach(
+        &mut self,
+        name: &'static str,
+        hook: TcAttachType,
+        index: u32,
+        device: &str,
+    ) -> Result<(), AttachError> {
+        let fail = |action, source| AttachError::Link { action, program: name, source };
+        let refused = |source| AttachError::Device {
+            program: name,
+            device: device.to_owned(),
+            source: Box::new(source),
+        };
+        let absent = || fail("find", io::ErrorKind::NotFound.into());
+        let program = self.ebpf.program_mut(name).ok_or_else(absent)?;
+        let program: &mut SchedClassifier = program.try_into().map_err(refused)?;
+        let pin = self.links.join(format!("{name}-{index}"));
+        if pin.exists() {
+            let link = sys::open_pin(&pin).map_err(|e| fail("open", e))?;
+            if sys::link_info(link.as_fd()).map_err(|e| fail("inspect", e))?.device() == Some(index) {
+                let fd = program.fd().map_err(refused)?;
+                return sys::link_update(link.as_fd(), fd.as_fd()).map_err(|e| fail("update", e));
+            }
+            // Another device had this index.
+            std::fs::remove_file(&pin).map_err(|e| fail("replace", e))?;
+        }
+        let id = program.attach(device, hook).map_err(refused)?;
+        let link = program.take_link(id).map_err(refused)?;
+        let link: FdLink =
+            link.try_into().map_err(|_| fail("take", io::Error::other("not a link of this kernel")))?;
+        link.pin(&pin).map_err(|e| fail("pin", io::Error::other(e)))?;
+        tracing::info!(program = name, device, "the packet program is on a device");
+        Ok(())
+    }
+}
+
+/// Keeps the kernel from giving the block of translated sources to sockets that ask for any port.
+///
+/// # Errors
+/// The file's.
+pub fn reserve_ports() -> io::Result<()> {
+    const FILE: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+    let present = std::fs::read_to_string(FILE)?;
+    match with_block(present.trim()) {
+        Some(wanted) => std::fs::write(FILE, wanted),
+        None => Ok(()),
+    }
+}
+
+/// The list with our block added; `None` if it is there. PURE.
+fn with_block(present: &str) -> Option<String> {
+    use xebec_abi::flow::{REJECT_PORT, SNAT_HIGH};
+    let covers = |range: &str| {
+        let (low, high) = range.split_once('-').unwrap_or((range, range));
+        let number = |text: &str| text.trim().parse::<u16>();
+        matches!((number(low), number(high)), (Ok(low), Ok(high)) if low <= REJECT_PORT && high == SNAT_HIGH)
+    };
+    if present.split(',').any(covers) {
+        return None;
+    }
+    let block = format!("{REJECT_PORT}-{SNAT_HIGH}");
+    Some(if present.is_empty() { block } else { format!("{present},{block}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_block_is_added_once() {
+        assert_eq!(with_block("").as_deref(), Some("61000-65535"));
+        assert_eq!(with_block("8080,9000-9100").as_deref(), Some("8080,9000-9100,61000-65535"));
+        assert_eq!(with_block("8080,61000-65535"), None);
+        assert_eq!(with_block("1024-65535"), None);
+        assert_eq!(with_block("61000-61001").as_deref(), Some("61000-61001,61000-65535"));
+    }
+
+    #[test]
+    fn only_our_pins_have_an_index() {
+        assert_eq!(pinned_index(Path::new("/x/tcx_ingress-12")), Some(12));
+        for other in ["/x/connect4", "/x/tcx_ingress", "/x/tcx_ingress-", "/x/tcx_other-3"] {
+            assert_eq!(pinned_index(Path::new(other)), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The packet, behind a trait: tcx reads and writes it through the socket buffer's helpers, another hook by its own.
+
+use aya_ebpf::{
+    helpers::generated::{bpf_csum_diff, bpf_l4_csum_replace},
+    programs::TcContext,
+};
+
+const BPF_F_PSEUDO_HDR: u64 = 1 << 4;
+const BPF_F_MARK_MANGLED_0: u64 = 1 << 5;
+/// Kernel 6.16: the packet's own sum needs care in IPv6. Older kernels refuse the flag.
+const BPF_F_IPV6: u64 = 1 << 7;
+
+/// What a checksum protects besides the bytes that changed.
+#[derive(Clone, Copy)]
+pub struct Sum {
+    /// Where it is.
+    pub at: usize,
+    /// Zero means absent (UDP over IPv4).
+    pub optional: bool,
+    /// The packet is IPv6.
+    pub v6: bool,
+}
+
+/// A packet at a hook.
+pub trait Packet {
+    /// Bytes at an offset; `None` beyond the end.
+    fn load<T: Copy>(&self, at: usize) -> Option<T>;
+    /// Replaces bytes; the caller sees to the checksums.
+    fn store<T>(&self, at: usize, value: &T);
+    /// Adds a difference to the IPv4 header's checksum.
+    fn fix_ip_sum(&self, at: usize, diff: u32);
+    /// Adds a difference to a transport's checksum; `pseudo` if the bytes that changed are its pseudo header's.
+    fn fix_l4_sum(&self, sum: Sum, diff: u32, pseudo: bool);
+    /// Index of the device.
+    fn device(&self) -> u32;
+}
+
+impl Packet for TcContext {
+    #[inline(always)]
+    fn load<T: Copy>(&self, at: usize) -> Option<T> {
+        self.skb.load(at).ok()
+    }
+
+    #[inline(always)]
+    fn store<T>(&self, at: usize, value: &T) {
+        // Offsets were read from before; an unwritable packet goes on with its old addresses and is nobody's.
+        let _ = self.skb.store(at, value, 0);
+    }
+
+    #[inline(always)]
+    fn fix_ip_sum(&self, at: usize, diff: u32) {
+        let _ = self.skb.l3_csum_replace(at, 0, diff as u64, 0);
+    }
+
+    #[inline(always)]
+    fn fix_l4_sum(&self, sum: Sum, diff: u32, pseudo: bool) {
+        let mut flags = 0;
+        if pseudo {
+            flags |= BPF_F_PSEUDO_HDR;
+        }
+        if sum.optional {
+            flags |= BPF_F_MARK_MANGLED_0;
+        }
+        let replace = |flags| {
+            // SAFETY: a helper over the program's own context.
+            unsafe { bpf_l4_csum_replace(self.skb.skb, sum.at as u32, 0, diff as u64, flags) }
+        };
+        if !sum.v6 || replace(flags | BPF_F_IPV6) != 0 {
+            replace(flags);
+        }
+    }
+
+    #[inline(always)]
+    fn device(&self) -> u32 {
+        // SAFETY: the context is the kernel's, valid for the program's run.
+        unsafe { (*self.skb.skb).ifindex }
+    }
+}
+
+/// The difference between two texts of N words in one's complement.
+#[inline(always)]
+pub fn difference<const N: usize>(mut old: [u32; N], mut new: [u32; N]) -> u32 {
+    // SAFETY: both arrays are on the stack and as long as stated.
+    unsafe { bpf_csum_diff(old.as_mut_ptr(), (N * 4) as u32, new.as_mut_ptr(), (N * 4) as u32, 0) as u32 }
+}

@@ -1,0 +1,203 @@
+//! Headers: read once into one form for both families, written back with their checksums.
+
+use xebec_abi::{
+    Be16, Be32, Ip6, PROTO_TCP, PROTO_UDP,
+    flow::{FlowKey, FragmentKey},
+};
+
+use super::access::{Packet, Sum, difference};
+use crate::maps::flow::FRAGMENTS;
+
+/// An Ethernet header's length: where IP begins.
+pub const ETHERNET: usize = 14;
+const NEXT_FRAGMENT: u8 = 44;
+
+/// What an IP header says.
+#[derive(Clone, Copy)]
+pub struct Header {
+    /// Where it begins.
+    pub at: usize,
+    /// Where the transport's begins.
+    pub l4: usize,
+    pub v6: bool,
+    pub proto: u8,
+    /// A fragment but not the first: no transport header.
+    pub later: bool,
+    /// More fragments follow.
+    pub more: bool,
+    /// Which packet a fragment is of.
+    pub id: u32,
+    pub src: Ip6,
+    pub dst: Ip6,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct V4 {
+    version_length: u8,
+    tos: u8,
+    len: u16,
+    id: u16,
+    fragment: Be16,
+    ttl: u8,
+    proto: u8,
+    sum: u16,
+    src: Be32,
+    dst: Be32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct V6 {
+    first: u32,
+    len: u16,
+    next: u8,
+    hops: u8,
+    src: Ip6,
+    dst: Ip6,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Fragment {
+    next: u8,
+    reserved: u8,
+    offset: Be16,
+    id: u32,
+}
+
+impl Header {
+    /// The header at an offset; `None` if it is cut off. IPv6 extension headers other than a fragment's are not
+    /// followed: such packets are no TCP and no UDP here, and pass.
+    #[inline(always)]
+    pub fn read<P: Packet>(p: &P, at: usize, v6: bool) -> Option<Self> {
+        if v6 {
+            let h: V6 = p.load(at)?;
+            let mut out = Self {
+                at,
+                l4: at + 40,
+                v6,
+                proto: h.next,
+                later: false,
+                more: false,
+                id: 0,
+                src: h.src,
+                dst: h.dst,
+            };
+            if h.next == NEXT_FRAGMENT {
+                let f: Fragment = p.load(at + 40)?;
+                out.l4 = at + 48;
+                out.proto = f.next;
+                out.later = f.offset.host() & 0xfff8 != 0;
+                out.more = f.offset.host() & 1 != 0;
+                out.id = f.id;
+            }
+            return Some(out);
+        }
+        let h: V4 = p.load(at)?;
+        let length = (h.version_length as usize & 15) * 4;
+        if length < 20 {
+            return None;
+        }
+        let fragment = h.fragment.host();
+        Some(Self {
+            at,
+            l4: at + length,
+            v6,
+            proto: h.proto,
+            later: fragment & 0x1fff != 0,
+            more: fragment & 0x2000 != 0,
+            id: h.id as u32,
+            src: Ip6::mapped(h.src),
+            dst: Ip6::mapped(h.dst),
+        })
+    }
+
+    /// The packet's key at a hook; `None` for a transport without ports, and for a fragment whose first is unknown.
+    #[inline(always)]
+    pub fn key<P: Packet>(&self, p: &P, hook: u8) -> Option<FlowKey> {
+        if self.proto != PROTO_TCP && self.proto != PROTO_UDP {
+            return None;
+        }
+        let ports = if self.later || self.more {
+            let part =
+                FragmentKey { src: self.src, dst: self.dst, id: self.id, proto: self.proto, hook, pad: 0 };
+            if self.later {
+                // SAFETY: one word; at worst that of a packet with the same id that followed.
+                *unsafe { FRAGMENTS.get(part) }?
+            } else {
+                let ports: u32 = p.load(self.l4)?;
+                let _ = FRAGMENTS.insert(part, ports, 0);
+                ports
+            }
+        } else {
+            p.load(self.l4)?
+        };
+        let (sport, dport) = split(ports);
+        Some(FlowKey { src: self.src, dst: self.dst, sport, dport, proto: self.proto, hook, pad: 0 })
+    }
+
+    /// Where the transport's checksum is.
+    #[inline(always)]
+    pub fn sum(&self) -> Sum {
+        let udp = self.proto == PROTO_UDP;
+        Sum { at: self.l4 + if udp { 6 } else { 16 }, optional: udp, v6: self.v6 }
+    }
+
+    /// Makes the packet `to`, which was `from`.
+    #[inline(always)]
+    pub fn rewrite<P: Packet>(&self, p: &P, from: &FlowKey, to: &FlowKey) {
+        let diff = self.rewrite_addresses(p, from, to);
+        if self.later {
+            return;
+        }
+        p.fix_l4_sum(self.sum(), diff, true);
+        let diff = self.rewrite_ports(p, from, to);
+        if diff != 0 {
+            p.fix_l4_sum(self.sum(), diff, false);
+        }
+    }
+
+    /// Replaces the ports and returns the difference.
+    #[inline(always)]
+    pub fn rewrite_ports<P: Packet>(&self, p: &P, from: &FlowKey, to: &FlowKey) -> u32 {
+        let (old, new) = (join(from), join(to));
+        if old == new {
+            return 0;
+        }
+        p.store(self.l4, &new);
+        difference([old], [new])
+    }
+
+    /// Replaces the addresses, mends the header's own checksum and returns the difference.
+    #[inline(always)]
+    pub fn rewrite_addresses<P: Packet>(&self, p: &P, from: &FlowKey, to: &FlowKey) -> u32 {
+        if self.v6 {
+            let text = |k: &FlowKey| {
+                let (s, d) = (k.src.0, k.dst.0);
+                [s[0], s[1], s[2], s[3], d[0], d[1], d[2], d[3]]
+            };
+            let new = text(to);
+            p.store(self.at + 8, &new);
+            return difference(text(from), new);
+        }
+        let text = |k: &FlowKey| [k.src.0[3], k.dst.0[3]];
+        let new = text(to);
+        let diff = difference(text(from), new);
+        p.store(self.at + 12, &new);
+        p.fix_ip_sum(self.at + 10, diff);
+        diff
+    }
+}
+
+/// Source and destination port as they stand in the header.
+#[inline(always)]
+fn join(key: &FlowKey) -> u32 {
+    key.sport.0 as u32 | (key.dport.0 as u32) << 16
+}
+
+/// The inverse of [`join`].
+#[inline(always)]
+pub fn split(ports: u32) -> (Be16, Be16) {
+    (Be16(ports as u16), Be16((ports >> 16) as u16))
+}

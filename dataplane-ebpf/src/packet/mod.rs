@@ -1,0 +1,218 @@
+//! Services from outside the node, packet by packet. Enters: a packet at a device, coming in or going out. Leaves: the
+//! packet with other ends, and a [`Verdict`]. Called by main.rs, at the tcx hooks of the node's devices.
+//!
+//! The destination is rewritten when a packet comes in and the source when it goes out (see `xebec_abi::flow`): what
+//! lies between is the node's own IP stack, with its routes, TTL and path MTU.
+
+mod access;
+mod error;
+mod header;
+mod select;
+mod track;
+
+use aya_ebpf::programs::TcContext;
+use header::{ETHERNET, Header};
+use select::{Chosen, Selection, select};
+use track::Entry;
+use xebec_abi::{
+    Be16, Be32, Ip6, PROTO_ICMP, PROTO_ICMP6, PROTO_TCP,
+    flow::{
+        BACKEND_REJECT, FLOW_CLOSING, FLOW_SNAT, Flow, FlowKey, HOOK_EGRESS, HOOK_INGRESS, PacketStat,
+        REJECT_PORT, Role,
+    },
+};
+
+use self::access::Packet;
+use crate::{
+    maps::flow::{DEVICES, count},
+    socket::Family as _,
+};
+
+const FIN: u8 = 1;
+const SYN: u8 = 2;
+const RST: u8 = 4;
+const ACK: u8 = 16;
+
+/// What becomes of the packet.
+#[must_use]
+#[derive(Clone, Copy)]
+pub enum Verdict {
+    /// On to the next program, then to the stack.
+    Next,
+    /// Dropped, and counted by its reason.
+    Drop,
+}
+
+impl Verdict {
+    /// As tcx's number: `TCX_NEXT` or `TCX_DROP`.
+    #[inline(always)]
+    pub fn tcx(self) -> i32 {
+        match self {
+            Self::Next => -1,
+            Self::Drop => 2,
+        }
+    }
+}
+
+/// The family of an Ethernet frame to this host; `None` for other protocols and other hosts' frames.
+#[inline(always)]
+pub fn is_v6(ctx: &TcContext) -> Option<bool> {
+    const ETH_P_IP: u32 = 0x0800_u16.to_be() as u32;
+    const ETH_P_IPV6: u32 = 0x86dd_u16.to_be() as u32;
+    // SAFETY: the context is the kernel's, valid for the program's run.
+    match unsafe { (*ctx.skb.skb).protocol } {
+        ETH_P_IP => Some(false),
+        ETH_P_IPV6 => Some(true),
+        _ => None,
+    }
+}
+
+/// TCP's flags, none for the rest.
+#[inline(always)]
+fn tcp_flags<P: Packet>(p: &P, h: &Header) -> u8 {
+    if h.proto == PROTO_TCP && !h.later { p.load(h.l4 + 13).unwrap_or(0) } else { 0 }
+}
+
+/// A packet comes in.
+#[inline(always)]
+pub fn ingress<P: Packet>(p: &P, v6: bool) -> Verdict {
+    let Some(h) = Header::read(p, ETHERNET, v6) else { return Verdict::Next };
+    if h.proto == PROTO_ICMP || h.proto == PROTO_ICMP6 {
+        return error::translate(p, &h, HOOK_INGRESS);
+    }
+    let Some(key) = h.key(p, HOOK_INGRESS) else { return Verdict::Next };
+    let flags = tcp_flags(p, &h);
+    if let Some(entry) = track::find(&key) {
+        if matches!(entry.role(), Role::Return) {
+            entry.touch(flags & (FIN | RST) != 0);
+            let to = entry.get().target(Role::Return);
+            if entry.probation {
+                track::promote(&key);
+            }
+            return translated(p, &h, &key, &to);
+        }
+        if keep(&entry, &h, flags) {
+            entry.touch(flags & (FIN | RST) != 0);
+            if entry.probation {
+                track::mend(&entry);
+            }
+            let to = entry.get().target(Role::Forward);
+            return translated(p, &h, &key, &to);
+        }
+        // A new connection from an old one's port is nothing of the kind.
+        if h.proto != PROTO_TCP && entry.get().id != BACKEND_REJECT {
+            count(PacketStat::Reselected);
+        }
+        track::end(&entry);
+    }
+    let selection = if v6 { select::<Ip6>(&key) } else { select::<Be32>(&key) };
+    let (index, chosen) = match selection {
+        Selection::None => return Verdict::Next,
+        Selection::Drop => return Verdict::Drop,
+        Selection::To(index, chosen) => {
+            count(PacketStat::Flows);
+            (index, chosen)
+        }
+        Selection::Refuse(index) => {
+            count(PacketStat::Rejected);
+            let Some(chosen) = refusal(p.device(), v6) else { return Verdict::Drop };
+            (index, chosen)
+        }
+    };
+    match track::begin(draft(&key, index, &chosen)) {
+        Some(flow) => {
+            // SAFETY: this CPU's draft, just filled.
+            let to = unsafe { &*flow }.target(Role::Forward);
+            translated(p, &h, &key, &to)
+        }
+        None => Verdict::Drop,
+    }
+}
+
+/// Whether a flow goes on as it is. A connection stays with its endpoint to its end, even when that is leaving the
+/// service; datagrams, and a new connection from the same port, do not.
+#[inline(always)]
+fn keep(entry: &Entry, h: &Header, flags: u8) -> bool {
+    if h.proto != PROTO_TCP {
+        return entry.is_current();
+    }
+    if flags & (SYN | ACK) == SYN {
+        return entry.is_current() && entry.get().flags & FLOW_CLOSING == 0;
+    }
+    entry.get().id != BACKEND_REJECT
+}
+
+/// The node itself, at a port where nobody listens: its kernel answers as a closed port does, and the answer goes back
+/// as any other.
+#[inline(always)]
+fn refusal(device: u32, v6: bool) -> Option<Chosen> {
+    // SAFETY: the map's memory; user space replaces the element whole.
+    let addr = DEVICES.get_ptr(device).map(|d| unsafe { if v6 { (*d).v6 } else { (*d).v4 } })?;
+    if addr.same(Ip6([0; 4])) {
+        return None;
+    }
+    Some(Chosen { addr, port: Be16::new(REJECT_PORT), id: BACKEND_REJECT, state: 0, local: true })
+}
+
+#[inline(always)]
+fn draft(key: &FlowKey, index: u32, chosen: &Chosen) -> Flow {
+    // An endpoint elsewhere answers to where the packet came from, and a client that is its own endpoint would answer
+    // itself: both must see the node.
+    let hidden = !chosen.local || chosen.addr.same(key.src);
+    Flow {
+        last: 0,
+        state: chosen.state,
+        client: key.src,
+        vip: key.dst,
+        backend: chosen.addr,
+        node: Ip6([0; 4]),
+        cport: key.sport,
+        vport: key.dport,
+        bport: chosen.port,
+        port: key.sport,
+        nport: Be16(0),
+        proto: key.proto,
+        flags: if hidden { FLOW_SNAT } else { 0 },
+        id: chosen.id,
+        index,
+        role: 0,
+    }
+}
+
+/// A packet goes out.
+#[inline(always)]
+pub fn egress<P: Packet>(p: &P, v6: bool) -> Verdict {
+    let Some(h) = Header::read(p, ETHERNET, v6) else { return Verdict::Next };
+    if h.proto == PROTO_ICMP || h.proto == PROTO_ICMP6 {
+        return error::translate(p, &h, HOOK_EGRESS);
+    }
+    let Some(key) = h.key(p, HOOK_EGRESS) else { return Verdict::Next };
+    let Some(entry) = track::find(&key) else { return Verdict::Next };
+    let role = entry.role();
+    entry.touch(tcp_flags(p, &h) & (FIN | RST) != 0);
+    if matches!(role, Role::Out) {
+        if entry.get().nport.0 == 0 && !track::allocate(&entry, p.device(), v6) {
+            count(PacketStat::Exhausted);
+            return Verdict::Drop;
+        }
+        let to = entry.get().target(Role::Out);
+        return translated(p, &h, &key, &to);
+    }
+    let to = entry.get().target(Role::Reply);
+    if entry.probation && entry.get().id != BACKEND_REJECT {
+        let forward = entry.get().key(Role::Forward);
+        let out = entry.get().key(Role::Out);
+        count(PacketStat::Established);
+        track::promote(&forward);
+        track::promote(&out);
+        track::promote(&key);
+    }
+    translated(p, &h, &key, &to)
+}
+
+#[inline(always)]
+fn translated<P: Packet>(p: &P, h: &Header, from: &FlowKey, to: &FlowKey) -> Verdict {
+    h.rewrite(p, from, to);
+    count(PacketStat::Translated);
+    Verdict::Next
+}

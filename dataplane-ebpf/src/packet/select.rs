@@ -1,0 +1,97 @@
+//! Which endpoint a packet from outside is for.
+
+use aya_ebpf::maps::lpm_trie;
+use xebec_abi::{
+    Be16, Ip6,
+    flow::{ClientKey, FlowKey, PacketStat, SourceKey},
+    service::{
+        KIND_CLUSTER_IP, KIND_LOAD_BALANCER, KIND_PROBE, META_EXTERNAL_LOCAL, META_INTERNAL_LOCAL,
+        META_SOURCE_RANGES, SCOPE_ADDRESS, SCOPE_NODE,
+    },
+    state::NODE_IP_HOST_ONLY,
+};
+
+use crate::{
+    maps::{
+        flow::{AFF_CLIENTS, SRC_LPM, count},
+        service::META,
+        state::maybe_node_port,
+    },
+    socket::{Choice, Family, choose_for, tagged},
+};
+
+/// Bits of [`SourceKey`].
+const SOURCE_BITS: u32 = 160;
+
+/// An endpoint for the packet.
+pub struct Chosen {
+    pub addr: Ip6,
+    pub port: Be16,
+    pub id: u32,
+    pub state: u64,
+    pub local: bool,
+}
+
+/// What is to be done with the first packet of a flow.
+pub enum Selection {
+    /// It is for no service.
+    None,
+    /// The service does not answer this client here.
+    Drop,
+    /// The service (by index) has no endpoint: refuse.
+    Refuse(u32),
+    /// The service's index, and the endpoint.
+    To(u32, Chosen),
+}
+
+/// Looks the destination up and chooses.
+#[inline(always)]
+pub fn select<A: Family>(key: &FlowKey) -> Selection {
+    let vip = A::narrow(key.dst);
+    let own = tagged::<A>(vip, key.dport, key.proto, SCOPE_ADDRESS);
+    let found = match own {
+        Some(value) => Some(value),
+        None if maybe_node_port(key.dport.host())
+            && matches!(vip.node_flags(), Some(f) if f & NODE_IP_HOST_ONLY == 0) =>
+        {
+            tagged::<A>(A::ANY, key.dport, key.proto, SCOPE_NODE)
+        }
+        None => None,
+    };
+    let Some(service) = found else { return Selection::None };
+    let (index, kind) = (service.index(), service.kind());
+    let Some(meta) = META.get_ptr(index) else { return Selection::None };
+    if kind == KIND_PROBE {
+        return Selection::None;
+    }
+    // SAFETY: the map's own memory, written before the frontend was.
+    let flags = unsafe { core::ptr::read_volatile(&raw const (*meta).flags) };
+    if kind == KIND_LOAD_BALANCER && flags & META_SOURCE_RANGES != 0 {
+        let source = SourceKey { index: index.to_be_bytes(), addr: key.src.octets() };
+        if SRC_LPM.get(lpm_trie::Key::new(SOURCE_BITS, source)).is_none() {
+            count(PacketStat::Denied);
+            return Selection::Drop;
+        }
+    }
+    let external = kind != KIND_CLUSTER_IP;
+    let policy = if external { META_EXTERNAL_LOCAL } else { META_INTERNAL_LOCAL };
+    let local = flags & policy != 0;
+    let client = ClientKey { addr: key.src, index, pad: 0 };
+    match choose_for::<A, _>(&AFF_CLIENTS, client, index, meta, local) {
+        Choice::Endpoint(e) => Selection::To(
+            index,
+            Chosen { addr: e.addr.wide(), port: e.port, id: e.backend, state: e.state, local: e.local },
+        ),
+        // Endpoints elsewhere: upstream drops, so that a load balancer's retry finds a node that has one.
+        // SAFETY: one aligned word of the map's memory.
+        Choice::Empty
+            if external
+                && local
+                && unsafe { core::ptr::read_volatile(&raw const (*meta).sel_cluster) }.count() != 0 =>
+        {
+            count(PacketStat::NoLocal);
+            Selection::Drop
+        }
+        Choice::Empty => Selection::Refuse(index),
+    }
+}

@@ -1,0 +1,225 @@
+//! Flows: found, begun, promoted, ended.
+
+use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns};
+use xebec_abi::{
+    Be16, Ip6,
+    flow::{BACKEND_REJECT, FLOW_CLOSING, Flow, FlowKey, PacketStat, Role, SNAT_HIGH, SNAT_LOW},
+};
+
+use crate::{
+    maps::{
+        backend,
+        flow::{DEVICES, FLOWS, FLOWS_NEW, count, draft},
+    },
+    socket::Family as _,
+};
+
+const BPF_ANY: u64 = 0;
+const BPF_NOEXIST: u64 = 1;
+/// Ports tried before a packet is dropped.
+const TRIES: u32 = 8;
+
+/// An entry in the kernel's memory.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    pub flow: *mut Flow,
+    /// Not answered yet.
+    pub probation: bool,
+}
+
+/// The entry of a key.
+#[inline(always)]
+pub fn find(key: &FlowKey) -> Option<Entry> {
+    if let Some(flow) = FLOWS.get_ptr_mut(key) {
+        return Some(Entry { flow, probation: false });
+    }
+    FLOWS_NEW.get_ptr_mut(key).map(|flow| Entry { flow, probation: true })
+}
+
+impl Entry {
+    /// The flow; a racing writer changes single words only.
+    #[inline(always)]
+    pub fn get(&self) -> &Flow {
+        // SAFETY: the element's memory, valid for the program's run.
+        unsafe { &*self.flow }
+    }
+
+    /// Which form it stands for.
+    #[inline(always)]
+    pub fn role(&self) -> Role {
+        match self.get().role {
+            0 => Role::Forward,
+            1 => Role::Out,
+            2 => Role::Return,
+            _ => Role::Reply,
+        }
+    }
+
+    /// Notes a packet, and whether it ends a connection.
+    #[inline(always)]
+    pub fn touch(&self, closing: bool) {
+        // SAFETY: aligned words of the element's memory.
+        unsafe {
+            core::ptr::write_volatile(&raw mut (*self.flow).last, now());
+            if closing {
+                (*self.flow).flags |= FLOW_CLOSING;
+            }
+        }
+    }
+
+    /// Whether the endpoint is still the one that was chosen.
+    #[inline(always)]
+    pub fn is_current(&self) -> bool {
+        let flow = self.get();
+        flow.id != BACKEND_REJECT && backend::state(flow.id) == Some(flow.state)
+    }
+}
+
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_ktime_get_coarse_ns() }
+}
+
+#[inline(always)]
+fn random() -> u32 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_get_prandom_u32() }
+}
+
+/// Stores the draft under a role's key; false if the map is full or, with `BPF_NOEXIST`, the key is taken.
+#[inline(always)]
+fn put(flow: *mut Flow, role: Role, flags: u64) -> bool {
+    // SAFETY: this CPU's draft, or an element of ours whose role this is already.
+    let flow = unsafe {
+        (*flow).role = role as u32;
+        &*flow
+    };
+    FLOWS_NEW.insert(flow.key(role), flow, flags).is_ok()
+}
+
+/// Begins a flow. The way back is stored first, and only if nobody has it: that reserves the client's port inside the
+/// node. `None` if no port is free.
+#[inline(always)]
+pub fn begin(flow: Flow) -> Option<*mut Flow> {
+    let draft = draft()?;
+    // SAFETY: this CPU's draft.
+    let new = unsafe {
+        *draft = flow;
+        (*draft).last = now();
+        &mut *draft
+    };
+    let mut reserved = false;
+    let mut attempt = 0;
+    while attempt < TRIES {
+        attempt += 1;
+        let key = new.key(Role::Reply);
+        match find(&key) {
+            // An earlier life of the same flow.
+            Some(old)
+                if old.get().vip.same(new.vip)
+                    && old.get().vport.0 == new.vport.0
+                    && old.get().cport.0 == new.cport.0 =>
+            {
+                if !old.probation {
+                    let _ = FLOWS.remove(key);
+                }
+                reserved = put(draft, Role::Reply, BPF_ANY);
+            }
+            Some(_) => {}
+            None => reserved = put(draft, Role::Reply, BPF_NOEXIST),
+        }
+        if reserved {
+            break;
+        }
+        new.port = Be16::new(1024 + (random() % (65_536 - 1024)) as u16);
+    }
+    if !reserved || !put(draft, Role::Forward, BPF_ANY) || (new.is_snat() && !put(draft, Role::Out, BPF_ANY))
+    {
+        count(PacketStat::Exhausted);
+        return None;
+    }
+    Some(draft)
+}
+
+/// Gives a flow that leaves by a device that device's address and a port of the block; false if none is free.
+#[inline(always)]
+pub fn allocate(entry: &Entry, device: u32, v6: bool) -> bool {
+    let (Some(draft), Some(own)) = (draft(), DEVICES.get_ptr(device)) else { return false };
+    // SAFETY: the map's memory; user space replaces the element whole.
+    let node: Ip6 = unsafe { if v6 { (*own).v6 } else { (*own).v4 } };
+    if node.same(Ip6([0; 4])) {
+        return false;
+    }
+    // SAFETY: this CPU's draft.
+    let new = unsafe {
+        *draft = *entry.get();
+        (*draft).node = node;
+        &mut *draft
+    };
+    let mut attempt = 0;
+    while attempt < TRIES * 2 {
+        attempt += 1;
+        let room = (SNAT_HIGH - SNAT_LOW) as u32 + 1;
+        new.nport = Be16::new(SNAT_LOW + (random() % room) as u16);
+        let key = new.key(Role::Return);
+        if FLOWS.get_ptr(key).is_none() && put(draft, Role::Return, BPF_NOEXIST) {
+            // SAFETY: the element's memory; a second packet of the flow at the same moment takes a port of its own,
+            // and answers find the flow by either.
+            unsafe {
+                (*entry.flow).node = node;
+                (*entry.flow).nport = new.nport;
+            }
+            return true;
+        }
+    }
+    false
+}
+
+/// Stores the ways back of an unanswered flow again if they were evicted.
+#[inline(always)]
+pub fn mend(entry: &Entry) {
+    let missing = |role| find(&entry.get().key(role)).is_none();
+    if missing(Role::Reply) || (entry.get().is_snat() && missing(Role::Out)) {
+        if let Some(draft) = draft() {
+            // SAFETY: this CPU's draft.
+            unsafe { *draft = *entry.get() };
+            let _ = put(draft, Role::Reply, BPF_NOEXIST);
+            if entry.get().is_snat() {
+                let _ = put(draft, Role::Out, BPF_NOEXIST);
+            }
+        }
+    }
+}
+
+/// Off probation: the flow was answered.
+#[inline(always)]
+pub fn promote(key: &FlowKey) {
+    if let Some(flow) = FLOWS_NEW.get_ptr(key) {
+        // SAFETY: the element's memory; when the map is full the flow stays on probation.
+        if FLOWS.insert(key, unsafe { &*flow }, BPF_ANY).is_ok() {
+            let _ = FLOWS_NEW.remove(key);
+        }
+    }
+}
+
+/// Forgets a flow whose endpoint is no more.
+#[inline(always)]
+pub fn end(entry: &Entry) {
+    if let Some(draft) = draft() {
+        // SAFETY: this CPU's draft: the element may be reused once it is removed.
+        let flow = unsafe {
+            *draft = *entry.get();
+            &*draft
+        };
+        forget(&flow.key(Role::Reply));
+        forget(&flow.key(Role::Out));
+        forget(&flow.key(Role::Forward));
+    }
+}
+
+#[inline(always)]
+fn forget(key: &FlowKey) {
+    let _ = FLOWS.remove(key);
+    let _ = FLOWS_NEW.remove(key);
+}
