@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use xebec_tests::{Call, Namespace, PATIENCE, kubectl, namespaced, node, shell_pod, until};
+use xebec_tests::{Call, Namespace, PATIENCE, kubectl, namespaced, node, shell_pod, until, web};
 
 /// Undoes a change of the node when dropped.
 struct Undo(Option<Call>);
@@ -46,6 +46,27 @@ fn a_cordoned_node_takes_no_pods() -> Result<()> {
         unschedulable(ns, "pod", "1 node(s) were unschedulable")?;
         ensure!(kubectl("uncordon").arg(&node).ok()? == format!("node/{node} uncordoned\n"));
         ns.ready("pod")
+    })
+}
+
+#[test]
+fn a_drained_node_gives_its_pods_up_and_takes_them_back() -> Result<()> {
+    namespaced("drain", |ns| {
+        let node = node()?;
+        ns.apply(web("web", 2))?;
+        ns.rolled_out("web")?;
+        let before = ns.pods("app=web")?;
+        let _undo = Undo::with("uncordon", "")?;
+        // The selector keeps it from other tests' pods; the node is cordoned all the same.
+        let said = kubectl("drain").arg(&node).words("--pod-selector=app=web --timeout=120s").ok()?;
+        for pod in &before {
+            ensure!(said.contains(&format!("pod/{pod} evicted\n")), "{said}");
+        }
+        ensure!(said.ends_with(&format!("node/{node} drained\n")), "{said}");
+        let after = ns.pods("app=web")?;
+        ensure!(!after.iter().any(|pod| before.contains(pod)), "{before:?} {after:?}");
+        kubectl("uncordon").arg(&node).ok()?;
+        ns.rolled_out("web")
     })
 }
 

@@ -1,6 +1,6 @@
 //! Pods: environment, init containers, restart policies, security, resources, what the status tells.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use xebec_tests::{PATIENCE, namespaced, node, pod_process, shell_pod, until};
 
@@ -318,6 +318,42 @@ fn conditions_and_times_of_a_running_pod() -> Result<()> {
             "{}",
             pod["spec"]
         );
+        Ok(())
+    })
+}
+
+#[test]
+fn debug_adds_a_container_to_a_running_pod() -> Result<()> {
+    namespaced("debug", |ns| {
+        ns.apply(shell_pod("shell", "sleep 600"))?;
+        ns.ready("shell")?;
+        let started = ns.field("pod/shell", ".status.containerStatuses[0].state.running.startedAt")?;
+        ns.kubectl("debug shell --image=xebec.local/busybox:1 -c look -- sh -c 'echo here; sleep 600'")
+            .ok()?;
+        let state = ".status.ephemeralContainerStatuses[?(@.name==\"look\")].state.running.startedAt";
+        until("the debug container runs", PATIENCE, || {
+            Ok((!ns.field("pod/shell", state)?.is_empty()).then_some(()))
+        })?;
+        ensure!(ns.kubectl("logs shell -c look").ok()? == "here\n");
+        ensure!(ns.kubectl("exec shell -c look -- hostname").ok()? == "shell\n");
+        let still = ns.field("pod/shell", ".status.containerStatuses[0].state.running.startedAt")?;
+        ensure!(still == started, "the pod's own container goes on");
+        Ok(())
+    })
+}
+
+#[test]
+fn debug_of_a_node_sees_its_files() -> Result<()> {
+    namespaced("debug-node", |ns| {
+        let target = format!("node/{}", node()?);
+        let said = ns
+            .kubectl("debug --image=xebec.local/busybox:1")
+            .arg(target)
+            .words("-- cat /host/proc/sys/kernel/ostype");
+        let said = said.ok()?;
+        let pod = said.split_whitespace().find(|word| word.starts_with("node-debugger-"));
+        let pod = pod.with_context(|| format!("no pod is named: {said}"))?;
+        ensure!(ns.ended(pod, "Succeeded")? == "Linux\n");
         Ok(())
     })
 }

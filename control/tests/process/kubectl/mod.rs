@@ -6,9 +6,8 @@
 //! each other. `n1` is a Node that nobody stands behind, so a pod on it stays Pending.
 //!
 //! What needs a running pod is in the whole-cluster tests: logs, exec (with a terminal), attach, cp, port-forward in
-//! `tests/tests/streams.rs`, ephemeral containers, `debug` and `drain` in `tests/tests/kubectl.rs`; commands of custom
-//! resources are in xebec-apiserver's `tests/crds/kubectl.rs`, the aggregated `top` API in its `tests/aggregate`. Here such
-//! a command is seen to fail as it should where no kubelet answers.
+//! `tests/tests/streams.rs`, `debug` in `pods.rs` and `drain` in `nodes.rs` beside it; commands of custom resources are in
+//! xebec-apiserver's `tests/crds/kubectl.rs`. Here such a command is seen to fail as it should where no kubelet answers.
 
 mod access;
 mod apply;
