@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Change, Event, Object, Selection};
@@ -39,6 +40,7 @@ pub struct Cache {
     prefix: String,
     state: RwLock<State>,
     head: watch::Sender<u64>,
+    published: Mutex<Option<Instant>>,
     closed: CancellationToken,
 }
 
@@ -69,6 +71,7 @@ impl Cache {
             prefix: prefix(group, plural),
             state: RwLock::new(State { early: Some(Vec::new()), ..State::default() }),
             head: watch::Sender::new(0),
+            published: Mutex::default(),
             closed: CancellationToken::new(),
         }
     }
@@ -210,8 +213,19 @@ impl Cache {
         Self::push(&mut state, self.strip(key), change, Arc::new(object));
     }
 
+    /// When the watchers were last woken.
+    pub(super) fn published(&self) -> Option<Instant> {
+        *self.published.lock()
+    }
+
+    /// How many there are.
+    pub(super) fn watchers(&self) -> usize {
+        self.head.receiver_count()
+    }
+
     /// Wakes the watchers if there is something new.
-    pub(super) fn publish(&self) {
+    pub(super) fn publish(&self, now: Instant) {
+        *self.published.lock() = Some(now);
         let revision = self.revision();
         self.head.send_if_modified(|head| std::mem::replace(head, revision) != revision);
     }

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 use serde_json::Value;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 use xebec_store::{Entry, EventKind, Revision, Store, StoreError, WatchEvent};
 
+use super::publisher::Publisher;
 use super::{Cache, Caches, Change, Object};
 
 const PREFIX: &str = "/registry/";
@@ -108,15 +110,29 @@ async fn follow(store: Arc<dyn Store>, caches: Arc<Caches>, mut from: Revision) 
 
 async fn run(store: &dyn Store, caches: &Caches, from: &mut Revision) -> Result<(), StoreError> {
     let mut watch = store.watch(PREFIX, *from).await?.fuse();
-    while let Some(first) = watch.next().await {
-        let mut touched = Vec::new();
+    let mut publisher = Publisher::default();
+    loop {
+        let first = match publisher.next() {
+            None => watch.next().await,
+            Some(due) => match tokio::time::timeout_at(due, watch.next()).await {
+                Ok(first) => first,
+                Err(_) => {
+                    publisher.publish(Instant::now());
+                    continue;
+                }
+            },
+        };
+        if first.is_none() {
+            return Ok(());
+        }
+        let now = Instant::now();
         let mut outcome = Ok(());
-        let mut next = Some(first);
+        let mut next = first;
         // What is there already is taken in at once: a commit of many writes then wakes each watcher a few times only.
         for left in (0..BATCH).rev() {
             match next.take() {
                 Some(Ok(event)) => {
-                    take_in(caches, &event, &mut touched);
+                    take_in(caches, &event, |cache| publisher.changed(cache, now));
                     *from = event.revision;
                 }
                 Some(Err(error)) => outcome = Err(error),
@@ -126,15 +142,14 @@ async fn run(store: &dyn Store, caches: &Caches, from: &mut Revision) -> Result<
                 next = watch.next().now_or_never().flatten();
             }
         }
-        touched.iter().for_each(|cache: &Arc<Cache>| cache.publish());
+        publisher.publish(now);
         caches.advance(*from);
         outcome?;
     }
-    Ok(())
 }
 
 /// Applies one change to the caches it belongs to.
-fn take_in(caches: &Caches, event: &WatchEvent, touched: &mut Vec<Arc<Cache>>) {
+fn take_in(caches: &Caches, event: &WatchEvent, mut changed: impl FnMut(&Arc<Cache>)) {
     let change = match event.kind {
         EventKind::Put => Change::Put,
         EventKind::Delete => Change::Delete,
@@ -147,9 +162,7 @@ fn take_in(caches: &Caches, event: &WatchEvent, touched: &mut Vec<Arc<Cache>>) {
         };
         let Some(object) = object else { continue };
         cache.apply(&event.entry.key, change, object);
-        if !touched.iter().any(|known| Arc::ptr_eq(known, &cache)) {
-            touched.push(cache);
-        }
+        changed(&cache);
     }
 }
 

@@ -16,6 +16,7 @@ mod event;
 mod feeder;
 mod object;
 mod progress;
+mod publisher;
 mod selection;
 mod stream;
 

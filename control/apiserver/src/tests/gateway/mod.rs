@@ -40,7 +40,7 @@ async fn logs_reach_the_kubelet_and_refusals_the_client() {
         (log.code, log.text.as_str(), &log.headers["content-type"]),
         (
             200,
-            "GET /containerLogs/default/p/c?timestamps=true&tailLines=5",
+            "GET /containerLogs/default/p/c?tailLines=5&timestamps=true",
             &http::HeaderValue::from_static("text/plain")
         )
     );
