@@ -87,7 +87,7 @@ mod tests {
         let few: Vec<_> = (0..2).map(|_| cache.subscribe()).collect();
         let mut publisher = Publisher::default();
         let now = Instant::now();
-        let mut change = |publisher: &mut Publisher, revision, now| {
+        let change = |publisher: &mut Publisher, revision, now| {
             let object = Object::new(json!({"metadata": {"name": "a", "namespace": "d"}}), revision, None);
             cache.apply("/registry/core/configmaps/d/a", Change::Put, object);
             publisher.changed(&cache, now);
