@@ -6,6 +6,7 @@
     reason = "test code and its child processes"
 )]
 
+mod health;
 mod packet;
 mod rig;
 
