@@ -1,6 +1,6 @@
 //! The service dataplane alone, and what it can tell.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -28,6 +28,29 @@ pub(crate) struct BpfOptions {
     /// Let the programs log every translation.
     #[arg(long)]
     bpf_log: bool,
+    /// Where /healthz and /livez tell of the service virtual IPs: an address, with a port other than 10256 after it;
+    /// empty for nowhere.
+    #[arg(long, default_value = "0.0.0.0:10256", value_parser = healthz)]
+    healthz_bind_address: Healthz,
+}
+
+/// The port of the proxy's health checks, as upstream.
+const HEALTHZ_PORT: u16 = 10256;
+
+/// An address to listen on, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Healthz(Option<SocketAddr>);
+
+fn healthz(text: &str) -> Result<Healthz, String> {
+    if text.is_empty() {
+        return Ok(Healthz(None));
+    }
+    let with_port = text.parse::<SocketAddr>().ok().filter(|address| address.port() != 0);
+    let alone = || text.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, HEALTHZ_PORT));
+    match with_port.or_else(alone) {
+        Some(address) => Ok(Healthz(Some(address))),
+        None => Err("give an IP address, with or without a port from 1 to 65535, or nothing".to_owned()),
+    }
 }
 
 impl BpfOptions {
@@ -39,6 +62,7 @@ impl BpfOptions {
         options.cgroup_path.clone_from(&self.bpf_cgroup);
         options.devices.clone_from(&self.bpf_devices);
         options.log_programs = self.bpf_log;
+        options.healthz = self.healthz_bind_address.0;
         options
     }
 }
@@ -95,4 +119,26 @@ fn explain(bpf: &BpfOptions, address: SocketAddr, protocol: &str) -> Result<(), 
         .map_err(|error| Failure::part("service dataplane")(&error))?;
     println!("{found}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_checks_are_at_an_address_or_nowhere() {
+        let at = |text: &str| healthz(text).map(|Healthz(address)| address.map(|a| a.to_string()));
+        assert_eq!(at(""), Ok(None));
+        for (text, address) in [
+            ("0.0.0.0:10256", "0.0.0.0:10256"),
+            ("10.0.0.1", "10.0.0.1:10256"),
+            ("::", "[::]:10256"),
+            ("[::1]:8080", "[::1]:8080"),
+        ] {
+            assert_eq!(at(text), Ok(Some(address.to_owned())), "{text}");
+        }
+        for bad in ["localhost", "10.0.0.1:0", "10.0.0.1:65536", ":10256", "10256"] {
+            assert!(at(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -15,6 +15,7 @@ pub mod compile;
 pub mod devices;
 pub mod diff;
 mod explain;
+pub mod health;
 pub mod load;
 pub mod maps;
 pub mod model;
@@ -24,6 +25,7 @@ mod sys;
 pub mod world;
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use attach::detach;
@@ -66,6 +68,8 @@ pub struct Options {
     /// The devices that outside traffic passes (`--bpf-devices`); every Ethernet device with an address of the node if
     /// absent, none if empty.
     pub devices: Option<Vec<String>>,
+    /// Where `/healthz` and `/livez` are answered (`--healthz-bind-address`); nowhere if absent.
+    pub healthz: Option<SocketAddr>,
     /// Let the programs log every translation through the `log` facade. For finding faults: it costs per connect.
     pub log_programs: bool,
     /// Receives what [`Health`] becomes.
@@ -83,6 +87,7 @@ impl Options {
             pin_dir: DEFAULT_PIN_DIR.into(),
             capacity: Capacity::default(),
             devices: None,
+            healthz: None,
             log_programs: false,
             health: tokio::sync::watch::Sender::new(Health::default()),
         }
@@ -151,6 +156,17 @@ pub enum DataplaneError {
         "the socket hooks do not see this process ({0}); is the cgroup path the root of the cgroup2 hierarchy?"
     )]
     Unseen(String),
+    /// The address of the proxy's own health checks.
+    #[error(
+        "--healthz-bind-address {address}: cannot listen there; give a free address of this node, or none (\"\")"
+    )]
+    Healthz {
+        /// The address.
+        address: SocketAddr,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
     /// The node's addresses.
     #[error("cannot follow the node's addresses")]
     Addresses(#[source] io::Error),

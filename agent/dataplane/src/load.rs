@@ -146,6 +146,28 @@ pub fn ensure_bpffs(pin_dir: &Path) -> Result<(), LoadError> {
     Ok(())
 }
 
+/// How often a program is shown to the verifier at most, as libbpf does.
+const ATTEMPTS: u32 = 5;
+
+/// Tries again what was merely interrupted.
+fn patiently<E>(
+    mut attempt: impl FnMut() -> Result<(), E>,
+    interrupted: impl Fn(&E) -> bool,
+) -> Result<(), E> {
+    for _ in 1..ATTEMPTS {
+        match attempt() {
+            Err(error) if interrupted(&error) => {}
+            result => return result,
+        }
+    }
+    attempt()
+}
+
+/// Whether the verifier gave up because a signal was pending (EAGAIN), which says nothing about the program.
+fn interrupted(error: &aya::programs::ProgramError) -> bool {
+    matches!(error, aya::programs::ProgramError::LoadError { io_error, .. } if io_error.kind() == io::ErrorKind::WouldBlock)
+}
+
 /// Loads the object, over the maps already pinned if there are any.
 ///
 /// # Errors
@@ -193,14 +215,14 @@ pub fn load(
         let program = ebpf.program_mut(name).ok_or(LoadError::NoProgram(name))?;
         let program: Result<&mut aya::programs::CgroupSockAddr, _> = program.try_into();
         program
-            .and_then(aya::programs::CgroupSockAddr::load)
+            .and_then(|program| patiently(|| program.load(), interrupted))
             .map_err(|e| LoadError::Program { program: name.to_owned(), source: Box::new(e) })?;
     }
     for (name, _) in PACKET_PROGRAMS {
         let program = ebpf.program_mut(name).ok_or(LoadError::NoProgram(name))?;
         let program: Result<&mut aya::programs::SchedClassifier, _> = program.try_into();
         program
-            .and_then(aya::programs::SchedClassifier::load)
+            .and_then(|program| patiently(|| program.load(), interrupted))
             .map_err(|e| LoadError::Program { program: name.to_owned(), source: Box::new(e) })?;
     }
     Ok(ebpf)
@@ -229,6 +251,22 @@ mod tests {
         // A pin directory that is on no bpf file system is named, and nothing is mounted over it.
         let error = load(&good).to_string();
         assert!(error.contains("cannot prepare the pin directory"), "{error}");
+    }
+
+    #[test]
+    fn only_an_interruption_is_tried_again_and_not_for_ever() {
+        let after = |answers: &[Result<(), u8>]| {
+            let mut calls = 0;
+            let attempt = || {
+                calls += 1;
+                answers[(calls - 1).min(answers.len() - 1)]
+            };
+            (patiently(attempt, |error| *error == 1), calls)
+        };
+        assert_eq!(after(&[Ok(())]), (Ok(()), 1));
+        assert_eq!(after(&[Err(1), Err(1), Ok(())]), (Ok(()), 3));
+        assert_eq!(after(&[Err(1), Err(2), Ok(())]), (Err(2), 2));
+        assert_eq!(after(&[Err(1)]), (Err(1), 5));
     }
 
     #[test]

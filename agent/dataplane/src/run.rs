@@ -2,15 +2,17 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{FutureExt, StreamExt};
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::jiff::Timestamp;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, info, warn};
 
 use crate::addresses::{AddressWatch, local_addresses, outside_devices};
@@ -18,6 +20,7 @@ use crate::apply::Applier;
 use crate::attach::{attach, root_cgroup};
 use crate::compile::Place;
 use crate::devices::{Devices, reserve_ports};
+use crate::health::{self, Checks, Status};
 use crate::load::{find_object, load, versioned};
 use crate::maps::pinned::PinnedMaps;
 use crate::probe::{Probe, probe};
@@ -39,6 +42,10 @@ const COLLECTION: Duration = Duration::from_secs(10);
 /// server is no error; it is waited for.
 pub async fn run(client: Client, options: Options, cancel: CancellationToken) -> Result<(), DataplaneError> {
     options.validate()?;
+    // Before anything is changed: an address in use is mostly another agent's.
+    let status = Arc::new(RwLock::new(Status::default()));
+    let _healthz = healthz(&options, &status)?;
+    let mut checks = Checks::new(Arc::clone(&status));
     let (applier, mut devices) = install(&options)?;
     let applier = Arc::new(Mutex::new(applier));
     if options.devices.as_ref().is_none_or(|only| !only.is_empty())
@@ -52,14 +59,20 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
     collection.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let config = || watcher::Config::default();
     let mut services = pin!(watcher(Api::<Service>::all(client.clone()), config()).default_backoff());
-    let mut slices = pin!(watcher(Api::<EndpointSlice>::all(client), config()).default_backoff());
+    let mut slices = pin!(watcher(Api::<EndpointSlice>::all(client.clone()), config()).default_backoff());
+    let own = config().fields(&format!("metadata.name={}", options.node_name));
+    let mut nodes = pin!(watcher(Api::<Node>::all(client), own).default_backoff());
     let mut world = World::default();
-    let mut behind = false;
+    let (mut behind, mut listed) = (false, false);
     loop {
         tokio::select! {
             () = cancel.cancelled() => return Ok(()),
             event = services.next() => take(event, "services", |e| world.service(e)),
             event = slices.next() => take(event, "endpointslices", |e| world.slice(e)),
+            event = nodes.next() => {
+                take(event, "nodes", |e| follow_node(&mut status.write(), &mut listed, e));
+                continue;
+            }
             changed = addresses.changed() => {
                 changed.map_err(DataplaneError::Addresses)?;
                 refresh_addresses(&applier, &mut devices);
@@ -79,8 +92,35 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
             take(event, "endpointslices", |e| world.slice(e));
         }
         if world.synced() {
-            behind = step(&applier, &mut world, &options);
+            let unwritten = step(&applier, &mut world, &options);
+            status.write().applied(unwritten, Timestamp::now(), Instant::now());
+            behind = checks.sync(&world.health_checks(&options.node_name)).await || unwritten;
         }
+    }
+}
+
+/// Answers `/healthz` and `/livez` if that is wanted, until the handle is dropped.
+fn healthz(
+    options: &Options,
+    status: &Arc<RwLock<Status>>,
+) -> Result<Option<AbortOnDropHandle<()>>, DataplaneError> {
+    let Some(address) = options.healthz else { return Ok(None) };
+    let listener = health::bind(address).map_err(|source| DataplaneError::Healthz { address, source })?;
+    let serving = tokio::spawn(health::serve(listener, Arc::clone(status)));
+    Ok(Some(AbortOnDropHandle::new(serving)))
+}
+
+/// An event of the own Node. A whole list without it says that it is gone; one that only began, as without an API
+/// server, says nothing.
+fn follow_node(status: &mut Status, listed: &mut bool, event: watcher::Event<Node>) {
+    match event {
+        watcher::Event::Init => *listed = false,
+        watcher::Event::Apply(node) | watcher::Event::InitApply(node) => {
+            *listed = true;
+            status.node(Some(&node));
+        }
+        watcher::Event::InitDone if *listed => {}
+        watcher::Event::InitDone | watcher::Event::Delete(_) => status.node(None),
     }
 }
 
@@ -225,5 +265,28 @@ fn follow_log(ebpf: &mut aya::Ebpf) {
             });
         }
         Err(error) => warn!(%error, "no log from the programs"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::watcher::Event;
+
+    use super::*;
+
+    #[test]
+    fn only_a_whole_list_or_a_deletion_says_that_the_node_is_gone() {
+        let (mut status, mut listed) = (Status::default(), false);
+        let mut after = |events: Vec<Event<Node>>| {
+            events.into_iter().for_each(|e| follow_node(&mut status, &mut listed, e));
+            status.report(true, Timestamp::UNIX_EPOCH, Instant::now()).is_ok()
+        };
+        assert!(!after(vec![Event::Init]));
+        assert!(after(vec![Event::InitApply(Node::default()), Event::InitDone]));
+        // The API server is away: the watch begins again and again.
+        assert!(after(vec![Event::Init, Event::Init]));
+        assert!(!after(vec![Event::InitDone]));
+        assert!(after(vec![Event::Apply(Node::default())]));
+        assert!(!after(vec![Event::Delete(Node::default())]));
     }
 }

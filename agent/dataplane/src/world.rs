@@ -8,6 +8,9 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::watcher::Event;
 
 use crate::compile::facts::{self, Owner, ServiceFacts, SliceFacts};
+use crate::compile::local_ready;
+use crate::health::Check;
+use crate::model::Family;
 
 /// Facts by name, with what a list that runs has shown so far.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub struct World {
     services: Listed<ServiceFacts>,
     slices: Listed<SliceFacts>,
     by_service: HashMap<Owner, BTreeSet<Owner>>,
+    /// Services with a health check.
+    checked: BTreeSet<Owner>,
     dirty: BTreeSet<Owner>,
 }
 
@@ -80,6 +85,11 @@ impl World {
     }
 
     fn put_service(&mut self, name: &Owner, fact: Option<ServiceFacts>) {
+        if fact.as_ref().is_some_and(|f| f.health_check_port.is_some()) {
+            self.checked.insert(name.clone());
+        } else {
+            self.checked.remove(name);
+        }
         if self.services.put(name, fact).is_some() {
             self.dirty.insert(name.clone());
         }
@@ -122,6 +132,18 @@ impl World {
     /// The Services that changed since the last call.
     pub fn take_dirty(&mut self) -> BTreeSet<Owner> {
         std::mem::take(&mut self.dirty)
+    }
+
+    /// The health checks of Services with their endpoints on a node, of the Service's first family: a check has one
+    /// port and one answer, and a pod of two families is ready in both.
+    pub fn health_checks(&self, node: &str) -> BTreeMap<Owner, Check> {
+        let check = |owner: &Owner| {
+            let (service, slices) = self.get(owner)?;
+            let family = Family::of(service.cluster_ips.first()?);
+            let endpoints = local_ready(slices.into_iter(), family, node);
+            Some((owner.clone(), Check { port: service.health_check_port?, endpoints }))
+        };
+        self.checked.iter().filter_map(check).collect()
     }
 
     /// A Service's facts and its slices, in the order of their names.

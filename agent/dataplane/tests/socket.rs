@@ -6,6 +6,8 @@
     reason = "test code and its child processes"
 )]
 
+mod cost;
+mod health;
 mod packet;
 mod rig;
 
@@ -381,70 +383,4 @@ fn the_self_probe_tells_attached_from_working() {
     let unseen = child.answer();
     assert!(unseen.starts_with("Unseen(\"connect4: "), "{unseen}");
     assert_eq!(child.answer(), "Working");
-}
-
-/// `cargo test -p xebec-dataplane --test socket -- --ignored --exact cost --nocapture`
-#[test]
-#[ignore = "a measurement: prints ns per run of the programs and the time of a full and of a single change"]
-fn cost() {
-    for services in [1, 1_000, 10_000] {
-        let Some(mut rig) = Rig::new() else { return };
-        rig.options.capacity = xebec_dataplane::Capacity::default();
-        let _server = Server::tcp(&rig.server_ns, "10.99.1.1:8080", "A1");
-        let _udp = Server::udp(&rig.server_ns, "10.99.1.1:8080", "A1");
-        let mut agent = Agent::new(&rig.options);
-        let ports = json!([{"name": "tcp", "port": 80, "protocol": "TCP"}, {"name": "udp", "port": 80, "protocol": "UDP"}]);
-        let vip = |i: usize| format!("10.100.{}.{}", i / 250, 1 + i % 250);
-        let backends: Vec<String> = (1..=10).map(|i| format!("10.98.1.{i}")).collect();
-        let backends: Vec<&str> = backends.iter().map(String::as_str).collect();
-        let name = |i: usize| format!("s{i}");
-        let objects =
-            (0..services).map(|i| service(&name(i), &[&vip(i)], ports.clone(), json!({}))).collect();
-        let mut slices: Vec<_> = (0..services).map(|i| slice(&name(i), 8080, "TCP", &backends)).collect();
-        let last = services - 1;
-        slices[last] = slice(&name(last), 8080, "TCP", &["10.99.1.1"]);
-        slices.push(slice(&name(last), 8080, "UDP", &["10.99.1.1"]));
-        let start = std::time::Instant::now();
-        agent.sync(objects, slices);
-        let full = start.elapsed();
-        let start = std::time::Instant::now();
-        let changes = 200;
-        for i in 0..changes {
-            let endpoints = &backends[..9 + i % 2];
-            agent.world.slice(kube::runtime::watcher::Event::Apply(slice(&name(0), 8080, "UDP", endpoints)));
-            agent.applier.apply(&mut agent.world).unwrap();
-        }
-        let one = start.elapsed() / changes as u32;
-        let mut client = Client::start(&rig);
-        let stats = aya::sys::enable_stats(aya::sys::Stats::RunTime).unwrap();
-        let answer = client.ask(&format!("hammer 2 1 A={}:80", vip(last)));
-        for _ in 0..50 {
-            client.ask(&format!("udpseq 40 {}:80", vip(last)));
-        }
-        drop(stats);
-        println!(
-            "{services} services x 10: full sync {full:?}, one change {one:?} (slice decoding included); {answer}"
-        );
-        for program in agent_programs(&rig) {
-            println!("    {program}");
-        }
-    }
-}
-
-/// The pinned programs' run statistics.
-fn agent_programs(rig: &Rig) -> Vec<String> {
-    let links = rig.pin_dir().join(format!("v{}/links", xebec_abi::LAYOUT_VERSION));
-    let ids: Vec<u32> = std::fs::read_dir(links)
-        .unwrap()
-        .map(|pin| aya::programs::links::PinnedLink::from_pin(pin.unwrap().path()).unwrap())
-        .map(|link| aya::programs::links::FdLink::from(link).info().unwrap().program_id())
-        .collect();
-    aya::programs::loaded_programs()
-        .filter_map(Result::ok)
-        .filter(|p| ids.contains(&p.id()) && p.run_count() > 0)
-        .map(|p| {
-            let mean = p.run_time().as_nanos() / u128::from(p.run_count());
-            format!("{}: {mean} ns/run over {} runs", p.name_as_str().unwrap_or("?"), p.run_count())
-        })
-        .collect()
 }

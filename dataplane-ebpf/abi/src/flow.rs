@@ -23,6 +23,8 @@ pub const SNAT_LOW: u16 = REJECT_PORT + 1;
 pub const SNAT_HIGH: u16 = u16::MAX;
 /// Backend id of a flow that the node refuses.
 pub const BACKEND_REJECT: u32 = u32::MAX;
+/// Service index of a flow to a port that its VIP does not have.
+pub const NO_SERVICE: u32 = u32::MAX;
 
 /// [`Flow::flags`]: the source is replaced by the node's address on the way out.
 pub const FLOW_SNAT: u8 = 1;
@@ -202,7 +204,7 @@ pub enum PacketStat {
     Translated = 0,
     /// Flows that were given an endpoint.
     Flows = 1,
-    /// Flows refused, as the service has no endpoint.
+    /// Flows refused, as the service has no endpoint or the VIP no such port.
     Rejected = 2,
     /// Packets dropped: no endpoint on this node (externalTrafficPolicy Local).
     NoLocal = 3,
@@ -216,6 +218,8 @@ pub enum PacketStat {
     Reselected = 7,
     /// Flows that became established.
     Established = 8,
+    /// Echo requests to a VIP, answered.
+    Echoes = 9,
 }
 
 /// Number of [`PacketStat`]s.

@@ -5,7 +5,7 @@ use aya_ebpf::{
     maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray},
 };
 use xebec_abi::{
-    AffinityValue,
+    AffinityValue, Ip6,
     flow::{ClientKey, Device, Flow, FlowKey, FragmentKey, PACKET_STATS, PacketStat, SourceKey},
 };
 
@@ -26,6 +26,9 @@ pub static AFF_CLIENTS: LruHashMap<ClientKey, AffinityValue> = LruHashMap::with_
 /// loadBalancerSourceRanges.
 #[map]
 pub static SRC_LPM: LpmTrie<SourceKey, u32> = LpmTrie::with_max_entries(65_536, F_NO_PREALLOC);
+/// The addresses of frontends, IPv4 in mapped form: what no kernel would answer for.
+#[map]
+pub static VIPS: HashMap<Ip6, u32> = HashMap::with_max_entries(262_144, F_NO_PREALLOC);
 /// By interface index.
 #[map]
 pub static DEVICES: HashMap<u32, Device> = HashMap::with_max_entries(256, F_NO_PREALLOC);

@@ -1,10 +1,12 @@
 //! The packet, behind a trait: tcx reads and writes it through the socket buffer's helpers, another hook by its own.
 
 use aya_ebpf::{
-    helpers::generated::{bpf_csum_diff, bpf_l4_csum_replace},
+    helpers::generated::{bpf_csum_diff, bpf_l4_csum_replace, bpf_redirect},
     programs::TcContext,
 };
 
+const BPF_F_INGRESS: u64 = 1;
+const TCX_REDIRECT: i64 = 7;
 const BPF_F_PSEUDO_HDR: u64 = 1 << 4;
 const BPF_F_MARK_MANGLED_0: u64 = 1 << 5;
 /// Kernel 6.16: the packet's own sum needs care in IPv6. Older kernels refuse the flag.
@@ -33,6 +35,8 @@ pub trait Packet {
     fn fix_l4_sum(&self, sum: Sum, diff: u32, pseudo: bool);
     /// Index of the device.
     fn device(&self) -> u32;
+    /// Sends it back by its device: in again if it was `leaving`, else out. False if the kernel cannot.
+    fn turn(&self, leaving: bool) -> bool;
 }
 
 impl Packet for TcContext {
@@ -74,6 +78,12 @@ impl Packet for TcContext {
     fn device(&self) -> u32 {
         // SAFETY: the context is the kernel's, valid for the program's run.
         unsafe { (*self.skb.skb).ifindex }
+    }
+
+    #[inline(always)]
+    fn turn(&self, leaving: bool) -> bool {
+        // SAFETY: a helper without pointers.
+        unsafe { bpf_redirect(self.device(), if leaving { BPF_F_INGRESS } else { 0 }) == TCX_REDIRECT }
     }
 }
 

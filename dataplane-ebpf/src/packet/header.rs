@@ -169,6 +169,19 @@ impl Header {
         difference([old], [new])
     }
 
+    /// Gives the packet as many hops as if it began here.
+    #[inline(always)]
+    pub fn renew<P: Packet>(&self, p: &P, hops: u8) {
+        if self.v6 {
+            return p.store(self.at + 7, &hops);
+        }
+        let Some(old) = p.load::<[u8; 2]>(self.at + 8) else { return };
+        let new = [hops, old[1]];
+        let word = |text: [u8; 2]| [u16::from_ne_bytes(text) as u32];
+        p.store(self.at + 8, &new);
+        p.fix_ip_sum(self.at + 10, difference(word(old), word(new)));
+    }
+
     /// Replaces the addresses, mends the header's own checksum and returns the difference.
     #[inline(always)]
     pub fn rewrite_addresses<P: Packet>(&self, p: &P, from: &FlowKey, to: &FlowKey) -> u32 {

@@ -5,6 +5,7 @@
 //! lies between is the node's own IP stack, with its routes, TTL and path MTU.
 
 mod access;
+mod echo;
 mod error;
 mod header;
 mod select;
@@ -41,15 +42,18 @@ pub enum Verdict {
     Next,
     /// Dropped, and counted by its reason.
     Drop,
+    /// Back by the device it is at, as the packet says.
+    Back,
 }
 
 impl Verdict {
-    /// As tcx's number: `TCX_NEXT` or `TCX_DROP`.
+    /// As tcx's number: `TCX_NEXT`, `TCX_DROP` or `TCX_REDIRECT`.
     #[inline(always)]
     pub fn tcx(self) -> i32 {
         match self {
             Self::Next => -1,
             Self::Drop => 2,
+            Self::Back => 7,
         }
     }
 }
@@ -78,7 +82,7 @@ fn tcp_flags<P: Packet>(p: &P, h: &Header) -> u8 {
 pub fn ingress<P: Packet>(p: &P, v6: bool) -> Verdict {
     let Some(h) = Header::read(p, ETHERNET, v6) else { return Verdict::Next };
     if h.proto == PROTO_ICMP || h.proto == PROTO_ICMP6 {
-        return error::translate(p, &h, HOOK_INGRESS);
+        return icmp(p, &h, HOOK_INGRESS);
     }
     let Some(key) = h.key(p, HOOK_INGRESS) else { return Verdict::Next };
     let flags = tcp_flags(p, &h);
@@ -126,6 +130,15 @@ pub fn ingress<P: Packet>(p: &P, v6: bool) -> Verdict {
             translated(p, &h, &key, &to)
         }
         None => Verdict::Drop,
+    }
+}
+
+/// An echo request to a VIP, else perhaps an error about a flow.
+#[inline(always)]
+fn icmp<P: Packet>(p: &P, h: &Header, hook: u8) -> Verdict {
+    match echo::answer(p, h, hook) {
+        Some(verdict) => verdict,
+        None => error::translate(p, h, hook),
     }
 }
 
@@ -184,7 +197,7 @@ fn draft(key: &FlowKey, index: u32, chosen: &Chosen) -> Flow {
 pub fn egress<P: Packet>(p: &P, v6: bool) -> Verdict {
     let Some(h) = Header::read(p, ETHERNET, v6) else { return Verdict::Next };
     if h.proto == PROTO_ICMP || h.proto == PROTO_ICMP6 {
-        return error::translate(p, &h, HOOK_EGRESS);
+        return icmp(p, &h, HOOK_EGRESS);
     }
     let Some(key) = h.key(p, HOOK_EGRESS) else { return Verdict::Next };
     let Some(entry) = track::find(&key) else { return Verdict::Next };

@@ -3,7 +3,7 @@
 use aya_ebpf::maps::lpm_trie;
 use xebec_abi::{
     Be16, Ip6,
-    flow::{ClientKey, FlowKey, PacketStat, SourceKey},
+    flow::{ClientKey, FlowKey, NO_SERVICE, PacketStat, SourceKey},
     service::{
         KIND_CLUSTER_IP, KIND_LOAD_BALANCER, KIND_PROBE, META_EXTERNAL_LOCAL, META_INTERNAL_LOCAL,
         META_SOURCE_RANGES, SCOPE_ADDRESS, SCOPE_NODE,
@@ -13,7 +13,7 @@ use xebec_abi::{
 
 use crate::{
     maps::{
-        flow::{AFF_CLIENTS, SRC_LPM, count},
+        flow::{AFF_CLIENTS, SRC_LPM, VIPS, count},
         service::META,
         state::maybe_node_port,
     },
@@ -38,10 +38,16 @@ pub enum Selection {
     None,
     /// The service does not answer this client here.
     Drop,
-    /// The service (by index) has no endpoint: refuse.
+    /// The service (by index) has no endpoint, or the VIP no such port: refuse.
     Refuse(u32),
     /// The service's index, and the endpoint.
     To(u32, Chosen),
+}
+
+/// Whether an address is a frontend's and not also the node's own, where the node's kernel answers.
+#[inline(always)]
+pub fn is_vip<A: Family>(addr: A) -> bool {
+    VIPS.get_ptr(addr.wide()).is_some() && addr.node_flags().is_none()
 }
 
 /// Looks the destination up and chooses.
@@ -58,7 +64,9 @@ pub fn select<A: Family>(key: &FlowKey) -> Selection {
         }
         None => None,
     };
-    let Some(service) = found else { return Selection::None };
+    let Some(service) = found else {
+        return if is_vip(vip) { Selection::Refuse(NO_SERVICE) } else { Selection::None };
+    };
     let (index, kind) = (service.index(), service.kind());
     let Some(meta) = META.get_ptr(index) else { return Selection::None };
     if kind == KIND_PROBE {

@@ -71,6 +71,8 @@ pub struct ServiceFacts {
     pub affinity: Option<u32>,
     /// publishNotReadyAddresses.
     pub publish_not_ready: bool,
+    /// healthCheckNodePort, of a load balancer with externalTrafficPolicy Local: for others it has no meaning.
+    pub health_check_port: Option<u16>,
 }
 
 /// An endpoint of a slice.
@@ -148,6 +150,7 @@ pub fn service(object: &Service) -> Option<ServiceFacts> {
         config.and_then(|c| c.timeout_seconds).unwrap_or(AFFINITY_DEFAULT_SECONDS).clamp(1, 86_400) as u32
     });
     let external_local = spec.external_traffic_policy.as_deref() == Some("Local");
+    let checked = external_local && spec.type_.as_deref() == Some("LoadBalancer");
     Some(ServiceFacts {
         created: object.metadata.creation_timestamp.as_ref().map_or(i64::MAX, |t| t.0.as_second()),
         cluster_ips,
@@ -164,6 +167,7 @@ pub fn service(object: &Service) -> Option<ServiceFacts> {
         internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
         affinity,
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
+        health_check_port: spec.health_check_node_port.filter(|_| checked).and_then(port),
     })
 }
 

@@ -8,7 +8,7 @@ mod tables;
 mod tests;
 
 use facts::{Owner, ServiceFacts, SliceFacts};
-pub use sets::{Place, sets};
+pub use sets::{Place, local_ready, sets};
 pub use tables::Tables;
 
 use crate::model::{Family, FrontKey, Kind, ServicePort, Vip};

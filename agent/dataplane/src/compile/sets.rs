@@ -4,8 +4,8 @@
 //! ready endpoints; if there is none, those that still serve while terminating. Hints narrow the ready cluster set
 //! only if every ready endpoint carries one and some endpoint is meant for here; they never narrow the local set.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 
 use super::facts::{EndpointFacts, SliceFacts};
 use crate::model::{Family, Protocol, Sets};
@@ -50,6 +50,14 @@ pub fn sets<'a>(
         cluster: narrowed(&usable, place).into_iter().map(|(a, _)| a).collect(),
         local: self::usable(here, publish_not_ready).0.into_iter().map(|(a, _)| a).collect(),
     }
+}
+
+/// How many ready endpoints a Service has on a node, by distinct address. Those that still serve while terminating do
+/// not count: a load balancer is to leave them.
+pub fn local_ready<'a>(slices: impl Iterator<Item = &'a SliceFacts>, family: Family, node: &str) -> usize {
+    let slices = slices.filter(|s| s.family == family && !s.ports.is_empty());
+    let here = slices.flat_map(|s| &s.endpoints).filter(|e| e.ready && e.node.as_deref() == Some(node));
+    here.map(|e| e.addr).collect::<BTreeSet<IpAddr>>().len()
 }
 
 fn rank(e: &EndpointFacts, publish_not_ready: bool) -> u8 {

@@ -148,6 +148,33 @@ fn a_service_has_a_port_per_family_and_all_its_frontends() {
 }
 
 #[test]
+fn only_load_balancers_of_local_traffic_have_a_health_check() {
+    let port = |kind: &str, policy: &str, number: u16| {
+        let spec = json!({
+            "type": kind, "clusterIP": "10.96.0.5", "ports": [{"port": 80}], "externalTrafficPolicy": policy,
+            "healthCheckNodePort": number,
+        });
+        service(spec, json!({})).unwrap().health_check_port
+    };
+    assert_eq!(port("LoadBalancer", "Local", 32_000), Some(32_000));
+    assert_eq!(port("LoadBalancer", "Local", 0), None);
+    assert_eq!(port("LoadBalancer", "Cluster", 32_000), None);
+    assert_eq!(port("NodePort", "Local", 32_000), None);
+}
+
+#[test]
+fn ready_endpoints_here_count_once_for_each_address() {
+    let ends = || vec![end(1, 'a', "here", ""), end(2, 'a', "there", ""), end(3, 't', "here", "")];
+    let mut two_ports = slice(ends());
+    two_ports.ports.push(("web".to_owned(), Protocol::Tcp, 80));
+    let no_port = SliceFacts { ports: vec![], ..slice(vec![end(4, 'a', "here", "")]) };
+    let slices = [two_ports, slice(vec![end(1, 'a', "here", ""), end(5, 'a', "here", "")]), no_port];
+    assert_eq!(local_ready(slices.iter(), Family::V4, "here"), 2);
+    assert_eq!(local_ready(slices.iter(), Family::V6, "here"), 0);
+    assert_eq!(local_ready(slices.iter(), Family::V4, "elsewhere"), 0);
+}
+
+#[test]
 fn slices_of_others_are_not_ours() {
     let slice = |labels: Value, kind: &str, address: &str| {
         let object: EndpointSlice = serde_json::from_value(json!({

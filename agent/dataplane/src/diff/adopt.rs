@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Freed, Ids, Installed, Leftover, Live, Range, Ranges};
+use super::{Freed, Ids, Installed, Leftover, Live, Range, Ranges, vip};
 use crate::maps::{Capacity, Snapshot, Stored, StoredSlot, Write};
 use crate::model::{Family, FrontKey, Kind};
 
@@ -43,6 +43,14 @@ impl Installed {
         repairs.extend(orphans.flat_map(|(index, ranges)| {
             ranges.iter().map(|range| Write::RemoveSource { index: *index, range: *range })
         }));
+        let addresses: Vec<_> = installed.frontends.keys().filter_map(vip).collect();
+        for addr in addresses {
+            if installed.count(addr) && !snapshot.vips.contains(&addr) {
+                repairs.push(Write::AddVip { addr });
+            }
+        }
+        let gone = snapshot.vips.iter().filter(|addr| !installed.vips.contains_key(addr));
+        repairs.extend(gone.map(|addr| Write::RemoveVip { addr: *addr }));
         installed.states.clone_from(&snapshot.backends);
         for (id, state) in (0_u32..).zip(&mut installed.states) {
             if state.is_live() && !used.backends.contains(&id) {

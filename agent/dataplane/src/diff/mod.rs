@@ -12,7 +12,7 @@ mod pool;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 pub use pool::{Ids, Range, Ranges};
 use xebec_abi::backend::BackendState;
@@ -22,7 +22,7 @@ use xebec_abi::service::{
 };
 
 use crate::maps::{Capacity, Write};
-use crate::model::{Family, FrontKey, Kind, ServicePort, Sets, SourceRange, Vip};
+use crate::model::{Family, FrontKey, Kind, PROBE_ADDRESS, ServicePort, Sets, SourceRange, Vip};
 
 /// A map has no room for a service port; what it had before stays in force.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,6 +81,8 @@ pub struct Installed {
     services: HashMap<FrontKey, Live>,
     /// Which service each frontend points to.
     frontends: HashMap<FrontKey, u32>,
+    /// How many frontends an address has.
+    vips: HashMap<IpAddr, u32>,
     indices: Ids,
     slots4: Ranges,
     slots6: Ranges,
@@ -134,6 +136,14 @@ fn flags(port: &ServicePort) -> u32 {
     flags
 }
 
+/// The address a frontend makes a VIP, if it does: not a node's, and not the probe's, which is nobody's.
+fn vip(key: &FrontKey) -> Option<IpAddr> {
+    match key.vip {
+        Vip::Address(addr) if addr != PROBE_ADDRESS => Some(addr),
+        _ => None,
+    }
+}
+
 fn value(key: &FrontKey, index: u32, kind: Kind) -> FeValue {
     FeValue::new(index, kind.number(), crate::maps::tag(key))
 }
@@ -144,6 +154,7 @@ impl Installed {
         Self {
             services: HashMap::new(),
             frontends: HashMap::new(),
+            vips: HashMap::new(),
             indices: Ids::new(capacity.services),
             slots4: Ranges::new(capacity.slots4),
             slots6: Ranges::new(capacity.slots6),
@@ -305,8 +316,20 @@ impl Installed {
         if let Vip::Node(_) = key.vip {
             self.widen(key.port, writes);
         }
-        self.frontends.insert(key, index);
+        let new = self.frontends.insert(key, index).is_none();
         writes.push(Write::Frontend { key, value: value(&key, index, kind) });
+        if let Some(addr) = vip(&key).filter(|_| new)
+            && self.count(addr)
+        {
+            writes.push(Write::AddVip { addr });
+        }
+    }
+
+    /// Counts one more frontend of an address; true if it is the first.
+    fn count(&mut self, addr: IpAddr) -> bool {
+        let frontends = self.vips.entry(addr).or_insert(0);
+        *frontends += 1;
+        *frontends == 1
     }
 
     /// The range of node ports only grows while an agent lives: too wide costs one look-up, too narrow a service.
@@ -324,6 +347,15 @@ impl Installed {
     fn unpoint(&mut self, key: FrontKey, index: u32, writes: &mut Vec<Write>) {
         if self.frontends.get(&key) == Some(&index) {
             self.frontends.remove(&key);
+            if let Some(addr) = vip(&key)
+                && let Some(frontends) = self.vips.get_mut(&addr)
+            {
+                *frontends -= 1;
+                if *frontends == 0 {
+                    self.vips.remove(&addr);
+                    writes.push(Write::RemoveVip { addr });
+                }
+            }
             writes.push(Write::RemoveFrontend { key });
         }
     }

@@ -140,6 +140,7 @@ fn holds(maps: &FakeMaps, desired: &BTreeMap<FrontKey, ServicePort>) -> Result<(
             prop_assert_eq!((meta.flags, meta.affinity_seconds), (flags(port), port.affinity.unwrap_or(0)));
         }
     }
+    prop_assert_eq!(&maps.vips, &keys.iter().filter_map(vip).collect());
     prop_assert_eq!(maps.frontends.keys().copied().collect::<BTreeSet<_>>(), keys);
     Ok(())
 }
@@ -258,8 +259,8 @@ fn an_unchanged_service_costs_nothing_and_an_endpoint_only_its_range() {
     let mut installed = Installed::new(CAPACITY);
     let first = port(1, &all(&[1, 2, 3]), &all(&[2]), Some(30_001), false);
     let writes = installed.reconcile(&first.primary, Some(&first)).unwrap();
-    // 3 backends, 3 slots, META, two frontends, the range of node ports.
-    assert_eq!(writes.len(), 10);
+    // 3 backends, 3 slots, META, two frontends, the range of node ports, the VIP.
+    assert_eq!(writes.len(), 11);
     assert_eq!(installed.reconcile(&first.primary, Some(&first)).unwrap(), vec![]);
     let second = port(1, &all(&[1, 2, 4]), &all(&[2]), Some(30_001), false);
     let writes = installed.reconcile(&first.primary, Some(&second)).unwrap();
@@ -322,4 +323,30 @@ proptest! {
         }
         prop_assert_eq!(ranges.take(100), Some(Range { base: 0, len: 100 }));
     }
+}
+
+#[test]
+fn an_address_is_a_vip_while_it_has_a_frontend() {
+    let shared = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
+    let service = |n: u8| {
+        let alias = FrontKey::at(shared, 80 + u16::from(n), Protocol::Tcp);
+        ServicePort { aliases: vec![(alias, Kind::ExternalIp)], ..port(n, &all(&[]), &all(&[]), None, false) }
+    };
+    let (mut installed, mut maps) = (Installed::new(CAPACITY), FakeMaps::default());
+    let mut set = |service: &ServicePort, there: bool| {
+        for write in installed.reconcile(&service.primary, there.then_some(service)).unwrap() {
+            maps.write(&write).unwrap();
+        }
+        maps.vips.contains(&shared)
+    };
+    let (one, two) = (service(1), service(2));
+    assert!(set(&one, true) && set(&two, true));
+    assert!(set(&one, false), "the other still has it");
+    assert!(!set(&two, false));
+    set(&ServicePort::probe(), true);
+    assert!(maps.vips.is_empty(), "the probe's address is nobody's");
+    // What an agent killed between two writes left is mended.
+    let mut torn = maps.snapshot();
+    torn.vips.insert(shared);
+    assert!(Installed::adopt(CAPACITY, &torn).1.contains(&Write::RemoveVip { addr: shared }));
 }

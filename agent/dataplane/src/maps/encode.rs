@@ -51,6 +51,11 @@ pub(crate) fn wide(addr: &IpAddr) -> Ip6 {
     }
 }
 
+/// The inverse of [`wide`].
+pub(crate) fn from_wide(addr: &Ip6) -> IpAddr {
+    IpAddr::from(addr.octets()).to_canonical()
+}
+
 /// Prefix length and data of a network's key in SRC_LPM (the bytes of [`xebec_abi::flow::SourceKey`]).
 pub(crate) fn source_key(index: u32, range: &SourceRange) -> (u32, [u8; 20]) {
     let mut data = [0; 20];

@@ -1,7 +1,7 @@
 //! The maps in memory, with the programs' own look-up on them: what tests run decisions against.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use xebec_abi::backend::BackendState;
 use xebec_abi::service::{FeValue, Meta, Sel};
@@ -22,6 +22,8 @@ pub struct FakeMaps {
     pub backends: HashMap<u32, BackendState>,
     /// Networks let in, by service index.
     pub sources: HashMap<u32, BTreeSet<SourceRange>>,
+    /// The addresses of frontends.
+    pub vips: BTreeSet<IpAddr>,
     /// The packed range of node ports.
     pub node_ports: u64,
     /// Full synchronisations.
@@ -84,6 +86,7 @@ impl FakeMaps {
             services,
             backends: (0..last).map(|id| self.backends.get(&id).copied().unwrap_or_default()).collect(),
             sources: self.sources.clone(),
+            vips: self.vips.clone(),
             node_ports: self.node_ports,
             epoch: self.epoch,
         }
@@ -125,6 +128,12 @@ impl MapWriter for FakeMaps {
             }
             Write::RemoveFrontend { key } => {
                 self.frontends.remove(key);
+            }
+            Write::AddVip { addr } => {
+                self.vips.insert(*addr);
+            }
+            Write::RemoveVip { addr } => {
+                self.vips.remove(addr);
             }
             Write::Backend { id, state } => {
                 self.backends.insert(*id, *state);

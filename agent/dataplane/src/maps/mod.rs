@@ -11,13 +11,13 @@ mod tests;
 pub mod tracked;
 
 pub(crate) use encode::{
-    FlowEntry, FlowId, Key4, Key6, from_key4, from_key6, from_source_key, source_key, tag,
+    FlowEntry, FlowId, Key4, Key6, from_key4, from_key6, from_source_key, from_wide, source_key, tag, wide,
 };
 pub use encode::{endpoint4, endpoint6, key4, key6};
 pub(crate) use mapping::Mapping;
 pub use snapshot::{Snapshot, Stored, StoredSlot};
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use xebec_abi::backend::BackendState;
 use xebec_abi::service::{FeValue, Meta, Sel};
@@ -88,6 +88,16 @@ pub enum Write {
     RemoveFrontend {
         /// Key.
         key: FrontKey,
+    },
+    /// Names an address of frontends, once the first of them is there.
+    AddVip {
+        /// The address.
+        addr: IpAddr,
+    },
+    /// Forgets an address, before the last of its frontends goes; not an error if it is not there.
+    RemoveVip {
+        /// The address.
+        addr: IpAddr,
     },
     /// Sets a backend's state word, by one store.
     Backend {

@@ -15,7 +15,9 @@ use xebec_abi::{Be16, Be32, Ip6};
 
 use super::tracked::Tracked;
 use super::{Capacity, Key4, Key6, MapError, MapWriter, Mapping, Snapshot, Stored, StoredSlot, Write};
-use super::{endpoint4, endpoint6, from_key4, from_key6, from_source_key, key4, key6, source_key, tag};
+use super::{
+    endpoint4, endpoint6, from_key4, from_key6, from_source_key, from_wide, key4, key6, source_key, tag, wide,
+};
 use crate::model::{Family, FrontKey, SourceRange};
 
 /// A map that lives as a pin: name, key size, value size.
@@ -46,6 +48,7 @@ pub(crate) const PINNED: &[Shape] = &[
     Shape { name: "FRAGMENTS", key: 40, value: 4 },
     Shape { name: "AFF_CLIENTS", key: 24, value: 40 },
     Shape { name: "SRC_LPM", key: 24, value: 4 },
+    Shape { name: "VIPS", key: 16, value: 4 },
     Shape { name: "DEVICES", key: 4, value: 32 },
     Shape { name: "PACKETS", key: 4, value: 8 },
 ];
@@ -81,6 +84,7 @@ pub struct PinnedMaps {
     node_ips6: BpfHash<MapData, [u32; 4], u32>,
     stat: PerCpuArray<MapData, u64>,
     sources: LpmTrie<MapData, [u8; 20], u32>,
+    vips: BpfHash<MapData, [u32; 4], u32>,
     tracked: Tracked,
     meta: Mapping,
     slots4: Mapping,
@@ -142,6 +146,7 @@ impl PinnedMaps {
             node_ips6: hash("NODE_IPS6")?.try_into().map_err(element("NODE_IPS6", "open"))?,
             stat: Map::PerCpuArray(data("STAT")?.0).try_into().map_err(element("STAT", "open"))?,
             sources: Map::LpmTrie(data("SRC_LPM")?.0).try_into().map_err(element("SRC_LPM", "open"))?,
+            vips: hash("VIPS")?.try_into().map_err(element("VIPS", "open"))?,
             tracked: Tracked::open(&|name| data(name).map(|(data, _)| data))?,
             meta,
             slots4,
@@ -250,10 +255,13 @@ impl PinnedMaps {
                 sources.entry(index).or_default().insert(range);
             }
         }
+        let vip = |key: Result<_, _>| key.map(|words| from_wide(&Ip6(words)));
+        let vips = self.vips.keys().map(vip).collect::<Result<_, _>>().map_err(element("VIPS", "read"))?;
         Ok(Snapshot {
             frontends,
             services,
             sources,
+            vips,
             backends,
             node_ports: self.state.load(0, 1)?,
             epoch: self.state.load(0, 2)?,
@@ -345,6 +353,10 @@ impl MapWriter for PinnedMaps {
                 let (prefix, data) = source_key(index, &range);
                 absent_is_fine("SRC_LPM", self.sources.remove(&Key::new(prefix, data)))
             }
+            Write::AddVip { addr } => {
+                self.vips.insert(wide(&addr).0, 1, 0).map_err(element("VIPS", "insert"))
+            }
+            Write::RemoveVip { addr } => absent_is_fine("VIPS", self.vips.remove(&wide(&addr).0)),
             Write::Backend { id, state } => self.backends.publish(id, 0, state.0),
             Write::NodePorts { range } => self.state.publish(0, 1, range),
             Write::Synced => {

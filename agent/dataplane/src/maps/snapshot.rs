@@ -1,7 +1,7 @@
 //! What the maps hold, read back: the start of an agent that finds pins, and the content of `explain`.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use xebec_abi::backend::BackendState;
 use xebec_abi::service::{FeValue, Meta, Sel};
@@ -48,6 +48,8 @@ pub struct Snapshot {
     pub services: HashMap<u32, Stored>,
     /// Networks let in, by service index.
     pub sources: HashMap<u32, BTreeSet<SourceRange>>,
+    /// The addresses of frontends.
+    pub vips: BTreeSet<IpAddr>,
     /// State words by backend id, up to the last that is not zero.
     pub backends: Vec<BackendState>,
     /// The packed range of node ports.

@@ -3,6 +3,7 @@
 //! is read from its answer.
 
 mod net;
+mod paths;
 mod table;
 
 use std::time::{Duration, Instant};

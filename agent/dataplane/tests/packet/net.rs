@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -62,12 +62,6 @@ impl Outside {
         ] {
             run(&format!("ip -n {ns} route add {route}"));
         }
-        let mac = |ns: &str, device: &str| {
-            let out =
-                std::process::Command::new("ip").args(["-n", ns, "-br", "link", "show", device]).output();
-            let text = String::from_utf8(out.unwrap().stdout).unwrap();
-            text.split_whitespace().nth(2).unwrap().to_owned()
-        };
         let node_mac = mac(&node, "xebpod");
         for to in ["10.99.0.1", "10.98.0.3", "fd99::1"] {
             run(&format!("ip -n {p} neigh add {to} lladdr {node_mac} dev eth0"));
@@ -75,14 +69,13 @@ impl Outside {
         let pod_mac = mac(p, "eth0");
         run(&format!("ip -n {node} neigh add 10.244.0.5 lladdr {pod_mac} dev xebpod"));
         run(&format!("ip -n {node} neigh add fd44::5 lladdr {pod_mac} dev xebpod"));
-        // Neighbour discovery waits for duplicate address detection; these tests do not.
         for (ns, device, to, other, peer) in [
             (node.as_str(), "back", "fd98::3", f.as_str(), "eth0"),
             (f.as_str(), "eth0", "fd98::2", node.as_str(), "back"),
             (node.as_str(), "wire", "fd99::1", client.as_str(), "wire"),
             (client.as_str(), "wire", "fd99::2", node.as_str(), "wire"),
         ] {
-            run(&format!("ip -n {ns} neigh add {to} lladdr {} dev {device}", mac(other, peer)));
+            neighbour(ns, device, to, other, peer);
         }
         enter(&rig.server_ns.path());
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
@@ -142,6 +135,18 @@ impl Outside {
     }
 }
 
+/// A device's address.
+fn mac(ns: &str, device: &str) -> String {
+    let out = std::process::Command::new("ip").args(["-n", ns, "-br", "link", "show", device]).output();
+    let text = String::from_utf8(out.unwrap().stdout).unwrap();
+    text.split_whitespace().nth(2).unwrap().to_owned()
+}
+
+/// Makes a neighbour known: its discovery waits for duplicate address detection, and tests do not.
+pub fn neighbour(ns: &str, device: &str, to: &str, other: &str, peer: &str) {
+    run(&format!("ip -n {ns} neigh add {to} lladdr {} dev {device}", mac(other, peer)));
+}
+
 fn errors() -> u64 {
     let text = std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
     let lines: Vec<Vec<&str>> = text.lines().map(|l| l.split(' ').collect()).collect();
@@ -156,7 +161,7 @@ fn errors() -> u64 {
         .sum::<u64>()
 }
 
-fn tcp(netns: &NetNs, address: &str, name: &str) -> Server {
+pub fn tcp(netns: &NetNs, address: &str, name: &str) -> Server {
     let (address, name): (SocketAddr, _) = (address.parse().unwrap(), name.to_owned());
     Server::start(netns, address, move |_, stop, ready| {
         let listener = TcpListener::bind(address).unwrap();
@@ -174,7 +179,7 @@ fn tcp(netns: &NetNs, address: &str, name: &str) -> Server {
 }
 
 /// Answers with name, source, length, and as many zeros as it got bytes.
-fn udp(netns: &NetNs, address: &str, name: &str) -> Server {
+pub fn udp(netns: &NetNs, address: &str, name: &str) -> Server {
     let (address, name): (SocketAddr, _) = (address.parse().unwrap(), name.to_owned());
     Server::start(netns, address, move |_, stop, ready| {
         let socket = UdpSocket::bind(address).unwrap();
@@ -245,4 +250,34 @@ pub fn exchange(socket: &UdpSocket, len: usize) -> String {
 
 pub fn ask_udp(netns: &NetNs, to: &str, len: usize) -> String {
     within(netns, || udp_socket(to).map_or_else(|e| code(&e), |socket| exchange(&socket, len)))
+}
+
+/// Pings, and returns who answered what.
+pub fn ping(netns: &NetNs, to: &str) -> String {
+    use rustix::net::{AddressFamily, SocketType, ipproto, socket};
+    let to: IpAddr = to.parse().unwrap();
+    within(netns, || {
+        let (family, proto, request, skip) = match to {
+            IpAddr::V4(_) => (AddressFamily::INET, ipproto::ICMP, 8, 20),
+            IpAddr::V6(_) => (AddressFamily::INET6, ipproto::ICMPV6, 128, 0),
+        };
+        let socket = UdpSocket::from(socket(family, SocketType::RAW, Some(proto)).unwrap());
+        socket.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
+        // Sum of IPv4: the kernel fills in that of IPv6 only.
+        let mut packet = [request, 0, 0, 0, 0x12, 0x34, 0, 1];
+        let sum = !(u16::from_be_bytes([request, 0]) + 0x1234 + 1);
+        packet[2..4].copy_from_slice(&sum.to_be_bytes());
+        if let Err(error) = socket.send_to(&packet, SocketAddr::new(to, 0)) {
+            return code(&error);
+        }
+        let mut buffer = [0; 256];
+        loop {
+            match socket.recv_from(&mut buffer) {
+                // Neighbour discovery passes here, too.
+                Ok((len, _)) if len < skip + 8 || buffer[skip + 4..len] != packet[4..] => {}
+                Ok((_, from)) => return format!("type {} from {}", buffer[skip], from.ip()),
+                Err(error) => return code(&error),
+            }
+        }
+    })
 }

@@ -6,8 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use aya::programs::{TestRun, TestRunOptions};
 use serde_json::json;
 use xebec_abi::flow::PacketStat::{
-    self, Denied, Errors, Established, Exhausted, Flows, Rejected, Translated,
+    self, Denied, Echoes, Errors, Established, Exhausted, Flows, Rejected, Translated,
 };
+use xebec_dataplane::maps::tracked::DeviceAddresses;
 
 use super::net::Outside;
 use super::{VIP, node_port, ports, slices};
@@ -15,6 +16,7 @@ use crate::rig::objects::{service, slice, tcp_udp};
 
 const NEXT: u32 = u32::MAX;
 const DROP: u32 = 2;
+const BACK: u32 = 7;
 
 fn sum(parts: &[&[u8]]) -> u16 {
     let bytes: Vec<u8> = parts.concat();
@@ -65,7 +67,8 @@ fn ip(src: IpAddr, dst: IpAddr, proto: u8, mut payload: Vec<u8>, at: Option<usiz
 }
 
 fn frame(ip: Vec<u8>) -> Vec<u8> {
-    let mut frame = vec![0; 12];
+    // To the device that test runs are on, from another.
+    let mut frame = vec![0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 9];
     frame.extend(if ip[0] >> 4 == 4 { [8, 0] } else { [0x86, 0xdd] });
     frame.extend(ip);
     frame
@@ -87,6 +90,33 @@ fn tcp(src: &str, dst: &str, flags: u8) -> Vec<u8> {
     let mut p = [s.port().to_be_bytes(), d.port().to_be_bytes()].concat();
     p.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags, 4, 0, 0, 0, 0, 0]);
     frame(ip(s.ip(), d.ip(), 6, p, Some(16)))
+}
+
+/// An echo request (`reply` unless) with some hops left.
+fn echo(src: &str, dst: &str, reply: bool, hops: u8) -> Vec<u8> {
+    let (src, dst): (IpAddr, IpAddr) = (src.parse().unwrap(), dst.parse().unwrap());
+    let (proto, kind) = match (src.is_ipv4(), reply) {
+        (true, false) => (1, 8),
+        (true, true) => (1, 0),
+        (false, false) => (58, 128),
+        (false, true) => (58, 129),
+    };
+    let payload = [&[kind, 0, 0, 0, 0x12, 0x34, 0, 1], b"ping".as_slice()].concat();
+    let mut packet = ip(src, dst, proto, payload, Some(2));
+    if src.is_ipv4() {
+        (packet[8], packet[10], packet[11]) = (hops, 0, 0);
+        let value = sum(&[&packet[..20]]);
+        packet[10..12].copy_from_slice(&value.to_be_bytes());
+    } else {
+        packet[7] = hops;
+    }
+    frame(packet)
+}
+
+/// A frame that goes back where it came from.
+fn back(mut frame: Vec<u8>) -> Vec<u8> {
+    frame[..12].rotate_left(6);
+    frame
 }
 
 /// Port unreachable, from and to, about a quoted packet.
@@ -121,6 +151,17 @@ fn row(
     Row { name, program, packet, verdict, out, counts }
 }
 
+/// Addresses of the device that test runs are on.
+fn own(addresses: &[&str]) -> std::collections::HashMap<u32, DeviceAddresses> {
+    let addresses = addresses.iter().map(|a| a.parse().unwrap()).collect();
+    std::collections::HashMap::from([(1, DeviceAddresses { name: "lo".to_owned(), addresses })])
+}
+
+/// The port that a frame comes from.
+fn source_port(frame: &[u8]) -> u16 {
+    u16::from_be_bytes([frame[34], frame[35]])
+}
+
 fn run(outside: &mut Outside, program: &str, packet: &[u8]) -> (u32, Vec<u8>) {
     let mut out = vec![0; packet.len() + 64];
     let options = TestRunOptions { data_in: Some(packet), data_out: Some(&mut out), ..TestRunOptions::new() };
@@ -150,6 +191,7 @@ fn the_table() {
         vec![
             service("a", &[VIP], ports(), node_port(json!({}))),
             service("six", &["fd96::77"], tcp_udp(80), json!({})),
+            service("own", &["10.96.77.5"], tcp_udp(80), json!({"externalIPs": ["10.99.0.2"]})),
             service("far", &["10.96.77.2"], tcp_udp(80), json!({})),
             service("empty", &["10.96.77.4"], tcp_udp(80), json!({})),
             guarded,
@@ -198,6 +240,40 @@ fn the_table() {
             &[Flows, Translated],
         ),
         row(
+            "a port that the VIP does not have",
+            i,
+            (udp("10.99.0.1:5002", "10.96.77.1:81"), udp("10.99.0.1:5002", "127.0.0.1:61000")),
+            NEXT,
+            &[Rejected, Translated],
+        ),
+        row(
+            "ping of a VIP",
+            i,
+            (echo("10.99.0.1", "10.96.77.1", false, 3), back(echo("10.96.77.1", "10.99.0.1", true, 64))),
+            BACK,
+            &[Echoes],
+        ),
+        row(
+            "ping of a VIP from this side",
+            e,
+            (
+                echo("10.244.0.5", "198.51.100.8", false, 63),
+                back(echo("198.51.100.8", "10.244.0.5", true, 64)),
+            ),
+            BACK,
+            &[Echoes],
+        ),
+        row(
+            "ping of a VIP, IPv6",
+            i,
+            (echo("fd99::1", "fd96::77", false, 3), back(echo("fd96::77", "fd99::1", true, 64))),
+            BACK,
+            &[Echoes],
+        ),
+        row("ping of the node", i, same(echo("10.99.0.1", "10.99.0.2", false, 64)), NEXT, &[]),
+        row("ping of no VIP", i, same(echo("10.99.0.1", "10.96.77.99", false, 64)), NEXT, &[]),
+        row("an echo reply", i, same(echo("10.99.0.1", "10.96.77.1", true, 64)), NEXT, &[]),
+        row(
             "IPv6's answer",
             e,
             (udp("[fd44::5]:8080", "[fd99::1]:5000"), udp("[fd96::77]:80", "[fd99::1]:5000")),
@@ -212,12 +288,6 @@ fn the_table() {
             &[Flows, Translated],
         ),
     ];
-    // Test runs are on the loopback device.
-    let own = |addresses: &[&str]| {
-        let addresses = addresses.iter().map(|a| a.parse().unwrap()).collect();
-        let device = xebec_dataplane::maps::tracked::DeviceAddresses { name: "lo".to_owned(), addresses };
-        std::collections::HashMap::from([(1, device)])
-    };
     outside.agent.applier.maps().tracked().set_devices(&own(&["127.0.0.1"])).unwrap();
     for Row { name, program, packet, verdict, out, counts } in rows {
         let before = outside.agent.applier.maps().tracked().counters().unwrap();
@@ -236,7 +306,7 @@ fn the_table() {
     assert_eq!(outside.count(Exhausted), 1);
     outside.agent.applier.maps().tracked().set_devices(&own(&["10.98.0.2"])).unwrap();
     let (verdict, bytes) = run(&mut outside, e, &packet);
-    let port = u16::from_be_bytes([bytes[34], bytes[35]]);
+    let port = source_port(&bytes);
     assert!(port > 61000, "{port}");
     let node = format!("10.98.0.2:{port}");
     assert_eq!((verdict, bytes), (NEXT, udp(&node, "10.244.1.5:8080")));
@@ -251,4 +321,67 @@ fn the_table() {
         removed >= 10 && restored == 0 && tracked.established().unwrap().is_empty(),
         "{removed} {restored}"
     );
+}
+
+#[test]
+fn a_client_port_that_is_taken_inside_becomes_another() {
+    let Some(mut outside) = Outside::new() else { return };
+    outside
+        .agent
+        .sync(vec![service("a", &[VIP], ports(), node_port(json!({})))], slices(&["10.244.0.5@node-a"]));
+    let (client, pod) = ("10.99.0.1:5000", "10.244.0.5:8080");
+    let (vip, node) = ("10.96.77.1:80", "10.99.0.2:30080");
+    assert_eq!(run(&mut outside, "tcx_ingress", &udp(client, vip)), (NEXT, udp(client, pod)));
+    // The same client port at another address of the same endpoint would be the same flow to the pod.
+    let (verdict, bytes) = run(&mut outside, "tcx_ingress", &udp(client, node));
+    let inside = format!("10.99.0.1:{}", source_port(&bytes));
+    assert!(inside != client && source_port(&bytes) >= 1024, "{inside}");
+    assert_eq!((verdict, bytes), (NEXT, udp(&inside, pod)));
+    assert_eq!(
+        run(&mut outside, "tcx_ingress", &udp(client, node)),
+        (NEXT, udp(&inside, pod)),
+        "it keeps it"
+    );
+    // Each answer comes from the address that was asked, to the port that asked.
+    assert_eq!(run(&mut outside, "tcx_egress", &udp(pod, client)), (NEXT, udp(vip, client)));
+    assert_eq!(run(&mut outside, "tcx_egress", &udp(pod, &inside)), (NEXT, udp(node, client)));
+}
+
+#[test]
+fn source_ports_run_out_and_come_back() {
+    let Some(mut outside) = Outside::new() else { return };
+    outside
+        .agent
+        .sync(vec![service("a", &[VIP], ports(), node_port(json!({})))], slices(&["10.244.1.5@node-b"]));
+    outside.agent.applier.maps().tracked().set_devices(&own(&["10.98.0.2"])).unwrap();
+    let far = "10.244.1.5:8080";
+    // A flow from each client port, as it leaves; the verdict and the packet.
+    let leave = |outside: &mut Outside, port: u16| {
+        let client = format!("10.99.0.1:{port}");
+        let inside = run(outside, "tcx_ingress", &udp(&client, "10.96.77.1:80"));
+        assert_eq!(inside, (NEXT, udp(&client, far)));
+        run(outside, "tcx_egress", &inside.1)
+    };
+    let first = leave(&mut outside, 2000);
+    let mut taken = std::collections::BTreeSet::from([source_port(&first.1)]);
+    let refused = (2001..20_000)
+        .find(|port| {
+            let (verdict, bytes) = leave(&mut outside, *port);
+            assert!(verdict == DROP || taken.insert(source_port(&bytes)), "a port was given twice");
+            verdict == DROP
+        })
+        .expect("the block has an end");
+    // Ports are tried at random: the first refusal comes when few are left.
+    assert!(taken.len() > 2000 && taken.len() <= 4535, "{}", taken.len());
+    assert_eq!(outside.count(Exhausted), 1);
+    // Who has a port goes on, there and back.
+    assert_eq!(leave(&mut outside, 2000), first);
+    let back = run(&mut outside, "tcx_ingress", &udp(far, &format!("10.98.0.2:{}", source_port(&first.1))));
+    assert_eq!(back, (NEXT, udp(far, "10.99.0.1:2000")));
+    // The others fall silent, and the one that was refused gets a port.
+    outside.agent.applier.maps().tracked().collect(u64::MAX).unwrap();
+    let (verdict, bytes) = leave(&mut outside, refused);
+    let source = format!("10.98.0.2:{}", source_port(&bytes));
+    assert_eq!((verdict, bytes), (NEXT, udp(&source, far)));
+    assert_eq!(outside.count(Exhausted), 1);
 }

@@ -1,4 +1,5 @@
-//! The least of an API server: one list of each kind, and a watch of slices that a test can write to.
+//! The least of an API server: one list of each kind, the Node `node-a` among them, and a watch of slices that a test
+//! can write to.
 
 use std::io;
 
@@ -11,7 +12,7 @@ use tokio::sync::broadcast;
 
 async fn answer(
     mut stream: BufReader<TcpStream>,
-    lists: [Value; 2],
+    lists: [Value; 3],
     mut events: broadcast::Receiver<EndpointSlice>,
 ) -> io::Result<()> {
     let mut request = String::new();
@@ -23,7 +24,7 @@ async fn answer(
     let slices = request.contains("endpointslices");
     let mut stream = stream.into_inner();
     if !request.contains("watch=true") {
-        let body = lists[usize::from(slices)].to_string();
+        let body = lists[if slices { 1 } else { usize::from(request.contains("/nodes")) * 2 }].to_string();
         let head =
             "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: ";
         return stream.write_all(format!("{head}{}\r\n\r\n{body}", body.len()).as_bytes()).await;
@@ -54,6 +55,7 @@ pub async fn serve(
     let lists = [
         list("ServiceList", "v1", serde_json::to_value(services).unwrap()),
         list("EndpointSliceList", "discovery.k8s.io/v1", serde_json::to_value(slices).unwrap()),
+        list("NodeList", "v1", json!([{"metadata": {"name": "node-a"}}])),
     ];
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

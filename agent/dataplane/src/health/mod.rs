@@ -1,0 +1,13 @@
+//! What load balancers ask this node: whether the proxy works (`/healthz`, `/livez`) and whether a Service has
+//! endpoints here (a port per Service, `spec.healthCheckNodePort`). Enters: what was applied, the own Node, the checks
+//! the world wants. Leaves: kube-proxy's answers over HTTP. Called by run.
+//!
+//! `status` decides (PURE), `checks` opens and closes the Services' ports, `server` speaks HTTP.
+
+mod checks;
+mod server;
+mod status;
+
+pub use checks::{Check, Checks};
+pub use server::{bind, serve};
+pub use status::{Report, Status};

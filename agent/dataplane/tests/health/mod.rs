@@ -1,0 +1,170 @@
+//! What load balancers are told, over HTTP, in a network namespace of the test's own.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use xebec_dataplane::DataplaneError;
+use xebec_dataplane::compile::facts::Owner;
+use xebec_dataplane::health::{Check, Checks};
+
+use crate::rig::objects::{service, slice, tcp_udp};
+use crate::rig::{Rig, api, enter};
+
+const HEALTHZ: &str = "127.0.0.1:10256";
+
+/// Status, weight header (if any) and body; the error's kind if nobody answers.
+async fn get(address: &str, path: &str) -> Result<(u16, Option<String>, String), std::io::ErrorKind> {
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let head = format!("GET {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = exchange.await.map_err(|e| e.kind())?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let header = |name: &str| {
+        let line =
+            head.lines().filter_map(|l| l.split_once(": ")).find(|(n, _)| n.eq_ignore_ascii_case(name));
+        line.map(|(_, value)| value.to_owned())
+    };
+    assert_eq!(header("x-content-type-options").as_deref(), Some("nosniff"), "{head}");
+    if status != 404 {
+        assert_eq!(header("content-type").as_deref(), Some("application/json"), "{head}");
+    }
+    Ok((status, header("x-load-balancing-endpoint-weight"), body.to_owned()))
+}
+
+/// Asks until the status is there.
+async fn until(address: &str, path: &str, status: u16) -> (Option<String>, String) {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        let answer = get(address, path).await;
+        match answer {
+            Ok((found, weight, body)) if found == status => return (weight, body),
+            other => assert!(Instant::now() < end, "{address}{path}: {other:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// kube-proxy's text, tabs and all.
+fn body(name: &str, endpoints: usize) -> String {
+    format!(
+        "{{\n\t\"service\": {{\n\t\t\"namespace\": \"default\",\n\t\t\"name\": \"{name}\"\n\t}},\n\t\
+         \"localEndpoints\": {endpoints},\n\t\"serviceProxyHealthy\": true\n}}"
+    )
+}
+
+/// Runs in the rig's server namespace.
+fn inside<F: Future<Output = ()>>(rig: &Rig, work: impl FnOnce() -> F + Send) {
+    std::thread::scope(|scope| {
+        let run = || {
+            enter(&rig.server_ns.path());
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work());
+        };
+        scope.spawn(run).join().unwrap();
+    });
+}
+
+fn balanced(port: u16) -> Value {
+    json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": port})
+}
+
+#[test]
+fn load_balancers_are_told_where_endpoints_are() {
+    let Some(rig) = Rig::new() else { return };
+    inside(&rig, || async {
+        let ends = ["10.99.1.1@node-a", "10.99.1.2@node-a", "10.99.1.3@node-b"];
+        let (client, events) = api::serve(
+            vec![
+                service("a", &["10.96.77.1"], tcp_udp(80), balanced(32_000)),
+                service("b", &["10.96.77.2"], tcp_udp(80), balanced(32_001)),
+            ],
+            vec![slice("a", 8080, "TCP", &ends), slice("b", 8080, "TCP", &["10.99.1.3@node-b"])],
+        )
+        .await;
+        // Somebody else has the first Service's port.
+        let squatter = tokio::net::TcpListener::bind("0.0.0.0:32000").await.unwrap();
+        let mut options = rig.options.clone();
+        let healthz: SocketAddr = HEALTHZ.parse().unwrap();
+        options.healthz = Some(healthz);
+        let cancel = CancellationToken::new();
+        let running = tokio::spawn(xebec_dataplane::run(client.clone(), options.clone(), cancel.clone()));
+        // The other Service is served all the same; it has no endpoint here.
+        let (weight, text) = until("127.0.0.1:32001", "/", 503).await;
+        assert_eq!((weight.as_deref(), text), (Some("0"), body("b", 0)));
+        let (_, text) = until(HEALTHZ, "/healthz", 200).await;
+        let report: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&report["nodeEligible"], &report["healthy"]), (&json!(true), &json!(true)), "{text}");
+        assert!(
+            report["lastUpdated"] == report["currentTime"] && report["currentTime"].is_string(),
+            "{text}"
+        );
+        let (_, text) = until(HEALTHZ, "/livez", 200).await;
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap().get("nodeEligible"), None, "{text}");
+        assert_eq!(get(HEALTHZ, "/").await, Ok((404, None, "404 page not found\n".to_owned())));
+        // The port is free, and taken without a change of anything else.
+        drop(squatter);
+        let (weight, text) = until("127.0.0.1:32000", "/any/path", 200).await;
+        assert_eq!((weight.as_deref(), text), (Some("2"), body("a", 2)));
+        let (weight, _) = until("[::1]:32000", "/", 200).await;
+        assert_eq!(weight.as_deref(), Some("2"), "of both families");
+        // The endpoints leave this node. The event is sent until it is seen, as this server keeps no history.
+        let end = Instant::now() + Duration::from_secs(10);
+        while get("127.0.0.1:32000", "/").await != Ok((503, Some("0".to_owned()), body("a", 0))) {
+            let _ = events.send(slice("a", 8080, "TCP", &["10.99.1.3@node-b"]));
+            assert!(Instant::now() < end, "the event was not applied");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // Another agent at the same address is told which option to change, and touches nothing.
+        let error = xebec_dataplane::run(client, options, cancel.clone()).await.unwrap_err();
+        let text = xebec_dataplane::chain(&error);
+        assert!(matches!(error, DataplaneError::Healthz { address, .. } if address == healthz), "{text}");
+        assert!(text.starts_with("--healthz-bind-address 127.0.0.1:10256: "), "{text}");
+        assert!(text.contains("in use"), "{text}");
+        cancel.cancel();
+        running.await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn health_check_ports_follow_their_services() {
+    let Some(rig) = Rig::new() else { return };
+    inside(&rig, || async {
+        let mut checks = Checks::new(Arc::default());
+        let want = |list: &[(&str, u16, usize)]| -> BTreeMap<Owner, Check> {
+            let check = |(name, port, endpoints): &(&str, u16, usize)| {
+                (Owner::new("default", name), Check { port: *port, endpoints: *endpoints })
+            };
+            list.iter().map(check).collect()
+        };
+        let ask = |port: u16| async move { get(&format!("127.0.0.1:{port}"), "/").await };
+        let is = |status, name: &str, count: usize| Ok((status, Some(count.to_string()), body(name, count)));
+        let refused = Err(std::io::ErrorKind::ConnectionRefused);
+        assert!(!checks.sync(&want(&[("a", 32_000, 1), ("b", 32_001, 0)])).await);
+        assert_eq!((ask(32_000).await, ask(32_001).await), (is(200, "a", 1), is(503, "b", 0)));
+        // The numbers alone change: the listener stays.
+        assert!(!checks.sync(&want(&[("a", 32_000, 0), ("b", 32_001, 3)])).await);
+        assert_eq!((ask(32_000).await, ask(32_001).await), (is(503, "a", 0), is(200, "b", 3)));
+        // One moves to a port of its own, the other takes the port left behind, in one step.
+        assert!(!checks.sync(&want(&[("a", 32_002, 1), ("b", 32_000, 3)])).await);
+        assert_eq!((ask(32_002).await, ask(32_000).await), (is(200, "a", 1), is(200, "b", 3)));
+        assert_eq!(ask(32_001).await, refused);
+        // Two of one port: the second has to be tried again, and gets it when the first is gone.
+        assert!(checks.sync(&want(&[("b", 32_000, 3), ("c", 32_000, 1)])).await);
+        assert_eq!(ask(32_000).await, is(200, "b", 3));
+        assert!(!checks.sync(&want(&[("c", 32_000, 1)])).await);
+        assert_eq!(ask(32_000).await, is(200, "c", 1));
+        assert!(!checks.sync(&want(&[])).await);
+        assert_eq!(ask(32_000).await, refused);
+    });
+}

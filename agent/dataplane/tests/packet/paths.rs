@@ -1,0 +1,152 @@
+//! Ways of packets that need more of the wires: pings, clients that are endpoints, narrow hops.
+
+use std::net::UdpSocket;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use rustix::net::sockopt;
+use serde_json::json;
+use xebec_abi::flow::PacketStat;
+
+use super::net::{Outside, ask_tcp, ask_udp, exchange, neighbour, ping, tcp, udp, udp_socket, within};
+use super::{REFUSED, SILENCE, VIP, node_port, ports, slices};
+use crate::rig::objects::{service, slice, tcp_udp};
+use crate::rig::{NetNs, run};
+
+#[test]
+fn a_vip_answers_pings_and_refuses_other_ports() {
+    let Some(mut outside) = Outside::new() else { return };
+    let external = node_port(json!({"externalIPs": ["198.51.100.7"]}));
+    outside.agent.sync(
+        vec![service("a", &[VIP], ports(), external), service("six", &["fd96::77"], tcp_udp(80), json!({}))],
+        slices(&["10.244.0.5@node-a"]),
+    );
+    let client = &outside.rig.client_ns;
+    for to in [VIP, "198.51.100.7"] {
+        assert_eq!(ping(client, to), format!("type 0 from {to}"));
+    }
+    assert_eq!(ping(client, "fd96::77"), "type 129 from fd96::77");
+    for port in ["10.96.77.1:81", "198.51.100.7:81", "[fd96::77]:81"] {
+        assert_eq!(ask_tcp(client, port), REFUSED, "tcp {port}");
+        assert_eq!(ask_udp(client, port, 10), REFUSED, "udp {port}");
+    }
+    // An address that is no VIP has no answer, and the node's own is its kernel's.
+    assert_eq!(ping(client, "10.96.77.99"), SILENCE);
+    assert_eq!(ping(client, "10.99.0.2"), "type 0 from 10.99.0.2");
+    assert_eq!(outside.count(PacketStat::Echoes), 3);
+    // From a pod and from the node, whose way out is the client's wire: answered as they leave.
+    let (node, pod) = (outside.rig.server_ns.name.clone(), outside.pod.name.clone());
+    run(&format!("ip -n {node} route add 10.96.0.0/16 via 10.99.0.1"));
+    run(&format!("ip -n {pod} route add 10.96.0.0/16 via 10.99.0.1 dev eth0"));
+    assert_eq!(ping(&outside.pod, VIP), format!("type 0 from {VIP}"));
+    assert_eq!(ping(&outside.rig.server_ns, VIP), format!("type 0 from {VIP}"));
+    assert_eq!(outside.count(PacketStat::Echoes), 5);
+    assert_eq!(outside.kernel_checksum_errors(), 0);
+}
+
+#[test]
+fn a_client_that_is_its_own_endpoint_sees_the_node() {
+    let Some(mut outside) = Outside::new() else { return };
+    let _tcp = tcp(&outside.rig.client_ns, "10.99.0.1:8080", "SELF");
+    let _udp = udp(&outside.rig.client_ns, "10.99.0.1:8080", "SELF");
+    // Known to be here or not: either way its answer must come back through the node.
+    for endpoint in ["10.99.0.1@node-a", "10.99.0.1@node-b"] {
+        outside.agent.sync(vec![service("a", &[VIP], ports(), node_port(json!({})))], slices(&[endpoint]));
+        for to in ["10.96.77.1:80", "10.99.0.2:30080"] {
+            assert_eq!(ask_tcp(&outside.rig.client_ns, to), "SELF 10.99.0.2", "tcp {to} {endpoint}");
+            assert_eq!(ask_udp(&outside.rig.client_ns, to, 10), "SELF 10.99.0.2 10", "udp {to} {endpoint}");
+        }
+    }
+    assert_eq!(outside.kernel_checksum_errors(), 0);
+}
+
+#[test]
+fn one_client_port_at_two_addresses_of_one_endpoint() {
+    let Some(mut outside) = Outside::new() else { return };
+    outside
+        .agent
+        .sync(vec![service("a", &[VIP], ports(), node_port(json!({})))], slices(&["10.244.0.5@node-a"]));
+    let answers = within(&outside.rig.client_ns, || {
+        let socket = UdpSocket::bind("10.99.0.1:5000").unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        let ask = |to: &str| {
+            let mut buffer = [0; 64];
+            socket.send_to(b"?", to).unwrap();
+            socket.recv_from(&mut buffer).unwrap().1.to_string()
+        };
+        ["10.96.77.1:80", "10.99.0.2:30080", "10.96.77.1:80", "10.99.0.2:30080"].map(ask)
+    });
+    assert_eq!(answers, ["10.96.77.1:80", "10.99.0.2:30080", "10.96.77.1:80", "10.99.0.2:30080"]);
+    assert_eq!(outside.count(PacketStat::Flows), 2);
+}
+
+/// Sends `len` bytes that may not be cut until the kernel knows that they are too long; returns the path's MTU.
+fn path_mtu(socket: &UdpSocket, v6: bool, len: usize) -> u32 {
+    let end = Instant::now() + Duration::from_secs(5);
+    loop {
+        // An error of before is reported once; the size is what counts.
+        let _ = socket.send(&vec![0; len]);
+        let mtu =
+            if v6 { sockopt::ipv6_mtu(socket.as_fd()) } else { sockopt::ip_mtu(socket.as_fd()) }.unwrap();
+        if mtu < 1500 || Instant::now() > end {
+            return mtu;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_narrow_hop_behind_the_translation_is_known_to_the_client() {
+    let Some(mut outside) = Outside::new() else { return };
+    // Behind the machine behind the node, by a wire that takes 1280 bytes: what the hop before it says about a packet
+    // quotes the node's address, which the client never saw.
+    let (far, node) = (outside.far.name.clone(), outside.rig.server_ns.name.clone());
+    let deep = NetNs::new(format!("{node}d"));
+    let d = &deep.name;
+    run(&format!("ip -n {far} link add narrow mtu 1280 type veth peer name narrow mtu 1280 netns {d}"));
+    for (ns, addresses) in [(&far, ["10.97.0.2/24", "fd97::2/64"]), (d, ["10.97.0.3/24", "fd97::3/64"])] {
+        for address in addresses {
+            let nodad = if address.contains(':') { " nodad" } else { "" };
+            run(&format!("ip -n {ns} addr add {address} dev narrow{nodad}"));
+        }
+        run(&format!("ip -n {ns} link set narrow up"));
+    }
+    neighbour(&far, "narrow", "fd97::3", d, "narrow");
+    neighbour(d, "narrow", "fd97::2", &far, "narrow");
+    for route in ["10.98.0.0/24 via 10.97.0.2", "fd98::/64 via fd97::2"] {
+        run(&format!("ip -n {d} route add {route}"));
+    }
+    for route in ["10.97.0.0/24 via 10.98.0.3", "fd97::/64 via fd98::3"] {
+        run(&format!("ip -n {node} route add {route}"));
+    }
+    within(&outside.far, || {
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+        std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").unwrap();
+    });
+    let _servers = [udp(&deep, "10.97.0.3:8080", "DEEP"), udp(&deep, "[fd97::3]:8080", "DEEP")];
+    outside.agent.sync(
+        vec![
+            service("a", &[VIP], tcp_udp(80), json!({})),
+            service("six", &["fd96::77"], tcp_udp(80), json!({})),
+        ],
+        vec![slice("a", 8080, "UDP", &["10.97.0.3@node-b"]), slice("six", 8080, "UDP", &["fd97::3@node-b"])],
+    );
+    for (to, answer, errors) in [("10.96.77.1:80", "DEEP 10.98.0.2", 2), ("[fd96::77]:80", "DEEP fd98::2", 4)]
+    {
+        let v6 = to.starts_with('[');
+        let mtu = within(&outside.rig.client_ns, || {
+            let socket = udp_socket(to).unwrap();
+            if v6 {
+                sockopt::set_ipv6_mtu_discover(socket.as_fd(), sockopt::Ipv6PathMtuDiscovery::DO).unwrap();
+            } else {
+                sockopt::set_ip_mtu_discover(socket.as_fd(), sockopt::Ipv4PathMtuDiscovery::DO).unwrap();
+            }
+            assert_eq!(exchange(&socket, 100), format!("{answer} 100"));
+            path_mtu(&socket, v6, 1400)
+        });
+        assert_eq!(mtu, 1280, "{to}");
+        // Once as the error came in from the hop, once as it went out to the client.
+        assert!(outside.count(PacketStat::Errors) >= errors, "{to}");
+    }
+    assert_eq!(outside.kernel_checksum_errors(), 0);
+}
