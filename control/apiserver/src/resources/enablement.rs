@@ -96,7 +96,10 @@ impl RuntimeConfig {
                 "true" => true,
                 "false" => false,
                 value => {
-                    return Err(RuntimeConfigError::Selector { key: key.to_owned(), value: value.to_owned() });
+                    return Err(RuntimeConfigError::Selector {
+                        key: key.to_owned(),
+                        value: value.to_owned(),
+                    });
                 }
             };
             rows.iter_mut().filter(|(row, _)| selects(key, row.version)).for_each(|(_, on)| *on = wanted);

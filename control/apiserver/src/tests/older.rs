@@ -107,6 +107,13 @@ async fn an_empty_selector_keeps_its_meaning_in_both_versions() {
         assert_eq!(value["apiVersion"], "policy/v1", "{}", entry.key);
     }
     assert_eq!(stored.len(), 2);
+    let observed = json!({"status": {"disruptionsAllowed": 0, "observedGeneration": 1}});
+    for name in ["none", "all"] {
+        let status = format!("{}/{name}/status", budgets("v1beta1"));
+        let patched = cluster.patch(&status, MERGE, &observed).await;
+        assert_eq!((patched.code, &patched.json()["status"]["observedGeneration"]), (200, &json!(1)));
+        assert_eq!(patched.json()["apiVersion"], "policy/v1beta1");
+    }
     // The pods of the namespace fall under the one made as v1 and not under the one made as v1beta1.
     cluster.account("default").await;
     let pods = "/api/v1/namespaces/default/pods";
@@ -116,23 +123,19 @@ async fn an_empty_selector_keeps_its_meaning_in_both_versions() {
     let running = json!({"status": {"phase": "Running"}});
     assert_eq!(cluster.patch(&format!("{pods}/p/status"), MERGE, &running).await.code, 200);
     let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}});
-    let evict = || cluster.post(&format!("{pods}/p/eviction"), &eviction);
-    let refused = evict().await;
+    let evictions = format!("{pods}/p/eviction");
+    let refused = cluster.post(&evictions, &eviction).await;
     assert_eq!(refused.code, 429, "{}", refused.text);
     assert!(refused.text.contains("all") && !refused.text.contains("none"), "{}", refused.text);
     assert_eq!(cluster.send("DELETE", &format!("{}/all", budgets("v1beta1")), &[], "").await.code, 200);
-    assert_eq!(evict().await.code, 201);
-    let status = format!("{}/none/status", budgets("v1beta1"));
-    let patch = json!({"status": {"disruptionsAllowed": 1, "observedGeneration": 1}});
-    let patched = cluster.patch(&status, MERGE, &patch).await;
-    assert_eq!((patched.code, &patched.json()["status"]["disruptionsAllowed"]), (200, &json!(1)));
-    assert_eq!(patched.json()["apiVersion"], "policy/v1beta1");
+    assert_eq!(cluster.post(&evictions, &eviction).await.code, 201);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lists_and_watches_speak_the_version_they_are_asked_in() {
     let cluster = start(&["api/all=true"]).await;
-    let path = |version: &str| format!("/apis/discovery.k8s.io/{version}/namespaces/default/endpointslices");
+    let path =
+        |version: &str| format!("/apis/discovery.k8s.io/{version}/namespaces/kube-public/endpointslices");
     let zone = "topology.kubernetes.io/zone";
     let endpoint = json!({"addresses": ["10.0.0.1"], "topology": {"kubernetes.io/hostname": "n", zone: "z"}});
     let slice = json!({"apiVersion": "discovery.k8s.io/v1beta1", "kind": "EndpointSlice", "metadata": {"name": "s"},
