@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Deserialize;
+use xebec_apiserver::resources::RuntimeConfig;
 
 use crate::Failure;
 use crate::security::SecurityOptions;
@@ -84,6 +85,10 @@ struct Given {
     /// The cluster's domain [default: cluster.local].
     #[arg(long)]
     cluster_domain: Option<String>,
+    /// Built-in APIs to turn on or off, separated by commas: GROUP/VERSION[/RESOURCE][=true|false], where /v1 is the
+    /// core group, or all of a kind: api/all, api/ga, api/beta, api/alpha (=true|false).
+    #[arg(long, value_delimiter = ',')]
+    runtime_config: Option<Vec<String>>,
     /// Admission plug-ins to run besides the default ones, separated by commas.
     #[arg(long, value_delimiter = ',')]
     enable_admission_plugins: Option<Vec<String>>,
@@ -124,6 +129,7 @@ pub(crate) struct Server {
     pub(crate) cluster_cidr: String,
     pub(crate) cluster_dns: IpAddr,
     pub(crate) cluster_domain: String,
+    pub(crate) runtime_config: RuntimeConfig,
     pub(crate) enable_admission_plugins: Vec<String>,
     pub(crate) disable_admission_plugins: Vec<String>,
     pub(crate) admission_control_config_file: Option<PathBuf>,
@@ -172,6 +178,7 @@ impl ServerOptions {
             cluster_cidr: pick!(cluster_cidr, "10.244.0.0/16"),
             cluster_dns: pick!(cluster_dns, [10, 96, 0, 10]),
             cluster_domain: pick!(cluster_domain, "cluster.local"),
+            runtime_config: runtime_config(&pick!(runtime_config, Vec::new()))?,
             enable_admission_plugins: pick!(enable_admission_plugins, Vec::new()),
             disable_admission_plugins: pick!(disable_admission_plugins, Vec::new()),
             admission_control_config_file: pick!(admission_control_config_file),
@@ -188,6 +195,11 @@ fn duration(option: &str, text: &str) -> Result<Duration, Failure> {
     nanos.filter(|nanos| *nanos > 0).map(Duration::from_nanos).ok_or_else(|| {
         Failure::Option(format!("{option} {text:?}: not a duration above zero such as 90s, 5m or 1h30m"))
     })
+}
+
+fn runtime_config(pairs: &[String]) -> Result<RuntimeConfig, Failure> {
+    RuntimeConfig::parse(pairs.iter().map(String::as_str))
+        .map_err(|error| Failure::Option(format!("--runtime-config: {error}")))
 }
 
 fn read(path: &Path) -> Result<Given, Failure> {
@@ -265,6 +277,26 @@ mod tests {
             let error = resolve(&["--advertise-address", "192.0.2.1", &given]).unwrap_err();
             assert!(error.contains("--event-ttl") && error.contains("1h30m"), "{wrong}: {error}");
         }
+    }
+
+    #[test]
+    fn apis_are_turned_on_by_the_line_or_the_file() {
+        let beta = |server: &Server| {
+            server.runtime_config.served().iter().filter(|row| row.version == "v1beta1").count()
+        };
+        let address = ["--advertise-address", "192.0.2.1"];
+        let given = |more: &[&str]| resolve(&[&address, more].concat());
+        assert_eq!(beta(&given(&[]).unwrap()), 0);
+        assert_eq!(beta(&given(&["--runtime-config=policy/v1beta1=true,batch/v1beta1"]).unwrap()), 2);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.yaml");
+        std::fs::write(&path, "runtimeConfig: [api/beta=true]\n").unwrap();
+        assert_eq!(beta(&given(&["--config", path.to_str().unwrap()]).unwrap()), 3);
+        let error = given(&["--runtime-config=policy/v1beta9=true"]).unwrap_err();
+        assert!(
+            error.contains("--runtime-config: group version policy/v1beta9 that has not been registered"),
+            "{error}"
+        );
     }
 
     #[test]

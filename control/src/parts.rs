@@ -31,6 +31,7 @@ pub(crate) async fn server(options: Server, all: bool, stop: CancellationToken) 
     config.max_requests_in_flight = options.max_requests_inflight;
     config.max_mutating_requests_in_flight = options.max_mutating_requests_inflight;
     config.service_account_issuer = format!("https://kubernetes.default.svc.{}", options.cluster_domain);
+    config.runtime_config = options.runtime_config.clone();
     config.enable_admission_plugins.clone_from(&options.enable_admission_plugins);
     config.disable_admission_plugins.clone_from(&options.disable_admission_plugins);
     config.admission_control_config_file.clone_from(&options.admission_control_config_file);

@@ -73,18 +73,34 @@ impl Resource {
         self.verbs.contains(&verb)
     }
 
-    /// The hash discovery shows, so that clients notice a change of storage version; empty when nothing is stored.
+    /// The group and version its objects are stored in.
     ///
-    /// Events of both groups are one store, kept as core/v1; every HorizontalPodAutoscaler is kept as autoscaling/v2.
+    /// Events of both groups are one store, kept as core/v1; every HorizontalPodAutoscaler is kept as autoscaling/v2;
+    /// what only the clients of 1.20 speak is kept as v1.
+    pub fn storage_version(&self) -> (&'static str, &'static str) {
+        match (self.group, self.plural) {
+            ("events.k8s.io", "events") => ("", "v1"),
+            ("autoscaling", "horizontalpodautoscalers") => ("autoscaling", "v2"),
+            ("policy", "poddisruptionbudgets")
+            | ("discovery.k8s.io", "endpointslices")
+            | ("batch", "cronjobs") => (self.group, "v1"),
+            (group, _) => (group, self.version),
+        }
+    }
+
+    /// Whether it is off by default and nothing but another form of a resource that is on, so that serving it takes
+    /// a conversion only.
+    pub fn is_older_form(&self) -> bool {
+        let (group, version) = self.storage_version();
+        !self.default_on && lookup(group, version, self.plural).is_some_and(|stored| stored.default_on)
+    }
+
+    /// The hash discovery shows, so that clients notice a change of storage version; empty when nothing is stored.
     pub fn storage_version_hash(&self) -> String {
         if !self.storage {
             return String::new();
         }
-        let (group, version) = match (self.group, self.plural) {
-            ("events.k8s.io", "events") => ("", "v1"),
-            ("autoscaling", "horizontalpodautoscalers") => ("autoscaling", "v2"),
-            (group, _) => (group, self.version),
-        };
+        let (group, version) = self.storage_version();
         storage_version_hash(group, version, self.kind)
     }
 }
@@ -162,6 +178,11 @@ pub fn table() -> &'static [Resource] {
 /// The rows served by default.
 pub fn defaults() -> impl Iterator<Item = &'static Resource> {
     table().iter().filter(|r| r.default_on)
+}
+
+/// The rows that can be served: those served by default, and their older forms.
+pub fn servable() -> impl Iterator<Item = &'static Resource> {
+    table().iter().filter(|r| r.default_on || r.is_older_form())
 }
 
 /// The resource at `/apis/group/version/plural`.
@@ -242,6 +263,24 @@ mod tests {
         assert_eq!(defaults().map(|r| r.subresources.len()).sum::<usize>(), 45);
         assert_eq!(table().len(), 102);
         assert_eq!(TABLE.by_path.len(), 102);
+    }
+
+    #[test]
+    fn older_forms_can_be_served() {
+        let older: Vec<String> = servable()
+            .filter(|row| !row.default_on)
+            .map(|row| format!("{} {}", row.api_version(), row.kind))
+            .collect();
+        assert_eq!(
+            older,
+            [
+                "batch/v1beta1 CronJob",
+                "discovery.k8s.io/v1beta1 EndpointSlice",
+                "policy/v1beta1 PodDisruptionBudget"
+            ]
+        );
+        let budgets = |version| lookup("policy", version, "poddisruptionbudgets").unwrap();
+        assert_eq!(budgets("v1beta1").storage_version_hash(), budgets("v1").storage_version_hash());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use xebec_audit::Auditor;
 
 use crate::identity::IdentityOptions;
+use crate::resources::RuntimeConfig;
 
 /// Configuration of the API server; the names follow upstream's flags.
 #[derive(Clone)]
@@ -33,6 +34,8 @@ pub struct Config {
     pub identity: IdentityOptions,
     /// What writes requests down (`--audit-*`).
     pub audit: Option<Arc<Auditor>>,
+    /// Which built-in resources are served (`--runtime-config`).
+    pub runtime_config: RuntimeConfig,
     /// Whether requests share the server by FlowSchemas and PriorityLevelConfigurations, whose seats are the sum of the
     /// two limits below (`--enable-priority-and-fairness`).
     pub priority_and_fairness: bool,
@@ -73,6 +76,7 @@ impl Config {
             anonymous_auth: true,
             identity: IdentityOptions::default(),
             audit: None,
+            runtime_config: RuntimeConfig::default(),
             priority_and_fairness: true,
             max_requests_in_flight: 400,
             max_mutating_requests_in_flight: 200,

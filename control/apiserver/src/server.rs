@@ -112,7 +112,7 @@ impl ApiServer {
         let allocators =
             Allocators::new(&config.service_cluster_ip_range, config.service_node_port_range.clone())?;
         let clock = Arc::new(Timestamp::now);
-        let resources = Arc::new(Resources::new(&caches));
+        let resources = Arc::new(Resources::new(&caches, &config.runtime_config));
         let (plugins, settings) = admission::configuration(&config)?;
         let admission = Admission::new(
             Arc::clone(&caches),
@@ -142,13 +142,14 @@ impl ApiServer {
         }
         maintenance::start(Arc::clone(&registry), config.event_ttl, config.compaction_interval, stop.clone());
         info!(revision = registry.caches().applied(), "API server ready");
+        let openapi = Documents::new(config.runtime_config.served());
         Ok(Arc::new(Self {
             config,
             registry,
             authenticator,
             authorizer,
             dialer,
-            openapi: Documents::default(),
+            openapi,
             aggregator,
             in_flight: InFlight::default(),
             flow,

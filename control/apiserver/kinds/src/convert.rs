@@ -15,14 +15,7 @@ use crate::{autoscaling, discovery, events, policy};
 /// The row of the version a resource is stored in; a row that is stored as it is served is its own.
 #[must_use]
 pub fn stored_as(served: &'static Resource) -> &'static Resource {
-    let (group, version) = match (served.group, served.plural) {
-        ("events.k8s.io", "events") => ("", "v1"),
-        ("autoscaling", "horizontalpodautoscalers") => ("autoscaling", "v2"),
-        ("policy", "poddisruptionbudgets")
-        | ("discovery.k8s.io", "endpointslices")
-        | ("batch", "cronjobs") => (served.group, "v1"),
-        _ => return served,
-    };
+    let (group, version) = served.storage_version();
     resource::lookup(group, version, served.plural).unwrap_or(served)
 }
 

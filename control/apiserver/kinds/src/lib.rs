@@ -50,6 +50,8 @@ pub struct Context<'a> {
     pub now: jiff::Timestamp,
     /// The request's namespace, empty for a cluster-scoped object.
     pub namespace: &'a str,
+    /// The version the request is made in, such as `v1beta1`; empty means the one that is stored.
+    pub version: &'a str,
     /// True when nothing will be stored.
     pub dry_run: bool,
 }
@@ -57,7 +59,7 @@ pub struct Context<'a> {
 impl<'a> Context<'a> {
     /// A context for a stored write by `user` in `namespace` at `now`.
     pub fn new(user: &'a str, namespace: &'a str, now: jiff::Timestamp) -> Self {
-        Context { user, now, namespace, dry_run: false }
+        Context { user, now, namespace, version: "", dry_run: false }
     }
 }
 

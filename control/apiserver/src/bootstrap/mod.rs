@@ -75,10 +75,10 @@ async fn ensure(
     let (kind, name) = (meta::kind(&wanted).to_owned(), meta::key(&wanted));
     let failed = |error: ApiError| BootstrapError { kind: kind.clone(), name: name.clone(), error };
     let (group, version) = resource::split_api_version(meta::api_version(&wanted));
-    let resources = registry.resources().snapshot();
-    let target = resources
-        .by_kind(group, version, &kind)
-        .and_then(|kind| Target::new(kind, meta::namespace(&wanted), meta::name(&wanted)))
+    let target = registry
+        .resources()
+        .own_kind(group, version, &kind)
+        .and_then(|kind| Target::new(&kind, meta::namespace(&wanted), meta::name(&wanted)))
         .ok_or_else(|| failed(ApiError::generic_404()))?;
     let create = target.cache.get(&target.namespace, &target.name).is_none();
     if create {

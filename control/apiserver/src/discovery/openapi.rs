@@ -45,14 +45,24 @@ pub(super) struct Forms {
     pub(super) protobuf: v2::Form,
 }
 
-/// Documents with custom resources, as of the last time somebody asked.
-#[derive(Default)]
+/// The documents of built-in resources, and those with custom resources as of the last time somebody asked.
 pub struct Documents {
+    built_in: Arc<openapi::Documents>,
     v3: Mutex<Option<(Arc<Snapshot>, Arc<ByPath>)>>,
     v2: Mutex<Option<(Arc<Snapshot>, Arc<Forms>)>>,
 }
 
 impl Documents {
+    /// Over the built-in resources that are served.
+    pub(crate) fn new(served: &[&'static Resource]) -> Self {
+        Self { built_in: openapi::Documents::of(served), v3: Mutex::default(), v2: Mutex::default() }
+    }
+
+    /// The documents of built-in resources.
+    pub(super) fn built_in(&self) -> &openapi::Documents {
+        &self.built_in
+    }
+
     /// The v3 documents of what is served now. Builds those that are new: keep it off threads that must not block.
     fn v3(&self, snapshot: &Arc<Snapshot>) -> Arc<ByPath> {
         let mut kept = self.v3.lock();
@@ -64,7 +74,7 @@ impl Documents {
         let before = kept.take().map(|(_, documents)| documents).unwrap_or_default();
         let made = grouped(snapshot).into_iter().map(|(path, sources)| {
             let known = before.get(&path).filter(|document| same(&document.made_of, &sources));
-            let document = known.cloned().unwrap_or_else(|| Arc::new(build(&path, sources)));
+            let document = known.cloned().unwrap_or_else(|| Arc::new(self.build(&path, sources)));
             (path, document)
         });
         let documents = Arc::new(made.collect());
@@ -86,10 +96,28 @@ impl Documents {
             return Some(Arc::clone(forms));
         }
         let additions: Vec<v2::Addition> = published(&sources).map(|one| addition(&one)).collect();
-        let (json, protobuf) = v2::with(&additions);
+        let (json, protobuf) = v2::with(&self.built_in, &additions);
         let forms = Arc::new(Forms { json, protobuf });
         *kept = Some((Arc::clone(snapshot), Arc::clone(&forms)));
         Some(forms)
+    }
+
+    fn build(&self, path: &str, made_of: Vec<Source>) -> Document {
+        let all: Vec<Published<'_>> = published(&made_of).collect();
+        let mut document = v3(&all);
+        // A definition may add to a group that is built in.
+        if let Some((known, _)) = self.built_in.v3_document(path) {
+            let known: Value = serde_json::from_slice(&known).unwrap_or_default();
+            for pointer in ["/paths", "/components/schemas"] {
+                let (Some(own), Some(known)) = (document.pointer_mut(pointer), known.pointer(pointer)) else {
+                    continue;
+                };
+                let (Some(own), Some(known)) = (own.as_object_mut(), known.as_object()) else { continue };
+                own.extend(known.clone());
+            }
+        }
+        let body = Bytes::from(document.to_string());
+        Document { made_of, hash: custom::hash(&body), body }
     }
 }
 
@@ -114,24 +142,6 @@ fn published(sources: &[Source]) -> impl Iterator<Item = Published<'_>> {
     sources.iter().map(|(definition, resource)| Published { definition, resource })
 }
 
-fn build(path: &str, made_of: Vec<Source>) -> Document {
-    let all: Vec<Published<'_>> = published(&made_of).collect();
-    let mut document = v3(&all);
-    // A definition may add to a group that is built in.
-    if let Some(known) = openapi::v3_document(path) {
-        let known: Value = serde_json::from_slice(&known).unwrap_or_default();
-        for pointer in ["/paths", "/components/schemas"] {
-            let (Some(own), Some(known)) = (document.pointer_mut(pointer), known.pointer(pointer)) else {
-                continue;
-            };
-            let (Some(own), Some(known)) = (own.as_object_mut(), known.as_object()) else { continue };
-            own.extend(known.clone());
-        }
-    }
-    let body = Bytes::from(document.to_string());
-    Document { made_of, hash: custom::hash(&body), body }
-}
-
 async fn documents(server: &Arc<ApiServer>) -> Result<Arc<ByPath>, ApiError> {
     let server = Arc::clone(server);
     let built = tokio::task::spawn_blocking(move || {
@@ -147,7 +157,7 @@ pub async fn index(State(server): State<Arc<ApiServer>>) -> Response {
         Ok(documents) => documents,
         Err(error) => return respond::failure(&error),
     };
-    let mut index = openapi::v3_index();
+    let mut index = server.openapi.built_in.v3_index();
     server.aggregator.add_openapi_v3(&mut index);
     for (path, document) in documents.iter() {
         index["paths"][path] =
@@ -174,8 +184,7 @@ pub async fn document(
     };
     let name = path.trim_matches('/');
     let custom = documents.get(name).map(|document| (document.body.clone(), document.hash.clone()));
-    let built_in =
-        || Some((openapi::v3_document(name)?, openapi::v3_hash(name).unwrap_or_default().to_owned()));
+    let built_in = || server.openapi.built_in.v3_document(name).map(|(body, hash)| (body, hash.to_owned()));
     let Some((body, hash)) = custom.or_else(built_in) else {
         return respond::failure(&ApiError::generic_404());
     };

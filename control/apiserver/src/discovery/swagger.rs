@@ -46,7 +46,7 @@ fn form(server: &ApiServer, as_json: bool) -> v2::Form {
     let custom = server.openapi.v2(&server.registry.resources().snapshot());
     let (json, protobuf) = match custom.as_deref() {
         Some(forms) => (&forms.json, &forms.protobuf),
-        None => (v2::json(), v2::protobuf()),
+        None => (server.openapi.built_in().v2_json(), server.openapi.built_in().v2_protobuf()),
     };
     let own = || serde_json::from_slice(&json.body).unwrap_or_default();
     match server.aggregator.openapi_v2(&json.hash, own) {

@@ -136,7 +136,13 @@ pub(super) fn kinds_context<'a>(
     target: &'a Target,
     now: jiff::Timestamp,
 ) -> Context<'a> {
-    Context { user: &context.user.name, now, namespace: &target.namespace, dry_run: context.dry_run }
+    Context {
+        user: &context.user.name,
+        now,
+        namespace: &target.namespace,
+        version: target.served.version,
+        dry_run: context.dry_run,
+    }
 }
 
 fn already_exists(target: &Target) -> ApiError {

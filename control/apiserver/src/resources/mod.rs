@@ -4,6 +4,7 @@
 //! [`Kind`]s, each with its rules and its watch cache, looked up by path. Called by routing, discovery, the registry.
 //! A lookup takes one short read lock; a reader that needs a consistent picture takes a [`Snapshot`].
 
+mod enablement;
 mod kind;
 
 use std::collections::HashMap;
@@ -16,23 +17,10 @@ use xebec_api::resource::{self, Resource};
 use crate::discovery::Group;
 use crate::watch::Caches;
 
+pub use enablement::{RuntimeConfig, RuntimeConfigError};
 pub use kind::{Custom, Kind, Scaled, StrategyRef};
-
-/// The stored form of a built-in resource: events live in the core group, autoscalers in v2.
-#[must_use]
-pub fn stored_as(served: &'static Resource) -> &'static Resource {
-    let stored = match (served.group, served.plural) {
-        ("events.k8s.io", "events") => resource::lookup("", "v1", "events"),
-        ("autoscaling", "horizontalpodautoscalers") => resource::lookup("autoscaling", "v2", served.plural),
-        _ => None,
-    };
-    stored.unwrap_or(served)
-}
-
-/// The built-in resources that are served.
-pub fn built_in() -> impl Iterator<Item = &'static Resource> {
-    resource::table().iter().filter(|served| served.default_on)
-}
+pub use xebec_api::resource::defaults as built_in;
+pub use xebec_kinds::convert::stored_as;
 
 type ByPath = HashMap<(&'static str, &'static str, &'static str), usize>;
 
@@ -85,16 +73,23 @@ impl Snapshot {
 /// The served resources, changing with the definitions.
 pub struct Resources {
     current: RwLock<Arc<Snapshot>>,
+    /// Resources an operator has turned off; the server itself goes on using them.
+    turned_off: Vec<Arc<Kind>>,
     generation: watch::Sender<u64>,
 }
 
 impl Resources {
-    /// The built-in resources over their caches.
+    /// The built-in resources over their caches, as far as they are enabled.
     #[must_use]
-    pub fn new(caches: &Caches) -> Self {
-        let kinds =
-            built_in().map(|served| Arc::new(Kind::built_in(served, stored_as(served), caches))).collect();
-        Self { current: RwLock::new(Arc::new(Snapshot::new(kinds))), generation: watch::Sender::new(0) }
+    pub fn new(caches: &Caches, enabled: &RuntimeConfig) -> Self {
+        let kind = |served| Arc::new(Kind::built_in(served, stored_as(served), caches));
+        let kinds = enabled.served().iter().copied().map(kind).collect();
+        let turned_off = built_in().filter(|row| !enabled.served().contains(row)).map(kind).collect();
+        Self {
+            current: RwLock::new(Arc::new(Snapshot::new(kinds))),
+            turned_off,
+            generation: watch::Sender::new(0),
+        }
     }
 
     /// What is served now.
@@ -109,12 +104,22 @@ impl Resources {
         self.current.read().lookup(group, version, plural).cloned()
     }
 
-    /// A resource of any version, the one it is stored in if that is served.
+    /// The kind of that name for the server's own use, whether or not it is served.
+    #[must_use]
+    pub fn own_kind(&self, group: &str, version: &str, kind: &str) -> Option<Arc<Kind>> {
+        let named = |known: &&Arc<Kind>| {
+            let row = known.served;
+            (row.group, row.version, row.kind) == (group, version, kind)
+        };
+        self.snapshot().kinds().iter().chain(&self.turned_off).find(named).cloned()
+    }
+
+    /// A resource of any version for the server's own use, the one it is stored in if there is a choice.
     #[must_use]
     pub fn any_version(&self, group: &str, plural: &str) -> Option<Arc<Kind>> {
         let snapshot = self.snapshot();
-        let mut all =
-            snapshot.kinds().iter().filter(|kind| kind.served.group == group && kind.served.plural == plural);
+        let all = snapshot.kinds().iter().chain(&self.turned_off);
+        let mut all = all.filter(|kind| kind.served.group == group && kind.served.plural == plural);
         let first = all.clone().next();
         all.find(|kind| std::ptr::eq(kind.served, kind.stored)).or(first).cloned()
     }
@@ -124,9 +129,10 @@ impl Resources {
         let mut current = self.current.write();
         let mut kinds: Vec<Arc<Kind>> =
             current.kinds.iter().filter(|kind| kind.custom.is_none()).cloned().collect();
+        let servable = |row: &Resource| row.default_on || row.is_older_form();
         let taken =
             |kind: &Kind| resource::lookup(kind.served.group, kind.served.version, kind.served.plural);
-        kinds.extend(custom.into_iter().filter(|kind| taken(kind).is_none_or(|row| !row.default_on)));
+        kinds.extend(custom.into_iter().filter(|kind| taken(kind).is_none_or(|row| !servable(row))));
         *current = Arc::new(Snapshot::new(kinds));
         drop(current);
         self.generation.send_modify(|generation| *generation += 1);
@@ -147,7 +153,7 @@ mod tests {
     fn finds_built_in_resources_with_their_caches() {
         let stored = built_in().filter(|r| r.storage).map(stored_as);
         let caches = Caches::new(stored.map(|r| (r.group, r.plural)));
-        let resources = Resources::new(&caches);
+        let resources = Resources::new(&caches, &RuntimeConfig::default());
         let events = resources.lookup("events.k8s.io", "v1", "events").unwrap();
         assert_eq!((events.stored.group, events.cache.as_ref().unwrap().group), ("", ""));
         assert!(
@@ -159,5 +165,21 @@ mod tests {
         );
         assert!(resources.lookup("resource.k8s.io", "v1beta1", "deviceclasses").is_none());
         assert!(resources.snapshot().by_kind("apps", "v1", "Deployment").is_some());
+    }
+
+    #[test]
+    fn what_is_turned_off_is_the_servers_own() {
+        let caches =
+            Caches::new(built_in().filter(|r| r.storage).map(stored_as).map(|r| (r.group, r.plural)));
+        let enabled = RuntimeConfig::parse(["policy/v1=false", "policy/v1beta1"]).unwrap();
+        let resources = Resources::new(&caches, &enabled);
+        assert!(resources.lookup("policy", "v1", "poddisruptionbudgets").is_none());
+        let beta = resources.lookup("policy", "v1beta1", "poddisruptionbudgets").unwrap();
+        assert_eq!(beta.stored.version, "v1");
+        assert!(resources.snapshot().by_kind("policy", "v1", "PodDisruptionBudget").is_none());
+        assert!(resources.own_kind("policy", "v1", "PodDisruptionBudget").is_some());
+        let own = resources.any_version("policy", "poddisruptionbudgets").unwrap();
+        assert_eq!(own.served.version, "v1");
+        assert!(Arc::ptr_eq(own.cache.as_ref().unwrap(), beta.cache.as_ref().unwrap()));
     }
 }

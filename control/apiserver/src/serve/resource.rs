@@ -98,9 +98,7 @@ impl Call {
         let kind =
             resources.lookup(&info.group, &info.version, &info.resource).ok_or_else(ApiError::generic_404)?;
         let served = kind.served;
-        if let Some(warning) = kind.custom.as_ref().and_then(|custom| custom.deprecation()) {
-            self.warnings.lock().push(warning.to_owned());
-        }
+        self.warnings.lock().extend(kind.deprecation());
         self.check_scope(served)?;
         if !info.subresource.is_empty() {
             return subresource::handle(self, &kind, request).await;

@@ -18,6 +18,7 @@ mod harness;
 mod identity;
 mod kubectl;
 mod lists;
+mod older;
 mod pods;
 mod services;
 mod watches;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::shared::access::{list_mut, text};
 
 const ZONE: &str = "topology.kubernetes.io/zone";
-const HOST: &str = "kubernetes.io/hostname";
+pub(super) const HOST: &str = "kubernetes.io/hostname";
 
 fn take_map(endpoint: &mut Value, key: &str) -> Option<Map<String, Value>> {
     match endpoint.as_object_mut()?.remove(key)? {

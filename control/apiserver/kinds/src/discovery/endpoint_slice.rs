@@ -7,16 +7,17 @@ use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 use xebec_api::names;
 
+use super::convert::HOST;
 use crate::core::endpoints::not_special;
 use crate::pod::probes::PROTOCOLS;
 use crate::shared::access::{
-    at, default_text, default_to, drop_nulls, entries, has, int, list, list_mut, text, texts,
+    at, default_text, default_to, drop_nulls, entries, has, int, list, list_mut, remove, set, text, texts,
 };
 use crate::shared::formats::{label, qualified_name, subdomain};
 use crate::shared::labels::validate_labels;
 use crate::shared::rules::{TextRule, invalid_each, is_ip, one_of, port_number};
 use crate::table::{AGE, NAME, age, column, name, or_none};
-use crate::{Column, Facts, Generation, Strategy, generic};
+use crate::{Column, Context, Facts, Generation, Strategy, generic};
 
 static FACTS: Facts = Facts::namespaced("discovery.k8s.io", "EndpointSlice", "endpointslices")
     .with_generation(Generation::Content);
@@ -47,6 +48,16 @@ impl Strategy for EndpointSlice {
             default_to(port, &["name"], "");
             default_text(port, &["protocol"], "TCP");
         }
+    }
+
+    fn prepare_for_create(&self, ctx: &Context<'_>, obj: &mut Value) {
+        generic::prepare_for_create(&FACTS, obj);
+        drop_topology(ctx, obj, &Value::Null);
+    }
+
+    fn prepare_for_update(&self, ctx: &Context<'_>, obj: &mut Value, old: &Value) {
+        generic::prepare_for_update(&FACTS, obj, old);
+        drop_topology(ctx, obj, old);
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
@@ -94,6 +105,27 @@ impl Strategy for EndpointSlice {
             json!(if addresses.is_empty() { "<unset>".to_owned() } else { first_three(&addresses) }),
             age(obj, now),
         ]
+    }
+}
+
+/// Only v1beta1 writes `deprecatedTopology`: another version's write drops it where it touches the endpoints, and the
+/// node names that were kept there move into `nodeName`.
+///
+/// Authority: dropTopologyOnV1 of pkg/registry/discovery/endpointslice/strategy.go.
+fn drop_topology(ctx: &Context<'_>, obj: &mut Value, old: &Value) {
+    let endpoints = at(old, &["endpoints"]);
+    if ctx.version == "v1beta1" || (!old.is_null() && at(obj, &["endpoints"]) == endpoints) {
+        return;
+    }
+    let host = |endpoint: &Value| text(endpoint, &["deprecatedTopology", HOST]).to_owned();
+    let known: BTreeSet<String> = list(old, &["endpoints"]).iter().map(host).collect();
+    for endpoint in list_mut(obj, &["endpoints"]).filter(|endpoint| endpoint.is_object()) {
+        let node = host(endpoint);
+        let moves = !has(endpoint, &["nodeName"]) && known.contains(&node);
+        if moves && !node.is_empty() && names::is_dns1123_subdomain(&node).is_empty() {
+            set(endpoint, &["nodeName"], json!(node));
+        }
+        remove(endpoint, &["deprecatedTopology"]);
     }
 }
 
@@ -221,6 +253,34 @@ mod tests {
             &EndpointSlice,
             json!({"addressType": "IPv4", "endpoints": endpoints, "ports": [{"port": 80}]}),
         )
+    }
+
+    #[test]
+    fn only_v1beta1_writes_topology() {
+        let endpoint =
+            |host: &str| json!({"addresses": ["10.0.0.1"], "deprecatedTopology": {HOST: host, "rack": "r"}});
+        let write = |version: &str, new: Value, old: Value| {
+            let mut new = json!({"endpoints": new});
+            let now = Timestamp::UNIX_EPOCH;
+            let ctx = Context { version, ..Context::new("u", "default", now) };
+            if old.is_null() {
+                EndpointSlice.prepare_for_create(&ctx, &mut new);
+            } else {
+                EndpointSlice.prepare_for_update(&ctx, &mut new, &json!({"endpoints": old}));
+            }
+            new["endpoints"].take()
+        };
+        let bare = json!({"addresses": ["10.0.0.1"]});
+        assert_eq!(write("v1beta1", json!([endpoint("n")]), Value::Null), json!([endpoint("n")]));
+        assert_eq!(write("v1", json!([endpoint("n")]), Value::Null), json!([bare]));
+        let old = json!([endpoint("n")]);
+        assert_eq!(write("v1", old.clone(), old.clone()), old, "endpoints that do not change keep it");
+        let added = json!([endpoint("n"), endpoint("new"), bare]);
+        let named = json!({"addresses": ["10.0.0.1"], "nodeName": "n"});
+        assert_eq!(write("v1", added.clone(), old.clone()), json!([named, bare, bare]));
+        assert_eq!(write("v1beta1", added.clone(), old), added);
+        let odd = json!([endpoint("No_Node")]);
+        assert_eq!(write("v1", json!([endpoint("No_Node"), bare]), odd), json!([bare, bare]));
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub fn document(resources: &[Described<'_>], own: Map<String, Value>) -> Value {
     frame(found, all)
 }
 
-/// The hash that names a document's content, as [`super::v3_index`] uses it.
+/// The hash that names a document's content, as [`super::Documents::v3_index`] uses it.
 pub fn hash(body: &[u8]) -> String {
     hash_of(body)
 }

@@ -1,20 +1,21 @@
 //! OpenAPI documents: v3, one per group and version (what `kubectl explain`, `apply` and `diff` read), and
 //! [`v2`], one for everything (what kubectl reads where it has to validate by itself).
 //!
-//! Enters: nothing but the resource table and k8s-openapi's types. Leaves: an index and JSON documents, built
+//! Enters: rows of the resource table, and k8s-openapi's types. Leaves: an index and JSON documents, built
 //! once when first asked for. Called by the API server's discovery.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use xebec_api::resource::Resource;
+use xebec_api::resource::{self, Resource};
 
 pub mod custom;
 mod kinds;
 mod markers;
+mod older;
 mod paths;
 mod schemas;
 pub mod v2;
@@ -27,21 +28,85 @@ struct Document {
     hash: String,
 }
 
-/// Documents by path: `api/v1`, `apis/apps/v1`.
-static DOCUMENTS: LazyLock<BTreeMap<String, Document>> = LazyLock::new(|| {
-    let mut grouped: BTreeMap<(&str, &str), Vec<&'static Resource>> = BTreeMap::new();
-    for resource in xebec_api::resource::defaults() {
-        grouped.entry((resource.group, resource.version)).or_default().push(resource);
+/// The documents of a set of built-in resources, each made when first asked for.
+///
+/// Making them takes a while: keep the first call of each method off threads that must not block.
+pub struct Documents {
+    rows: Vec<&'static Resource>,
+    v3: OnceLock<BTreeMap<String, Document>>,
+    json: OnceLock<v2::Form>,
+    protobuf: OnceLock<v2::Form>,
+}
+
+static DEFAULTS: LazyLock<Arc<Documents>> =
+    LazyLock::new(|| Arc::new(Documents::over(resource::defaults().collect())));
+
+impl Documents {
+    fn over(rows: Vec<&'static Resource>) -> Self {
+        Self { rows, v3: OnceLock::new(), json: OnceLock::new(), protobuf: OnceLock::new() }
     }
-    grouped
-        .into_iter()
-        .map(|((group, version), resources)| {
-            let body = serde_json::to_vec(&build(group, version, &resources)).unwrap_or_default();
-            let hash = hash_of(&body);
-            (document_path(group, version), Document { body: Bytes::from(body), hash })
+
+    /// Of these rows; those of the resources served by default are made once for the whole process.
+    #[must_use]
+    pub fn of(rows: &[&'static Resource]) -> Arc<Self> {
+        if rows == DEFAULTS.rows { Self::defaults() } else { Arc::new(Self::over(rows.to_vec())) }
+    }
+
+    /// Of the resources served by default.
+    #[must_use]
+    pub fn defaults() -> Arc<Self> {
+        Arc::clone(&DEFAULTS)
+    }
+
+    /// The v3 documents by path: `api/v1`, `apis/apps/v1`.
+    fn v3(&self) -> &BTreeMap<String, Document> {
+        self.v3.get_or_init(|| {
+            let mut grouped: BTreeMap<(&str, &str), Vec<&'static Resource>> = BTreeMap::new();
+            for row in &self.rows {
+                grouped.entry((row.group, row.version)).or_default().push(row);
+            }
+            let made = grouped.into_iter().map(|((group, version), resources)| {
+                let body = serde_json::to_vec(&build(group, version, &resources)).unwrap_or_default();
+                let hash = hash_of(&body);
+                (document_path(group, version), Document { body: Bytes::from(body), hash })
+            });
+            made.collect()
         })
-        .collect()
-});
+    }
+
+    /// The index `/openapi/v3` answers: each document's address with a hash of its content, so that clients may
+    /// cache a document for ever.
+    #[must_use]
+    pub fn v3_index(&self) -> Value {
+        let entry = |path: &String, document: &Document| json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={}", document.hash)});
+        let paths: Map<String, Value> =
+            self.v3().iter().map(|(path, document)| (path.clone(), entry(path, document))).collect();
+        json!({ "paths": paths })
+    }
+
+    /// The document at a path such as `apis/apps/v1` with the hash that names its content.
+    #[must_use]
+    pub fn v3_document(&self, path: &str) -> Option<(Bytes, &str)> {
+        let document = self.v3().get(path.trim_matches('/'))?;
+        Some((document.body.clone(), &document.hash))
+    }
+
+    /// The v2 document as JSON.
+    #[must_use]
+    pub fn v2_json(&self) -> &v2::Form {
+        self.json.get_or_init(|| v2::json(&self.v2()))
+    }
+
+    /// The v2 document as the message `openapi.v2.Document` of gnostic's OpenAPIv2.proto.
+    #[must_use]
+    pub fn v2_protobuf(&self) -> &v2::Form {
+        self.protobuf.get_or_init(|| v2::protobuf(&self.v2()))
+    }
+
+    fn v2(&self) -> Value {
+        v2::document(self.v3().values().map(|document| &document.body))
+    }
+}
 
 /// The name of a content: 32 hexadecimal digits.
 fn hash_of(body: &[u8]) -> String {
@@ -76,37 +141,23 @@ fn frame(paths: Map<String, Value>, schemas: Map<String, Value>) -> Value {
     })
 }
 
-/// The index `/openapi/v3` answers: each document's address with a hash of its content, so that clients may
-/// cache a document for ever.
-pub fn v3_index() -> Value {
-    let paths: Map<String, Value> = DOCUMENTS
-        .iter()
-        .map(|(path, document)| {
-            (path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={}", document.hash)}))
-        })
-        .collect();
-    json!({ "paths": paths })
-}
-
-/// The JSON document of a group and version, named `apps/v1`, `apis/apps/v1`, `v1` or `api/v1`.
-pub fn v3_document(group_version: &str) -> Option<Bytes> {
-    let name = group_version.trim_matches('/');
-    let found = DOCUMENTS.get(name).or_else(|| DOCUMENTS.get(&format!("apis/{name}")));
-    found.or_else(|| DOCUMENTS.get(&format!("api/{name}"))).map(|document| document.body.clone())
-}
-
-/// The hash that names a document's content, for its ETag.
-pub fn v3_hash(group_version: &str) -> Option<&'static str> {
-    let name = group_version.trim_matches('/');
-    DOCUMENTS.get(name).map(|document| document.hash.as_str())
+/// The v3 document of everything that can be served of a group and version, whether it is or not.
+pub fn v3_document(group: &str, version: &str) -> Option<Value> {
+    if let Some((body, _)) = DEFAULTS.v3_document(&document_path(group, version)) {
+        return serde_json::from_slice(&body).ok();
+    }
+    let rows: Vec<&Resource> =
+        resource::servable().filter(|row| (row.group, row.version) == (group, version)).collect();
+    (!rows.is_empty()).then(|| build(group, version, &rows))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn document(name: &str) -> Value {
-        serde_json::from_slice(&v3_document(name).expect("a document")).expect("JSON")
+    fn document(path: &str) -> Value {
+        let (body, _) = DEFAULTS.v3_document(path).expect("a document");
+        serde_json::from_slice(&body).expect("JSON")
     }
 
     #[test]
@@ -138,9 +189,9 @@ mod tests {
                 _ => {}
             }
         }
-        for (path, document) in DOCUMENTS.iter() {
-            let document: Value = serde_json::from_slice(&document.body).expect("JSON");
-            let schemas = document["components"]["schemas"].as_object().unwrap_or_else(|| panic!("{path}"));
+        for row in resource::servable() {
+            let document = v3_document(row.group, row.version).expect("a document");
+            let schemas = document["components"]["schemas"].as_object().expect("schemas");
             check(&document, schemas);
         }
     }
@@ -148,7 +199,7 @@ mod tests {
     #[test]
     fn explain_and_apply_find_what_they_need() {
         let core = document("api/v1");
-        assert_eq!(document("v1"), core);
+        assert_eq!(v3_document("", "v1"), Some(core.clone()));
         let patch = &core["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]["patch"];
         assert_eq!(
             patch["x-kubernetes-group-version-kind"],
@@ -177,12 +228,17 @@ mod tests {
 
     #[test]
     fn the_index_names_contents() {
-        let index = v3_index();
+        let index = DEFAULTS.v3_index();
         let url = index["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().expect("a text");
         assert_eq!(
             url,
-            format!("/openapi/v3/apis/apps/v1?hash={}", v3_hash("apis/apps/v1").expect("a hash"))
+            format!(
+                "/openapi/v3/apis/apps/v1?hash={}",
+                DEFAULTS.v3_document("apis/apps/v1").expect("a document").1
+            )
         );
-        assert!(v3_document("apis/nothing/v1").is_none());
+        assert!(DEFAULTS.v3_document("apis/nothing/v1").is_none());
+        assert!(index["paths"].get("apis/policy/v1beta1").is_none());
+        assert_eq!(v3_document("nothing", "v1"), None);
     }
 }

@@ -4,9 +4,9 @@ use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 use xebec_api::resource::Resource;
 
-use super::{kinds, markers};
+use super::{kinds, markers, older};
 
-const REFERENCE: &str = "#/components/schemas/";
+pub const REFERENCE: &str = "#/components/schemas/";
 const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 
 /// Every schema the resources need, by upstream's names.
@@ -21,12 +21,14 @@ pub fn of(group: &str, version: &str, resources: &[&Resource]) -> Map<String, Va
     }
     let mut named = Vec::new();
     for (group, version, kind) in served {
-        if let Some(register) = kinds::find(&group, &version, &kind) {
-            named.push((reference_of(register(&mut generator)), group, version, kind));
-        }
+        let name = match kinds::find(&group, &version, &kind) {
+            Some(register) => Some(reference_of(register(&mut generator))),
+            None => older::register(&mut generator, &group, &version, &kind),
+        };
+        named.extend(name.map(|name| (name, group, version, kind)));
     }
     kinds::common(&mut generator);
-    let mut schemas = finished(generator);
+    let mut schemas = finished(generator, resources);
     for (name, group, version, kind) in named {
         if let Some(schema) = schemas.get_mut(&name).and_then(Value::as_object_mut) {
             let gvk = json!([{"group": group, "version": version, "kind": kind}]);
@@ -49,7 +51,7 @@ pub fn shared() -> Map<String, Value> {
     generator.subschema_for::<ObjectMeta>();
     let scale =
         kinds::find("autoscaling", "v1", "Scale").map(|register| reference_of(register(&mut generator)));
-    schemas.extend(finished(generator));
+    schemas.extend(finished(generator, &[]));
     if let Some(schema) = scale.and_then(|name| schemas.get_mut(&name)).and_then(Value::as_object_mut) {
         let gvk = json!([{"group": "autoscaling", "version": "v1", "kind": "Scale"}]);
         schema.insert("x-kubernetes-group-version-kind".to_owned(), gvk);
@@ -65,9 +67,12 @@ fn generator() -> SchemaGenerator {
     SchemaGenerator::new(settings)
 }
 
-/// What a generator has gathered, in OpenAPI form with its markers.
-fn finished(mut generator: SchemaGenerator) -> Map<String, Value> {
+/// What a generator has gathered for these resources, in OpenAPI form with its markers.
+fn finished(mut generator: SchemaGenerator, resources: &[&Resource]) -> Map<String, Value> {
     let mut schemas: Map<String, Value> = generator.take_definitions(true).into_iter().collect();
+    for resource in resources.iter().filter(|resource| resource.is_older_form()) {
+        older::adapt(&mut schemas, resource);
+    }
     for (name, schema) in &mut schemas {
         wrap_references(schema, true);
         markers::add(name, schema);

@@ -178,9 +178,7 @@ fn restore_version(value: &mut Value, original: &Value) {
 
 /// The kind's schema out of its group's OpenAPI document.
 fn built_in_schema(kind: &Kind) -> Option<Value> {
-    let bytes = xebec_kinds::openapi::v3_document(&kind.api_version())?;
-    let document: Value = serde_json::from_slice(&bytes).ok()?;
-    schema_in(&document, kind)
+    schema_in(&xebec_kinds::openapi::v3_document(&kind.group, &kind.version)?, kind)
 }
 
 /// The kind's schema out of a document, references resolved.
@@ -223,13 +221,13 @@ fn resolved(schema: &Value, schemas: &Map<String, Value>, depth: usize) -> Value
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resources::{built_in, stored_as};
+    use crate::resources::{RuntimeConfig, built_in, stored_as};
     use crate::watch::Caches;
 
     fn types() -> ServedTypes {
         let stored = built_in().filter(|r| r.storage).map(stored_as);
         let caches = Caches::new(stored.map(|r| (r.group, r.plural)));
-        ServedTypes::new(Arc::new(Resources::new(&caches)))
+        ServedTypes::new(Arc::new(Resources::new(&caches, &RuntimeConfig::default())))
     }
 
     #[tokio::test]

@@ -4,12 +4,10 @@
 //! asked for. Called by the API server's discovery. kubectl reads the protobuf form where no single group's v3
 //! document will do, above all to validate a `kind: List`.
 
-use std::sync::LazyLock;
-
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use super::{DOCUMENTS, hash_of};
+use super::{Documents, hash_of};
 
 mod convert;
 mod gnostic;
@@ -33,21 +31,14 @@ impl Form {
     }
 }
 
-static JSON: LazyLock<Form> = LazyLock::new(|| Form::of(serde_json::to_vec(&document()).unwrap_or_default()));
-static PROTOBUF: LazyLock<Form> = LazyLock::new(|| Form::of(gnostic::document(&document())));
-
-/// The document as JSON.
-///
-/// The first call takes as long as building every v3 document: keep it off threads that must not block.
-pub fn json() -> &'static Form {
-    &JSON
+/// A document as JSON.
+pub(super) fn json(document: &Value) -> Form {
+    Form::of(serde_json::to_vec(document).unwrap_or_default())
 }
 
-/// The document as the message `openapi.v2.Document` of gnostic's OpenAPIv2.proto.
-///
-/// The first call takes as long as building every v3 document: keep it off threads that must not block.
-pub fn protobuf() -> &'static Form {
-    &PROTOBUF
+/// A document as the message `openapi.v2.Document`.
+pub(super) fn protobuf(document: &Value) -> Form {
+    Form::of(gnostic::document(document))
 }
 
 /// A document made elsewhere (with other servers' groups merged in) as JSON; `tag` is what it was made from.
@@ -66,10 +57,9 @@ pub fn form_protobuf(document: &Value, tag: &str) -> Form {
     }
 }
 
-fn document() -> Value {
-    let documents =
-        DOCUMENTS.values().map(|document| serde_json::from_slice(&document.body).unwrap_or_default());
-    convert::merge(documents)
+/// One document of these v3 documents.
+pub(super) fn document<'a>(v3: impl Iterator<Item = &'a Bytes>) -> Value {
+    convert::merge(v3.map(|body| serde_json::from_slice(body).unwrap_or_default()))
 }
 
 /// What a custom resource adds to the document.
@@ -81,11 +71,11 @@ pub struct Addition {
     pub definitions: Map<String, Value>,
 }
 
-/// Both forms of the document with these added. A path or definition that is there already stays as it is.
+/// Both forms of a document with these added. A path or definition that is there already stays as it is.
 ///
 /// Takes as long as building the whole document: keep it off threads that must not block, and keep what it makes.
-pub fn with(additions: &[Addition]) -> (Form, Form) {
-    let mut whole: Value = serde_json::from_slice(&json().body).unwrap_or_default();
+pub fn with(built_in: &Documents, additions: &[Addition]) -> (Form, Form) {
+    let mut whole: Value = serde_json::from_slice(&built_in.v2_json().body).unwrap_or_default();
     for addition in additions {
         let paths = convert::paths(&addition.v3);
         for (key, new) in [("paths", &paths), ("definitions", &addition.definitions)] {
@@ -95,5 +85,5 @@ pub fn with(additions: &[Addition]) -> (Form, Form) {
             }
         }
     }
-    (Form::of(serde_json::to_vec(&whole).unwrap_or_default()), Form::of(gnostic::document(&whole)))
+    (json(&whole), protobuf(&whole))
 }

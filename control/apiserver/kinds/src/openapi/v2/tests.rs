@@ -106,7 +106,7 @@ fn schema(bytes: &[u8]) -> Value {
 }
 
 fn document() -> Value {
-    serde_json::from_slice(&json().body).expect("JSON")
+    serde_json::from_slice(&Documents::defaults().v2_json().body).expect("JSON")
 }
 
 fn definitions() -> Map<String, Value> {
@@ -115,7 +115,8 @@ fn definitions() -> Map<String, Value> {
 
 #[test]
 fn every_definition_survives_protobuf() {
-    let bytes = &protobuf().body;
+    let documents = Documents::defaults();
+    let bytes = &documents.v2_protobuf().body;
     assert_eq!(one(bytes, &[1]), b"2.0");
     assert_eq!(text(one(bytes, &[2, 1])), "Kubernetes");
     let read: Map<String, Value> =
@@ -145,7 +146,8 @@ fn drop_empty_descriptions(value: &mut Value) {
 
 #[test]
 fn operations_survive_protobuf() {
-    let bytes = &protobuf().body;
+    let documents = Documents::defaults();
+    let bytes = &documents.v2_protobuf().body;
     let paths = pairs(one(bytes, &[8]), 2);
     assert_eq!(paths.len(), document()["paths"].as_object().expect("paths").len());
     let (_, item) = paths
