@@ -9,6 +9,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use xebec_api::resource::Resource;
 use xebec_api::status::ApiError;
+use xebec_identity::authz::selectors;
 use xebec_identity::{Attributes, Decision, User};
 
 use crate::registry::Target;
@@ -117,9 +118,12 @@ fn access(user: &User, spec: &Value) -> Attributes {
     let (namespace, name) = (text(asked, "namespace"), text(asked, "name"));
     let mut attributes = Attributes::resource(user, &verb, &group, &resource, &namespace, &name)
         .with_subresource(&text(asked, "subresource"));
-    let selector = |name: &str| asked[name]["rawSelector"].as_str().map(str::to_owned);
-    attributes.field_selector = selector("fieldSelector");
-    attributes.label_selector = selector("labelSelector");
+    let version = text(asked, "version");
+    if !version.is_empty() {
+        attributes.version = version;
+    }
+    attributes.field_selector = selectors::asked_fields(&asked["fieldSelector"]);
+    attributes.label_selector = selectors::asked_labels(&asked["labelSelector"]);
     attributes
 }
 

@@ -8,6 +8,7 @@ use axum::response::Response;
 use xebec_api::status::ApiError;
 use xebec_identity::authn::Peer;
 use xebec_identity::authn::impersonate::Impersonation;
+use xebec_identity::authz::selectors;
 use xebec_identity::{Attributes, Decision, User};
 
 use super::audit;
@@ -123,7 +124,7 @@ pub async fn authorize(
 
 fn attributes(user: &User, info: &RequestInfo, query: &Query) -> Attributes {
     let selecting = matches!(info.verb.as_str(), "list" | "watch" | "deletecollection");
-    let selector = |name: &str| query.get(name).filter(|_| selecting).map(str::to_owned);
+    let selector = |name: &str| query.get(name).filter(|_| selecting).unwrap_or_default();
     Attributes {
         user: user.clone(),
         verb: info.verb.clone(),
@@ -135,8 +136,8 @@ fn attributes(user: &User, info: &RequestInfo, query: &Query) -> Attributes {
         name: info.name.clone(),
         path: info.path.clone(),
         is_resource: info.is_resource,
-        field_selector: selector("fieldSelector"),
-        label_selector: selector("labelSelector"),
+        field_selector: selectors::fields(selector("fieldSelector")),
+        label_selector: selectors::labels(selector("labelSelector")),
     }
 }
 

@@ -6,6 +6,7 @@ mod admission;
 mod aggregate;
 mod apply;
 mod audit;
+mod authorization;
 mod certificates;
 mod crds;
 mod crud;

@@ -6,6 +6,7 @@ use futures::FutureExt;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use xebec_cel::{Attributes, Decision, ResourceAttributes, User, Value};
 use xebec_identity::Authorizer;
+use xebec_identity::authz::selectors;
 
 use super::Input;
 
@@ -38,7 +39,6 @@ impl xebec_cel::Authorizer for Asked {
         let attributes = match attributes {
             Attributes::Path(path) => xebec_identity::Attributes::path(&user, &path.verb, &path.path),
             Attributes::Resource(check) => {
-                let selector = |text: &String| (!text.is_empty()).then(|| text.clone());
                 let (group, resource) = (&check.group, &check.resource);
                 let (namespace, name) = (&check.namespace, &check.name);
                 let mut attributes = xebec_identity::Attributes::resource(
@@ -50,8 +50,8 @@ impl xebec_cel::Authorizer for Asked {
                     name,
                 )
                 .with_subresource(&check.subresource);
-                attributes.field_selector = selector(&check.field_selector);
-                attributes.label_selector = selector(&check.label_selector);
+                attributes.field_selector = selectors::fields(&check.field_selector);
+                attributes.label_selector = selectors::labels(&check.label_selector);
                 attributes
             }
         };

@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use xebec_api::field::{FieldError, Path};
+use xebec_api::selector::{FieldOperator, FieldRequirement, Requirement};
 
 use crate::authn::config::ConfigError;
 use crate::{GROUP_MASTERS, ObjectReader, User};
@@ -21,6 +21,7 @@ mod rbac;
 mod references;
 mod review;
 mod rules;
+pub mod selectors;
 pub mod webhook;
 
 pub use config::{AuthorizationConfiguration, ModeFlags};
@@ -36,7 +37,7 @@ use conditions::Conditions;
 /// What a request wants to do.
 ///
 /// Authority: `k8s.io/apiserver/pkg/authorization/authorizer.Attributes`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Attributes {
     /// Who asks.
     pub user: User,
@@ -59,10 +60,10 @@ pub struct Attributes {
     pub path: String,
     /// Whether the request addresses a resource (else only `path` and `verb` count).
     pub is_resource: bool,
-    /// The `fieldSelector` parameter of `list`, `watch` and `deletecollection`.
-    pub field_selector: Option<String>,
-    /// The `labelSelector` parameter of `list`, `watch` and `deletecollection`.
-    pub label_selector: Option<String>,
+    /// What `list`, `watch` and `deletecollection` demand of fields, all of it; see [`selectors`].
+    pub field_selector: Vec<FieldRequirement>,
+    /// What `list`, `watch` and `deletecollection` demand of labels, all of it; see [`selectors`].
+    pub label_selector: Vec<Requirement>,
 }
 
 impl Attributes {
@@ -133,12 +134,9 @@ impl Attributes {
 
     /// Whether the field selector demands `field = value`.
     pub(crate) fn selects(&self, field: &str, value: &str) -> bool {
-        self.field_selector.as_deref().is_some_and(|selector| {
-            selector.split(',').any(|term| {
-                let Some((left, right)) = term.split_once('=') else { return false };
-                left.trim() == field && right.strip_prefix('=').unwrap_or(right).trim() == value
-            })
-        })
+        self.field_selector
+            .iter()
+            .any(|term| term.operator == FieldOperator::Equals && term.field == field && term.value == value)
     }
 }
 

@@ -9,9 +9,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use xebec_api::selector::{FieldOperator, FieldSelector, LabelSelector, Operator};
 
-use super::{Attributes, Decision};
+use super::{Attributes, Decision, selectors};
 use crate::remote::{Remote, RemoteError};
 use crate::text;
 use crate::ttl::TtlCache;
@@ -161,48 +160,16 @@ pub(super) fn spec(attributes: &Attributes, version: &str) -> Value {
     ] {
         put(&mut resource, field, value);
     }
-    if let Some(requirements) = attributes.field_selector.as_deref().map(field_requirements)
-        && !requirements.is_empty()
-    {
-        resource["fieldSelector"] = json!({"requirements": requirements});
-    }
-    if let Some(requirements) = attributes.label_selector.as_deref().map(label_requirements)
-        && !requirements.is_empty()
-    {
-        resource["labelSelector"] = json!({"requirements": requirements});
+    for (field, requirements) in [
+        ("fieldSelector", selectors::shown_fields(&attributes.field_selector)),
+        ("labelSelector", selectors::shown_labels(&attributes.label_selector)),
+    ] {
+        if !requirements.is_empty() {
+            resource[field] = json!({"requirements": requirements});
+        }
     }
     spec["resourceAttributes"] = resource;
     spec
-}
-
-/// The terms of a field selector; one that is no selector says nothing, as upstream (the request will fail later).
-fn field_requirements(selector: &str) -> Vec<Value> {
-    let Ok(parsed) = FieldSelector::parse(selector) else { return Vec::new() };
-    let terms = parsed.requirements().iter().map(|term| {
-        let operator = if term.operator == FieldOperator::NotEquals { "NotIn" } else { "In" };
-        json!({"key": term.field, "operator": operator, "values": [term.value]})
-    });
-    terms.collect()
-}
-
-/// The terms of a label selector that reviews have words for (not `<` and `>`).
-fn label_requirements(selector: &str) -> Vec<Value> {
-    let Ok(parsed) = LabelSelector::parse(selector) else { return Vec::new() };
-    let terms = parsed.requirements().iter().filter_map(|term| {
-        let operator = match term.operator() {
-            Operator::In | Operator::Equals | Operator::DoubleEquals => "In",
-            Operator::NotIn | Operator::NotEquals => "NotIn",
-            Operator::Exists => "Exists",
-            Operator::DoesNotExist => "DoesNotExist",
-            Operator::GreaterThan | Operator::LessThan => return None,
-        };
-        let mut requirement = json!({"key": term.key(), "operator": operator});
-        if !term.values().is_empty() {
-            requirement["values"] = json!(term.values());
-        }
-        Some(requirement)
-    });
-    terms.collect()
 }
 
 #[cfg(test)]
@@ -216,8 +183,8 @@ mod tests {
         user.extra.insert("k".to_owned(), vec!["v".to_owned()]);
         let mut attributes = Attributes::resource(&user, "list", "apps", "deployments", "a", "x");
         attributes.version = "v1".to_owned();
-        attributes.field_selector = Some("metadata.name=x,spec.a!=b".to_owned());
-        attributes.label_selector = Some("a=b,c,!d,e notin (f),g>1".to_owned());
+        attributes.field_selector = selectors::fields("metadata.name=x,spec.a!=b");
+        attributes.label_selector = selectors::labels("a=b,c,!d,e notin (f),g>1");
         let wanted = json!({
             "user": "ann", "groups": ["devs"], "extra": {"k": ["v"]},
             "resourceAttributes": {
@@ -240,7 +207,7 @@ mod tests {
             spec(&path, "v1"),
             json!({"user": "ann", "nonResourceAttributes": {"path": "/metrics", "verb": "get"}})
         );
-        attributes.field_selector = Some("nonsense!".to_owned());
+        attributes.field_selector = selectors::fields("nonsense!");
         assert_eq!(spec(&attributes, "v1")["resourceAttributes"].get("fieldSelector"), None);
     }
 }

@@ -1,0 +1,119 @@
+//! Authorizers of a configuration file: what they are told of reviews.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::routing::post;
+use axum::{Json, Router};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use xebec_identity::pki::Pki;
+
+use super::harness::Cluster;
+use super::identity::{listen, outside, webhook_file};
+use crate::Config;
+
+/// A webhook that allows whatever it is asked about; its kubeconfig and the specs of what it was asked.
+struct Access {
+    file: PathBuf,
+    asked: Arc<Mutex<Vec<Value>>>,
+}
+
+impl Access {
+    async fn start(pki: &Pki) -> Access {
+        let (listener, url) = listen().await;
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&asked);
+        let answer = move |Json(mut review): Json<Value>| async move {
+            noted.lock().push(review["spec"].clone());
+            review["status"] = json!({"allowed": true, "reason": "outside"});
+            Json(review)
+        };
+        outside(pki, listener, Router::new().route("/access", post(answer))).await;
+        Access { file: webhook_file(pki, "access", &format!("{url}/access")), asked }
+    }
+
+    /// An entry of `authorizers` that asks where `condition` holds.
+    fn entry(&self, condition: &str) -> Value {
+        json!({"type": "Webhook", "name": "outside", "webhook": {
+            "timeout": "3s", "subjectAccessReviewVersion": "v1", "failurePolicy": "Deny",
+            "authorizedTTL": "5m", "unauthorizedTTL": "30s",
+            "matchConditionSubjectAccessReviewVersion": "v1", "matchConditions": [{"expression": condition}],
+            "connectionInfo": {"type": "KubeConfigFile", "kubeConfigFile": self.file},
+        }})
+    }
+}
+
+fn configuration(authorizers: &[Value]) -> String {
+    json!({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthorizationConfiguration", "authorizers": authorizers})
+        .to_string()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reviews_selectors_reach_every_authorizer() {
+    let mut access = None;
+    let outer = &mut access;
+    let cluster = Cluster::start_prepared(async move |config: &mut Config, pki: &Pki, store| {
+        let access = outer.insert(Access::start(pki).await);
+        let path = pki.path("authorization.yaml");
+        let narrow = "has(request.resourceAttributes) && has(request.resourceAttributes.fieldSelector) && \
+             request.resourceAttributes.fieldSelector.requirements.exists(r, \
+             r.key == 'spec.nodeName' && r.operator == 'In' && r.values == ['n1'])";
+        let authorizers = [json!({"type": "Node", "name": "node"}), access.entry(narrow)];
+        std::fs::write(&path, configuration(&authorizers)).unwrap();
+        config.identity.authorization_config = Some(path);
+        store
+    })
+    .await;
+    let asked = access.unwrap().asked;
+    let ask = async |user: Value, selectors: Value| {
+        let mut spec = user;
+        spec["resourceAttributes"] = json!({"verb": "list", "resource": "pods"});
+        for (name, selector) in selectors.as_object().unwrap() {
+            spec["resourceAttributes"][name] = selector.clone();
+        }
+        let review = json!({"spec": spec});
+        let answer = cluster.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", &review).await;
+        assert_eq!(answer.code, 201, "{}", answer.text);
+        answer.json()["status"].clone()
+    };
+    let requirement =
+        |node: &str| json!({"requirements": [{"key": "spec.nodeName", "operator": "In", "values": [node]}]});
+    let bob = json!({"user": "bob"});
+    let labels = json!({"requirements": [
+        {"key": "a", "operator": "NotIn", "values": ["x"]}, {"key": "a", "operator": "Later"}]});
+    let selectors = json!({"fieldSelector": requirement("n1"), "labelSelector": labels, "version": "v1"});
+    assert_eq!(ask(bob.clone(), selectors).await, json!({"allowed": true, "reason": "outside"}));
+    let seen = asked.lock().pop().unwrap();
+    assert_eq!(
+        seen["resourceAttributes"],
+        json!({"verb": "list", "resource": "pods", "version": "v1", "fieldSelector": requirement("n1"),
+            "labelSelector": {"requirements": [{"key": "a", "operator": "NotIn", "values": ["x"]}]}})
+    );
+    let raw = json!({"fieldSelector": {"rawSelector": "spec.nodeName=n1"}});
+    assert_eq!(ask(bob.clone(), raw).await["allowed"], true);
+    let seen = asked.lock().pop().unwrap();
+    assert_eq!(
+        (&seen["resourceAttributes"]["fieldSelector"], &seen["resourceAttributes"]["version"]),
+        (&requirement("n1"), &json!("*"))
+    );
+    for selectors in [
+        json!({"fieldSelector": requirement("n2")}),
+        json!({"fieldSelector": {"rawSelector": "spec.nodeName=n1,nonsense"}}),
+        json!({"fieldSelector": {"requirements": [{"key": "spec.nodeName", "operator": "Exists"}]}}),
+    ] {
+        assert_eq!(ask(bob.clone(), selectors).await, json!({"allowed": false}));
+    }
+    assert!(asked.lock().is_empty(), "the condition did not hold");
+
+    let node = json!({"user": "system:node:n1", "groups": ["system:nodes"]});
+    assert_eq!(
+        ask(node.clone(), json!({"fieldSelector": requirement("n1")})).await,
+        json!({"allowed": true})
+    );
+    assert_eq!(
+        ask(node, json!({"fieldSelector": requirement("n2")})).await,
+        json!({"allowed": false, "reason": "can only list/watch pods with spec.nodeName field selector"})
+    );
+    assert!(asked.lock().is_empty());
+}
