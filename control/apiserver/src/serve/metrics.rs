@@ -72,6 +72,9 @@ fn describe(server: &ApiServer) -> String {
         caches.applied()
     );
     server.registry.admission().counters().describe(&mut text);
+    for reloads in &server.reloads {
+        reloads.describe(&server.id, &mut text);
+    }
     if let Some(flow) = &server.flow {
         text.push_str(&flow.metrics());
     }

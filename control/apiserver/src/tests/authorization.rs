@@ -1,7 +1,8 @@
-//! Authorizers of a configuration file: what they are told of reviews.
+//! Authorizers of a configuration file: what they are told of reviews, and what happens when the file changes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::routing::post;
 use axum::{Json, Router};
@@ -9,7 +10,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use xebec_identity::pki::Pki;
 
-use super::harness::Cluster;
+use super::harness::{Cluster, send};
 use super::identity::{listen, outside, webhook_file};
 use crate::Config;
 
@@ -116,4 +117,86 @@ async fn a_reviews_selectors_reach_every_authorizer() {
         json!({"allowed": false, "reason": "can only list/watch pods with spec.nodeName field selector"})
     );
     assert!(asked.lock().is_empty());
+}
+
+/// Puts a file in place whole: whoever reads it finds the old text or the new one.
+fn replace(path: &Path, text: &str) {
+    let fresh = path.with_extension("new");
+    std::fs::write(&fresh, text).unwrap();
+    std::fs::rename(&fresh, path).unwrap();
+}
+
+/// Waits for the code of a request.
+async fn until(client: &kube::Client, path: &str, code: u16) {
+    for _ in 0..100 {
+        if send(client, "GET", path, &[], "").await.code == code {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{path} never answered {code}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changed_files_take_effect_and_wrong_ones_do_not() {
+    let mut prepared = None;
+    let outer = &mut prepared;
+    let open = |anonymous: bool| {
+        json!({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration",
+            "anonymous": {"enabled": anonymous}})
+        .to_string()
+    };
+    let rbac = json!({"type": "RBAC", "name": "rbac"});
+    let first = configuration(std::slice::from_ref(&rbac));
+    let cluster = Cluster::start_prepared(async move |config: &mut Config, pki: &Pki, store| {
+        let (authn, authz) = (pki.path("authentication.yaml"), pki.path("authorization.yaml"));
+        replace(&authn, &open(true));
+        replace(&authz, &first);
+        config.identity.authentication_config = Some(authn.clone());
+        config.identity.authorization_config = Some(authz.clone());
+        *outer = Some((Access::start(pki).await, authn, authz));
+        store
+    })
+    .await;
+    let (access, authn, authz) = prepared.unwrap();
+    let (bob, nobody) = (cluster.client("bob", "").await, cluster.bearer(""));
+    let pods = "/api/v1/namespaces/default/pods";
+    assert_eq!(send(&bob, "GET", pods, &[], "").await.code, 403);
+    assert_eq!(send(&nobody, "GET", "/version", &[], "").await.code, 200);
+
+    // Without RBAC, and no JSON at all: neither takes effect.
+    replace(&authz, &configuration(&[access.entry("true")]));
+    replace(&authn, "{");
+    let failed = |subject: &str, text: &str| {
+        let line = format!(
+            "apiserver_{subject}_config_controller_automatic_reloads_total{{apiserver_id_hash=\"sha256:"
+        );
+        text.lines().any(|found| found.starts_with(&line) && found.ends_with("status=\"failure\"} 1"))
+    };
+    for round in 0.. {
+        let metrics = cluster.get("/metrics").await.text;
+        if failed("authorization", &metrics) && failed("authentication", &metrics) {
+            break;
+        }
+        assert!(round < 100, "{metrics}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(send(&bob, "GET", pods, &[], "").await.code, 403);
+    assert_eq!(send(&nobody, "GET", "/version", &[], "").await.code, 200);
+
+    replace(&authz, &configuration(&[access.entry("request.user == 'bob'"), rbac]));
+    until(&bob, pods, 200).await;
+    replace(&authn, &open(false));
+    until(&nobody, "/version", 401).await;
+    let metrics = cluster.get("/metrics").await.text;
+    let reloads: Vec<&str> = metrics
+        .lines()
+        .filter(|line| line.contains("_config_controller_automatic_reloads_total{"))
+        .map(|line| line.rsplit("status=").next().unwrap())
+        .collect();
+    assert_eq!(
+        reloads,
+        ["\"failure\"} 1", "\"success\"} 2", "\"failure\"} 1", "\"success\"} 1"],
+        "authorization, whose start counts, then authentication: {metrics}"
+    );
 }

@@ -1,18 +1,20 @@
 //! May this user do that? Enters: [`Attributes`] of one request. Leaves: a [`Decision`].
 //!
-//! Members of `system:masters` may do anything; then the authorizers of the configuration are asked in its order, by
-//! default the [`node`] authorizer for kubelets and [`rbac`] for everyone. The first that allows or denies decides; the
+//! Members of `system:masters` may do anything; then the authorizers of the configuration are asked in its order
+//! ([`chain`], which follows the configuration's file), by default the [`node`] authorizer for kubelets and [`rbac`] for
+//! everyone. The first that allows or denies decides; the
 //! reasons of those without an opinion are joined. The API server calls [`Authorizer::decide`] for each request and the
 //! escalation checks of [`escalation`] on each write of a role or binding.
 
 use std::sync::Arc;
 
-use xebec_api::field::{FieldError, Path};
+use parking_lot::RwLock;
 use xebec_api::selector::{FieldOperator, FieldRequirement, Requirement};
 
 use crate::authn::config::ConfigError;
 use crate::{GROUP_MASTERS, ObjectReader, User};
 
+mod chain;
 mod conditions;
 pub mod config;
 mod escalation;
@@ -32,7 +34,7 @@ pub use webhook::{AccessWebhook, FailurePolicy, WebhookOptions};
 
 pub(crate) use rbac::RBAC_GROUP;
 
-use conditions::Conditions;
+use chain::{Chain, Step};
 
 /// What a request wants to do.
 ///
@@ -165,21 +167,14 @@ impl Decision {
     }
 }
 
-/// One authorizer of the chain.
-enum Step {
-    AlwaysAllow,
-    AlwaysDeny,
-    Node,
-    Rbac,
-    Webhook(Arc<AccessWebhook>, Conditions),
-}
-
 /// Answers whether requests may proceed, from the roles, bindings and pods the reader holds now, and from webhooks.
 pub struct Authorizer {
     reader: Arc<dyn ObjectReader>,
     rbac: rbac::Rbac,
     node_rules: Vec<Rule>,
-    steps: Vec<Step>,
+    chain: RwLock<Arc<Chain>>,
+    /// The configuration at the start of the server.
+    first: AuthorizationConfiguration,
 }
 
 impl Authorizer {
@@ -187,7 +182,8 @@ impl Authorizer {
     pub fn new(reader: Arc<dyn ObjectReader>) -> Authorizer {
         let node_rules = crate::bootstrap::node_rules();
         let rbac = rbac::Rbac::new(Arc::clone(&reader));
-        Authorizer { rbac, reader, node_rules, steps: vec![Step::Node, Step::Rbac] }
+        let chain = RwLock::new(Arc::new(Chain::usual()));
+        Authorizer { rbac, reader, node_rules, chain, first: AuthorizationConfiguration::default() }
     }
 
     /// An authorizer with the chain of a configuration that was found in order; webhooks' kubeconfigs are read now.
@@ -195,29 +191,13 @@ impl Authorizer {
         reader: Arc<dyn ObjectReader>,
         config: &AuthorizationConfiguration,
     ) -> Result<Authorizer, ConfigError> {
-        let mut steps = Vec::with_capacity(config.authorizers.len());
-        for (index, one) in config.authorizers.iter().enumerate() {
-            let at = Path::new("authorizers").index(index);
-            steps.push(match (one.kind.as_str(), &one.webhook) {
-                ("AlwaysAllow", _) => Step::AlwaysAllow,
-                ("AlwaysDeny", _) => Step::AlwaysDeny,
-                ("Node", _) => Step::Node,
-                ("RBAC", _) => Step::Rbac,
-                ("Webhook", Some(webhook)) => {
-                    let file = webhook.connection_info.kube_config_file.clone().unwrap_or_default();
-                    let conditions_at = at.child("webhook").child("matchConditions");
-                    let conditions = Conditions::new(&webhook.match_conditions, &conditions_at)?;
-                    let loaded = AccessWebhook::load(&file, webhook.options(&one.name)).await?;
-                    Step::Webhook(Arc::new(loaded), conditions)
-                }
-                (other, _) => {
-                    let allowed = ["AlwaysAllow", "AlwaysDeny", "Node", "RBAC", "Webhook"];
-                    let error = FieldError::not_supported(&at.child("type"), other, &allowed);
-                    return Err(ConfigError::field(error));
-                }
-            });
-        }
-        Ok(Authorizer { steps, ..Authorizer::new(reader) })
+        let chain = RwLock::new(Arc::new(Chain::new(config).await?));
+        Ok(Authorizer { chain, first: config.clone(), ..Authorizer::new(reader) })
+    }
+
+    /// The authorizers in force.
+    fn chain(&self) -> Arc<Chain> {
+        Arc::clone(&self.chain.read())
     }
 
     /// Decides one request, asking webhooks where the chain has them; without any it never waits.
@@ -226,7 +206,7 @@ impl Authorizer {
         if attributes.user.in_group(GROUP_MASTERS) {
             return Decision::Allow(String::new());
         }
-        for step in &self.steps {
+        for step in &self.chain().steps {
             let decision = match step {
                 Step::Webhook(webhook, conditions) => match conditions.hold(&webhook::spec(attributes, "v1"))
                 {
@@ -251,7 +231,7 @@ impl Authorizer {
         if attributes.user.in_group(GROUP_MASTERS) {
             return Decision::Allow(String::new());
         }
-        for step in &self.steps {
+        for step in &self.chain().steps {
             if let Some(decided) = reasons.add(self.locally(step, attributes)) {
                 return decided;
             }
