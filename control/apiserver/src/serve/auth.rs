@@ -1,10 +1,12 @@
 //! Who asks, and may they: the two filters every request passes.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use futures::FutureExt;
 use xebec_api::status::ApiError;
 use xebec_identity::authn::Peer;
 use xebec_identity::authn::impersonate::Impersonation;
@@ -15,6 +17,7 @@ use super::audit;
 use super::query::Query;
 use super::respond::{self, Failure};
 use super::route::{self, RequestInfo};
+use super::trace;
 use crate::ApiServer;
 
 /// The verified client certificate of a request's connection, and who vouches for it.
@@ -64,7 +67,16 @@ pub async fn authenticate(
     extensions.insert(user);
     extensions.insert(query);
     extensions.insert(info);
-    Ok(audit::finish(record, next.run(request).await))
+    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => Ok(audit::finish(record, response)),
+        Err(panic) => {
+            if let Some(record) = record {
+                record.panicked(&trace::reason(&*panic));
+            }
+            // The outermost filter answers it.
+            std::panic::resume_unwind(panic)
+        }
+    }
 }
 
 /// Who the caller acts as, if they wish to and may: the first way all of whose checks hold.

@@ -20,6 +20,7 @@ mod identity;
 mod kubectl;
 mod lists;
 mod older;
+mod panics;
 mod pods;
 mod services;
 mod watches;
