@@ -6,6 +6,7 @@
 
 mod enablement;
 mod kind;
+mod life_cycle;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -19,6 +20,7 @@ use crate::watch::Caches;
 
 pub use enablement::{RuntimeConfig, RuntimeConfigError};
 pub use kind::{Custom, Kind, Scaled, StrategyRef};
+pub use life_cycle::Deprecation;
 pub use xebec_api::resource::defaults as built_in;
 pub use xebec_kinds::convert::stored_as;
 

@@ -154,7 +154,6 @@ async fn component_statuses(call: &Call, served: &Resource) -> Result<Response, 
     if !matches!(call.info.verb.as_str(), "get" | "list") {
         return Err(ApiError::method_not_allowed());
     }
-    call.warnings.lock().push("v1 ComponentStatus is deprecated in v1.19+".to_owned());
     let form = call.form(true)?;
     let healthy = match call.server.registry.store().head().await {
         Ok(_) => json!({"type": "Healthy", "status": "True", "message": "ok"}),
