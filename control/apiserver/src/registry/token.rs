@@ -3,9 +3,7 @@
 use serde_json::Value;
 use xebec_api::field::{ErrorKind, FieldError};
 use xebec_api::status::ApiError;
-use xebec_identity::token::{
-    TokenRequestError, TokenRequestOptions, complete_token_request, token_request,
-};
+use xebec_identity::token::{TokenRequestError, TokenRequestOptions, complete_token_request, token_request};
 
 use super::{Registry, Target, WriteContext};
 use crate::admission::{Attributes, Operation};

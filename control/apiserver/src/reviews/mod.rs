@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use xebec_api::meta;
 use xebec_api::resource::Resource;
 use xebec_api::status::ApiError;
-use xebec_identity::authz::selectors;
+use xebec_identity::authz::{Evaluation, selectors};
 use xebec_identity::{Attributes as Access, Decision, User};
 use xebec_kinds::Strategy;
 
@@ -96,18 +96,21 @@ async fn status(call: &Call, served: &Resource, review: &Value) -> Result<Value,
         }
         plural => {
             let user = if plural == "selfsubjectaccessreviews" { call.user.clone() } else { subject(spec) };
-            Ok(answer(&server.authorizer.decide(&access(&user, spec)).await))
+            Ok(answer(&server.authorizer.evaluate(&access(&user, spec)).await))
         }
     }
 }
 
-fn answer(decision: &Decision) -> Value {
+fn answer(Evaluation { decision, error }: &Evaluation) -> Value {
     let mut status = json!({"allowed": decision.allowed()});
     if matches!(decision, Decision::Deny(_)) {
         status["denied"] = json!(true);
     }
     if !decision.reason().is_empty() {
         status["reason"] = json!(decision.reason());
+    }
+    if !error.is_empty() {
+        status["evaluationError"] = json!(error);
     }
     status
 }

@@ -10,7 +10,7 @@ use futures::FutureExt;
 use xebec_api::status::ApiError;
 use xebec_identity::authn::Peer;
 use xebec_identity::authn::impersonate::Impersonation;
-use xebec_identity::authz::selectors;
+use xebec_identity::authz::{Evaluation, selectors};
 use xebec_identity::{Attributes, Decision, User};
 
 use super::audit;
@@ -122,14 +122,22 @@ pub async fn authorize(
         return Err(ApiError::internal("the request was not authenticated").into());
     };
     let attributes = attributes(user, info, query);
-    let decision = server.authorizer.decide(&attributes).await;
+    let Evaluation { decision, error } = server.authorizer.evaluate(&attributes).await;
+    let is_undecidable = !decision.allowed() && !error.is_empty();
     if let Some(audit::Record(record)) = request.extensions().get() {
-        let word = if decision.allowed() { "allow" } else { "forbid" };
-        record.annotate("authorization.k8s.io/decision", word);
-        record.annotate("authorization.k8s.io/reason", decision.reason());
+        if is_undecidable {
+            record.annotate("authorization.k8s.io/reason", "internal error");
+        } else {
+            let word = if decision.allowed() { "allow" } else { "forbid" };
+            record.annotate("authorization.k8s.io/decision", word);
+            record.annotate("authorization.k8s.io/reason", decision.reason());
+        }
     }
     if decision.allowed() {
         return Ok(next.run(request).await);
+    }
+    if is_undecidable {
+        return Ok(respond::internal(request.uri(), &error));
     }
     Err(forbidden(&attributes, &decision).into())
 }

@@ -9,7 +9,6 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use futures::FutureExt;
-use http::header::X_CONTENT_TYPE_OPTIONS;
 use http::{HeaderName, HeaderValue, StatusCode};
 use tracing::{Instrument, debug, error, field, info_span};
 use uuid::Uuid;
@@ -50,10 +49,8 @@ pub async fn request(State(server): State<Arc<ApiServer>>, mut request: Request,
 
 /// What a client is told: no Status, as upstream (`k8s.io/apiserver/pkg/server/filters/wrap.go`).
 fn panicked() -> Response {
-    let text = "This request caused apiserver to panic. Look in the logs for details.\n";
-    let mut response = respond::text(StatusCode::INTERNAL_SERVER_ERROR, text);
-    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
+    let text = "This request caused apiserver to panic. Look in the logs for details.";
+    respond::plain(StatusCode::INTERNAL_SERVER_ERROR, text)
 }
 
 /// The words of a panic.

@@ -200,3 +200,43 @@ async fn changed_files_take_effect_and_wrong_ones_do_not() {
         "authorization, whose start counts, then authentication: {metrics}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_decided_is_said_so() {
+    let cluster = Cluster::start_prepared(async move |config: &mut Config, pki: &Pki, store| {
+        let path = pki.path("authorization.yaml");
+        // Fails where a path is asked for: there is no such field then.
+        let access = Access::start(pki).await.entry("request.resourceAttributes.resource == 'pods'");
+        replace(&path, &configuration(&[access, json!({"type": "RBAC", "name": "rbac"})]));
+        config.identity.authorization_config = Some(path);
+        store
+    })
+    .await;
+    let bob = cluster.client("bob", "").await;
+    let pods = send(&bob, "GET", "/api/v1/namespaces/default/pods", &[], "").await;
+    assert_eq!(pods.code, 200, "{}", pods.text);
+    assert_eq!(send(&bob, "GET", "/api/v1/nodes", &[], "").await.code, 403, "the webhook is not asked");
+    let undecided = send(&bob, "GET", "/version?a=1&b=%3C", &[], "").await;
+    assert_eq!(
+        (undecided.code, undecided.headers["content-type"].to_str().unwrap()),
+        (500, "text/plain; charset=utf-8")
+    );
+    let start = "Internal Server Error: \"/version?a=1&amp;b=%3C\": ";
+    assert!(
+        undecided.text.starts_with(start) && undecided.text.contains("resourceAttributes"),
+        "{}",
+        undecided.text
+    );
+    let review = json!({"spec": {"user": "bob", "nonResourceAttributes": {"verb": "get", "path": "/x"}}});
+    let answer = cluster.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", &review).await.json();
+    let status = &answer["status"];
+    assert_eq!((&status["allowed"], &status["denied"]), (&json!(false), &json!(true)), "{status}");
+    assert!(status["evaluationError"].as_str().unwrap().contains("resourceAttributes"), "{status}");
+
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
+    let rules = cluster.post(path, &json!({"spec": {"namespace": "default"}})).await.json();
+    assert_eq!(
+        (&rules["status"]["incomplete"], &rules["status"]["evaluationError"]),
+        (&json!(true), &json!("webhook authorizer does not support user rule resolution"))
+    );
+}

@@ -150,6 +150,8 @@ mod tests {
                 }
             }
             assert_eq!(authorizer.decide(&asked).await.allowed(), allowed, "{next}");
+            let rules = authorizer.rules_for(&asked.user, "a").to_status();
+            assert_eq!(rules["resourceRules"].as_array().map(Vec::len), Some(usize::from(allowed)), "{next}");
         }
     }
 }

@@ -167,6 +167,22 @@ impl Decision {
     }
 }
 
+/// A decision, and what went wrong on the way to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evaluation {
+    /// What counts.
+    pub decision: Decision,
+    /// Why an authorizer could not say what it should have; empty if all could. A request that is not allowed is then
+    /// answered 500, since asking again may help.
+    pub error: String,
+}
+
+impl From<Decision> for Evaluation {
+    fn from(decision: Decision) -> Evaluation {
+        Evaluation { decision, error: String::new() }
+    }
+}
+
 /// Answers whether requests may proceed, from the roles, bindings and pods the reader holds now, and from webhooks.
 pub struct Authorizer {
     reader: Arc<dyn ObjectReader>,
@@ -202,21 +218,26 @@ impl Authorizer {
 
     /// Decides one request, asking webhooks where the chain has them; without any it never waits.
     pub async fn decide(&self, attributes: &Attributes) -> Decision {
+        self.evaluate(attributes).await.decision
+    }
+
+    /// The same, with what went wrong.
+    pub async fn evaluate(&self, attributes: &Attributes) -> Evaluation {
         let mut reasons = Reasons::default();
         if attributes.user.in_group(GROUP_MASTERS) {
-            return Decision::Allow(String::new());
+            return Decision::Allow(String::new()).into();
         }
         for step in &self.chain().steps {
-            let decision = match step {
+            let evaluation = match step {
                 Step::Webhook(webhook, conditions) => match conditions.hold(&webhook::spec(attributes, "v1"))
                 {
                     Ok(true) => webhook.authorize(attributes).await,
-                    Ok(false) => Decision::NoOpinion(String::new()),
+                    Ok(false) => Decision::NoOpinion(String::new()).into(),
                     Err(reason) => webhook.failed(&reason),
                 },
-                local => self.locally(local, attributes),
+                local => self.locally(local, attributes).into(),
             };
-            if let Some(decided) = reasons.add(decision) {
+            if let Some(decided) = reasons.add(evaluation) {
                 return decided;
             }
         }
@@ -232,11 +253,11 @@ impl Authorizer {
             return Decision::Allow(String::new());
         }
         for step in &self.chain().steps {
-            if let Some(decided) = reasons.add(self.locally(step, attributes)) {
-                return decided;
+            if let Some(decided) = reasons.add(self.locally(step, attributes).into()) {
+                return decided.decision;
             }
         }
-        reasons.undecided()
+        reasons.undecided().decision
     }
 
     fn locally(&self, step: &Step, attributes: &Attributes) -> Decision {
@@ -250,26 +271,28 @@ impl Authorizer {
     }
 }
 
-/// The reasons of those without an opinion, joined when nobody has one.
+/// The reasons and errors of those without an opinion, joined when nobody has one.
 #[derive(Default)]
-struct Reasons(Vec<String>);
+struct Reasons {
+    reasons: Vec<String>,
+    errors: Vec<String>,
+}
 
 impl Reasons {
-    /// The decision, if it is one.
-    fn add(&mut self, decision: Decision) -> Option<Decision> {
-        match decision {
-            Decision::NoOpinion(reason) => {
-                if !reason.is_empty() {
-                    self.0.push(reason);
-                }
-                None
+    /// The evaluation, if it decides.
+    fn add(&mut self, evaluation: Evaluation) -> Option<Evaluation> {
+        let Decision::NoOpinion(reason) = evaluation.decision else { return Some(evaluation) };
+        for (text, kept) in [(reason, &mut self.reasons), (evaluation.error, &mut self.errors)] {
+            if !text.is_empty() {
+                kept.push(text);
             }
-            decided => Some(decided),
         }
+        None
     }
 
-    fn undecided(self) -> Decision {
-        Decision::NoOpinion(self.0.join("\n"))
+    fn undecided(self) -> Evaluation {
+        let error = if self.errors.is_empty() { String::new() } else { rbac::aggregate(&self.errors) };
+        Evaluation { decision: Decision::NoOpinion(self.reasons.join("\n")), error }
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Attributes, Decision, selectors};
+use super::{Attributes, Decision, Evaluation, selectors};
 use crate::remote::{Remote, RemoteError};
 use crate::text;
 use crate::ttl::TtlCache;
@@ -83,20 +83,21 @@ impl AccessWebhook {
     }
 
     /// What a failure means, and why it came to it.
-    pub(super) fn failed(&self, reason: &str) -> Decision {
+    pub(super) fn failed(&self, reason: &str) -> Evaluation {
         tracing::warn!(webhook = self.options.name, reason, "authorization webhook failed");
-        match self.options.failure_policy {
+        let decision = match self.options.failure_policy {
             FailurePolicy::NoOpinion => Decision::NoOpinion(String::new()),
-            FailurePolicy::Deny => Decision::Deny(reason.to_owned()),
-        }
+            FailurePolicy::Deny => Decision::Deny(String::new()),
+        };
+        Evaluation { decision, error: reason.to_owned() }
     }
 
     /// Decides one request.
-    pub(super) async fn authorize(&self, attributes: &Attributes) -> Decision {
+    pub(super) async fn authorize(&self, attributes: &Attributes) -> Evaluation {
         let spec = spec(attributes, &self.options.version);
         let key = spec.to_string();
         if let Some(decision) = self.cache.get(&key) {
-            return decision;
+            return decision.into();
         }
         let review = json!({
             "apiVersion": format!("authorization.k8s.io/{}", self.options.version),
@@ -111,7 +112,8 @@ impl AccessWebhook {
         let reason = text(&status, "/reason").to_owned();
         let decision = match (status["allowed"] == true, status["denied"] == true) {
             (true, true) => {
-                return self.failed("webhook subject access review returned both allow and deny response");
+                let error = "webhook subject access review returned both allow and deny response".to_owned();
+                return Evaluation { decision: Decision::Deny(reason), error };
             }
             (true, false) => Decision::Allow(reason),
             (false, true) => Decision::Deny(reason),
@@ -122,7 +124,7 @@ impl AccessWebhook {
                 if decision.allowed() { self.options.authorized_ttl } else { self.options.unauthorized_ttl };
             self.cache.insert(key, decision.clone(), ttl);
         }
-        decision
+        decision.into()
     }
 }
 

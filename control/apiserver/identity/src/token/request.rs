@@ -108,7 +108,8 @@ pub fn complete_token_request(
     }
     let mut spec = json!({"audiences": audiences, "expirationSeconds": lifetime(request)?});
     spec["boundObjectRef"] = request.pointer("/spec/boundObjectRef").cloned().unwrap_or(Value::Null);
-    let mut metadata = request.get("metadata").filter(|given| given.is_object()).cloned().unwrap_or(json!({}));
+    let mut metadata =
+        request.get("metadata").filter(|given| given.is_object()).cloned().unwrap_or(json!({}));
     for (field, value) in
         [("name", name), ("namespace", namespace), ("creationTimestamp", rfc3339(now).as_str())]
     {
@@ -163,8 +164,7 @@ pub fn token_request(
         sub: format!("system:serviceaccount:{namespace}:{name}"),
     };
     let expires = Timestamp::from_second(issued.saturating_add(seconds)).unwrap_or(Timestamp::MAX);
-    answer["status"] =
-        json!({"token": signer.sign(&claims)?, "expirationTimestamp": rfc3339(expires)});
+    answer["status"] = json!({"token": signer.sign(&claims)?, "expirationTimestamp": rfc3339(expires)});
     Ok(answer)
 }
 

@@ -115,11 +115,18 @@ async fn token_requests_are_complete_when_they_are_validated() {
     assert_eq!((&request["object"]["spec"], request["object"].get("status")), (&answer["spec"], None));
     assert_eq!(request["object"]["metadata"], answer["metadata"]);
     let issuer = cluster.server.config.service_account_issuer.clone();
-    assert_eq!((&answer["spec"]["audiences"], &answer["metadata"]["name"]), (&json!([issuer]), &json!("default")));
+    assert_eq!(
+        (&answer["spec"]["audiences"], &answer["metadata"]["name"]),
+        (&json!([issuer]), &json!("default"))
+    );
 
     for (wrong, code, part) in [
         (json!({"metadata": {"name": "other"}}), 422, "must match the service account name if specified"),
-        (json!({"metadata": {"namespace": "other"}}), 400, "does not match the namespace sent on the request"),
+        (
+            json!({"metadata": {"namespace": "other"}}),
+            400,
+            "does not match the namespace sent on the request",
+        ),
         (json!({"spec": {"expirationSeconds": 1}}), 422, "may not specify a duration less than 10 minutes"),
     ] {
         let refused = cluster.post(path, &wrong).await;
