@@ -3,7 +3,7 @@
 //! Enters: decoded objects and options from `serve`, with the caller's identity. Leaves: objects, written through
 //! admission and the kind's strategy into the store, or an [`ApiError`]. What differs between kinds stands in
 //! `xebec-kinds` (pure) and in the few files here that need other objects: `alloc` (Service addresses and ports),
-//! `namespace`, `pod`, `scale`, `token`.
+//! `devices`, `namespace`, `pod`, `scale`, `token`.
 
 mod alloc;
 mod apply;
@@ -12,6 +12,7 @@ mod convert;
 mod create;
 mod delete;
 mod delete_plan;
+mod devices;
 mod expressions;
 mod fieldset;
 mod last_applied;
