@@ -19,6 +19,7 @@ pub struct Env {
     pub(crate) functions: Arc<Functions>,
     variables: Arc<BTreeMap<String, Variable>>,
     mutation: bool,
+    bindings: bool,
 }
 
 /// A declared variable.
@@ -41,7 +42,7 @@ impl Env {
     /// The environment that every use of CEL in Kubernetes 1.36 shares: the standard library, optional types, numeric
     /// comparison across types, comprehensions of two variables, and Kubernetes' own libraries. No variables.
     pub fn kubernetes() -> Env {
-        Env { functions: BASE.clone(), variables: Arc::default(), mutation: false }
+        Env { functions: BASE.clone(), variables: Arc::default(), mutation: false, bindings: false }
     }
 
     /// Adds a variable, which the resolver supplies by name.
@@ -68,6 +69,13 @@ impl Env {
         self
     }
 
+    /// Adds `cel.bind(name, value, expression)`, which device selectors have.
+    #[must_use]
+    pub fn with_bindings(mut self) -> Env {
+        self.bindings = true;
+        self
+    }
+
     fn with(mut self, name: &str, variable: Variable) -> Env {
         Arc::make_mut(&mut self.variables).insert(name.to_owned(), variable);
         self
@@ -75,7 +83,7 @@ impl Env {
 
     /// Parses and checks an expression. Errors: every mistake in it, in cel-go's words and places.
     pub fn compile(&self, source: &str) -> Result<Program, CompileErrors> {
-        let parsed = parse::parse(source)?;
+        let parsed = parse::parse(source, self.bindings)?;
         let Checked { root, types, overloads, output } = check::check(self, source, parsed)?;
         Ok(Program::new(self, source, root, types, overloads, output))
     }

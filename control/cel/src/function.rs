@@ -146,7 +146,7 @@ impl Overload {
 
 fn matches(ty: &Type, value: &Value<'_>) -> bool {
     match (ty, value) {
-        (Type::Dyn | Type::Param(_) | Type::Var(_) | Type::Error, _) => true,
+        (Type::Dyn | Type::Any | Type::Param(_) | Type::Var(_) | Type::Error, _) => true,
         (Type::Null, Value::Null)
         | (Type::Bool, Value::Bool(_))
         | (Type::Int, Value::Int(_))

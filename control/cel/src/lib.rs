@@ -40,8 +40,8 @@ mod tests;
 mod types;
 mod value;
 
-pub use cost::SizeHints;
 pub use cost::range::{CostEstimate, SizeEstimate};
+pub use cost::{PathSizes, SizeHints};
 pub use decl::{Decl, MAX_REQUEST_BYTES};
 pub use env::Env;
 pub use error::{CompileError, CompileErrors, EvalError, EvalResult};

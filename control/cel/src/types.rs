@@ -14,6 +14,9 @@ pub enum Type {
     Error,
     /// Known only at run time. Agrees with every type.
     Dyn,
+    /// Known only at run time too, and told apart from [`Type::Dyn`] by its name alone: what devices' attributes are
+    /// declared as (`google.protobuf.Any`). No macro goes over it.
+    Any,
     /// The type of `null`.
     Null,
     /// `true` and `false`.
@@ -116,7 +119,7 @@ impl Type {
 
     /// Whether anything may stand here as far as the checker is concerned.
     pub(crate) fn is_dyn(&self) -> bool {
-        matches!(self, Type::Dyn)
+        matches!(self, Type::Dyn | Type::Any)
     }
 
     /// The parameters, for substitution and unification.
@@ -158,6 +161,7 @@ impl fmt::Display for Type {
         match self {
             Type::Error => f.write_str("!error!"),
             Type::Dyn => f.write_str("dyn"),
+            Type::Any => f.write_str("any"),
             Type::Null => f.write_str("null"),
             Type::Bool => f.write_str("bool"),
             Type::Int => f.write_str("int"),

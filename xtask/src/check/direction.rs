@@ -14,6 +14,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("xebec-identity", &["xebec-api", "xebec-cel"]),
     ("xebec-audit", &["xebec-api", "xebec-identity"]),
     ("xebec-kinds", &["xebec-api"]),
+    ("xebec-flow", &["xebec-kinds"]),
     ("xebec-cel", &["xebec-api"]),
     ("xebec-crd", &["xebec-api", "xebec-kinds", "xebec-cel"]),
     ("xebec-dynamic-admission", &["xebec-api", "xebec-cel", "xebec-identity"]),

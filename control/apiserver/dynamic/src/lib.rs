@@ -6,7 +6,8 @@
 //! asks for it, see [`Reinvocation`]), [`Dynamic::validate`] after the built-in validating ones.
 //!
 //! The folders: `matching` (does a rule concern a request; pure), `webhook` (who is called, the call, the answer),
-//! `policy` (ValidatingAdmissionPolicy and MutatingAdmissionPolicy). Everything outside of this crate is behind the
+//! `policy` (ValidatingAdmissionPolicy and MutatingAdmissionPolicy). `check` and `device` say whether expressions that
+//! are being written may be stored. Everything outside of this crate is behind the
 //! traits of `world`: objects, types, addresses.
 //!
 //! Authority: k8s.io/apiserver/pkg/admission/plugin/{webhook,policy}; KEP-2332, 3488, 3716, 3962.
@@ -17,6 +18,7 @@ mod attributes;
 mod cache;
 mod cel;
 mod check;
+mod device;
 mod dynamic;
 pub mod matching;
 mod metrics;
@@ -32,6 +34,7 @@ mod world;
 
 pub use attributes::{Attributes, Kind, Operation, Resource};
 pub use check::{Role, Source, check};
+pub use device::check_selector;
 pub use dynamic::{Dynamic, Enabled};
 pub use metrics::{Enforcement, Metrics, NoMetrics, Rejection};
 pub use record::{Record, Recorded};

@@ -5,13 +5,11 @@
 //! (a client that hung up) gives the seats back.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -46,21 +44,24 @@ impl Rejection {
     }
 }
 
-struct Inner {
-    set: QueueSet,
+pub(crate) struct Inner {
+    pub(crate) set: QueueSet,
     wake: HashMap<Id, oneshot::Sender<()>>,
-    nominal: usize,
+    pub(crate) nominal: usize,
     smoothed: f64,
 }
 
-struct Station {
-    name: String,
+/// One level at work.
+pub(crate) struct Station {
+    pub(crate) name: String,
     uid: Mutex<String>,
     exempt: bool,
-    inner: Mutex<Inner>,
+    pub(crate) inner: Mutex<Inner>,
     exempt_running: AtomicU64,
-    dispatched: Mutex<BTreeMap<String, u64>>,
-    rejected: Mutex<BTreeMap<(String, &'static str), u64>>,
+    /// Requests let in, by schema.
+    pub(crate) dispatched: Mutex<BTreeMap<String, u64>>,
+    /// Requests refused, by schema and [`Rejection::reason`].
+    pub(crate) rejected: Mutex<BTreeMap<(String, &'static str), u64>>,
 }
 
 impl Inner {
@@ -74,9 +75,10 @@ impl Inner {
     }
 }
 
-struct State {
-    config: Config,
-    stations: HashMap<String, Arc<Station>>,
+/// What [`FlowControl::configure`] replaces as a whole.
+pub(crate) struct State {
+    pub(crate) config: Config,
+    pub(crate) stations: HashMap<String, Arc<Station>>,
 }
 
 /// Priority and fairness of one server.
@@ -260,123 +262,15 @@ impl FlowControl {
         }
     }
 
+    /// The levels as they are configured now.
+    pub(crate) fn state(&self) -> Arc<State> {
+        Arc::clone(&self.state.read())
+    }
+
     /// The levels that exist, for the `Dangling` condition of schemas.
     #[must_use]
     pub fn knows_level(&self, name: &str) -> bool {
         self.state.read().stations.contains_key(name)
-    }
-
-    /// Prometheus text of the levels, with upstream's metric names.
-    #[must_use]
-    pub fn metrics(&self) -> String {
-        let state = Arc::clone(&self.state.read());
-        let mut text = String::new();
-        let mut family = |name: &str, kind: &str, help: &str, lines: Vec<(String, String)>| {
-            let name = format!("apiserver_flowcontrol_{name}");
-            let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-            for (labels, value) in lines {
-                let _ = writeln!(text, "{name}{{{labels}}} {value}");
-            }
-        };
-        let mut stations: Vec<&Arc<Station>> = state.stations.values().collect();
-        stations.sort_by(|a, b| a.name.cmp(&b.name));
-        let each = |value: &dyn Fn(&Station) -> String| -> Vec<(String, String)> {
-            stations.iter().map(|one| (format!("priority_level={:?}", one.name), value(one))).collect()
-        };
-        family(
-            "nominal_limit_seats",
-            "gauge",
-            "Nominal number of execution seats.",
-            each(&|one| one.inner.lock().nominal.to_string()),
-        );
-        family(
-            "current_limit_seats",
-            "gauge",
-            "Present number of execution seats.",
-            each(&|one| one.inner.lock().set.load().2.to_string()),
-        );
-        family(
-            "current_executing_seats",
-            "gauge",
-            "Seats of running requests.",
-            each(&|one| one.inner.lock().set.load().0.to_string()),
-        );
-        family(
-            "current_executing_requests",
-            "gauge",
-            "Running requests.",
-            each(&|one| one.running().to_string()),
-        );
-        family(
-            "current_inqueue_requests",
-            "gauge",
-            "Waiting requests.",
-            each(&|one| one.inner.lock().set.load().1.to_string()),
-        );
-        let mut dispatched = Vec::new();
-        let mut rejected = Vec::new();
-        for one in &stations {
-            for (schema, count) in &*one.dispatched.lock() {
-                dispatched.push((
-                    format!("flow_schema={schema:?},priority_level={:?}", one.name),
-                    count.to_string(),
-                ));
-            }
-            for ((schema, reason), count) in &*one.rejected.lock() {
-                let labels =
-                    format!("flow_schema={schema:?},priority_level={:?},reason={reason:?}", one.name);
-                rejected.push((labels, count.to_string()));
-            }
-        }
-        family("dispatched_requests_total", "counter", "Requests that were let in.", dispatched);
-        family("rejected_requests_total", "counter", "Requests that were refused.", rejected);
-        text
-    }
-
-    /// What `/debug/api_priority_and_fairness/dump_priority_levels` shows.
-    #[must_use]
-    pub fn dump_levels(&self) -> String {
-        let state = Arc::clone(&self.state.read());
-        let mut text =
-            "PriorityLevelName, ActiveQueues, IsIdle, IsQuiescing, WaitingRequests, ExecutingRequests, \
-                        DispatchedRequests, RejectedRequests, TimedoutRequests, CancelledRequests\n"
-                .to_owned();
-        for level in &state.config.levels {
-            let Some(one) = state.stations.get(&level.name) else { continue };
-            let (active, waiting) = {
-                let inner = one.inner.lock();
-                (inner.set.queues().count(), inner.set.load().1)
-            };
-            let dispatched: u64 = one.dispatched.lock().values().sum();
-            let refused = |wanted: &[&str]| -> u64 {
-                let all = one.rejected.lock();
-                all.iter().filter(|((_, reason), _)| wanted.contains(reason)).map(|(_, count)| count).sum()
-            };
-            let (full, late) = (refused(&["queue-full", "concurrency-limit"]), refused(&["time-out"]));
-            let running = one.running();
-            let idle = running == 0 && waiting == 0;
-            let _ = writeln!(
-                text,
-                "{}, {active}, {idle}, false, {waiting}, {running}, {dispatched}, {full}, {late}, 0",
-                level.name
-            );
-        }
-        text
-    }
-
-    /// What `/debug/api_priority_and_fairness/dump_queues` shows.
-    #[must_use]
-    pub fn dump_queues(&self) -> String {
-        let state = Arc::clone(&self.state.read());
-        let mut text =
-            "PriorityLevelName, Index, PendingRequests, ExecutingSeats, NextDispatchR\n".to_owned();
-        for level in &state.config.levels {
-            let Some(one) = state.stations.get(&level.name) else { continue };
-            for (at, waiting, running, next) in one.inner.lock().set.queues() {
-                let _ = writeln!(text, "{}, {at}, {waiting}, {running}, {next:.8}", level.name);
-            }
-        }
-        text
     }
 }
 
@@ -398,47 +292,18 @@ impl Station {
         }
     }
 
-    fn running(&self) -> u64 {
+    /// Requests that run.
+    pub(crate) fn running(&self) -> u64 {
         let seated = self.inner.lock().set.running();
         self.exempt_running.load(Ordering::Relaxed) + u64::try_from(seated).unwrap_or(u64::MAX)
     }
-}
-
-/// What the `Dangling` condition of a FlowSchema says; none when it says so already.
-#[must_use]
-pub fn dangling(schema: &Value, exists: bool, now: &str) -> Option<Value> {
-    let level = schema["spec"]["priorityLevelConfiguration"]["name"].as_str().unwrap_or_default();
-    let (status, reason, message) = if exists {
-        let text = format!(
-            "This FlowSchema references the PriorityLevelConfiguration object named {level:?} and it exists"
-        );
-        ("False", "Found", text)
-    } else {
-        let text = format!(
-            "This FlowSchema references the PriorityLevelConfiguration object named {level:?} but there is no such object"
-        );
-        ("True", "NotFound", text)
-    };
-    let conditions = schema["status"]["conditions"].as_array();
-    let present = conditions.into_iter().flatten().find(|condition| condition["type"] == "Dangling");
-    if present.is_some_and(|present| {
-        present["status"] == status && present["reason"] == reason && present["message"] == message.as_str()
-    }) {
-        return None;
-    }
-    let since =
-        present.filter(|present| present["status"] == status).map(|present| &present["lastTransitionTime"]);
-    Some(serde_json::json!({
-        "type": "Dangling", "status": status, "reason": reason, "message": message,
-        "lastTransitionTime": since.cloned().unwrap_or_else(|| now.into()),
-    }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::objects;
-    use serde_json::json;
+    use serde_json::Value;
 
     const LONG: Duration = Duration::from_secs(15);
 
@@ -524,16 +389,5 @@ mod tests {
             held.push(one.await.unwrap().unwrap());
         }
         assert_eq!(held.len(), 50);
-    }
-
-    #[test]
-    fn a_schema_without_a_level_dangles() {
-        let mut schema = json!({"spec": {"priorityLevelConfiguration": {"name": "x"}}});
-        let condition = dangling(&schema, false, "2026-11-25T00:00:00Z").unwrap();
-        assert_eq!((&condition["status"], &condition["reason"]), (&json!("True"), &json!("NotFound")));
-        schema["status"] = json!({"conditions": [condition]});
-        assert!(dangling(&schema, false, "2026-11-25T00:00:01Z").is_none());
-        let found = dangling(&schema, true, "2026-11-25T00:00:01Z").unwrap();
-        assert_eq!(found["lastTransitionTime"], "2026-11-25T00:00:01Z");
     }
 }

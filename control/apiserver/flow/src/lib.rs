@@ -6,13 +6,15 @@
 //!
 //! The way of a request: [`config`] (objects to schemas and levels, pure) -> [`classify`] (which level, which flow,
 //! pure) -> [`queues`] (fair queuing of one level, pure: time is passed in) -> [`control`] (the locks and wake-ups around
-//! it). [`share`] moves unused seats between levels. Authority: KEP-1040, and its borrowing between levels (1.26).
+//! it), which [`report`] tells of. [`share`] moves unused seats between levels. Authority: KEP-1040, and its borrowing between levels (1.26).
 
 pub mod classify;
 pub mod config;
 pub mod control;
+pub mod dangling;
 pub mod objects;
 pub mod queues;
+pub mod report;
 pub mod share;
 
 pub use classify::Digest;

@@ -3,20 +3,20 @@
 //! Authority: https://kubernetes.io/docs/concepts/cluster-administration/flow-control/#defaults
 
 use serde_json::{Value, json};
+use xebec_kinds::flowcontrol::mandatory;
 
 /// Says that the server keeps the object's spec at its own default; an operator sets it to `false` to take over.
 pub const AUTO_UPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
 
 const API_VERSION: &str = "flowcontrol.apiserver.k8s.io/v1";
 
+/// The names of the mandatory levels, and of the mandatory schemas too.
+const MANDATORY: [&str; 2] = ["exempt", "catch-all"];
+
 /// `exempt` and `catch-all`.
 #[must_use]
 pub fn mandatory_levels() -> Vec<Value> {
-    let exempt = json!({"type": "Exempt", "exempt": {"nominalConcurrencyShares": 0, "lendablePercent": 0}});
-    let catch_all = json!({"type": "Limited", "limited": {
-        "nominalConcurrencyShares": 5, "lendablePercent": 0, "limitResponse": {"type": "Reject"},
-    }});
-    vec![level("exempt", exempt), level("catch-all", catch_all)]
+    made("PriorityLevelConfiguration", mandatory::priority_level)
 }
 
 /// The levels of the cluster's own components and of everybody else.
@@ -45,10 +45,11 @@ pub fn suggested_levels() -> Vec<Value> {
 /// `exempt` for system:masters, `catch-all` for everyone.
 #[must_use]
 pub fn mandatory_schemas() -> Vec<Value> {
-    vec![
-        schema("exempt", "exempt", 1, "", vec![everything(groups(&["system:masters"]))]),
-        schema("catch-all", "catch-all", 10_000, "ByUser", vec![everything(everyone())]),
-    ]
+    made("FlowSchema", mandatory::flow_schema)
+}
+
+fn made(kind: &str, spec: fn(&str) -> Option<Value>) -> Vec<Value> {
+    MANDATORY.into_iter().filter_map(|name| Some(object(kind, name, spec(name)?))).collect()
 }
 
 /// Which requests go to the suggested levels.

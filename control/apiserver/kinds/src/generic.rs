@@ -30,8 +30,6 @@ pub enum NameRule {
     Subdomain,
     /// RFC 1123 label, up to 63 characters.
     Label,
-    /// RFC 1035 label, up to 63 characters (Service).
-    Label1035,
     /// Any name usable as a path segment (RBAC).
     PathSegment,
     /// A name the kind checks itself.

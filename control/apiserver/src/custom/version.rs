@@ -127,6 +127,10 @@ impl Custom for Version {
 }
 
 impl Scaled for Version {
+    fn replicas_path(&self) -> Vec<&str> {
+        self.strategy.replicas_path().unwrap_or_default()
+    }
+
     fn read(&self, object: &Value) -> Result<Value, ApiError> {
         answered(self.strategy.scale_of(object), object)
     }

@@ -13,12 +13,12 @@ use xebec_api::field::{FieldError, Path};
 use xebec_api::meta;
 use xebec_api::status::{ApiError, Cause, Details, Reason};
 
-use super::fieldset;
+use super::fieldset::{self, FieldPath, Step};
 use super::managed::{self, Writer};
 use super::merge_schema::Node;
 use super::typed::{self, Form};
 use super::updater::{Conflict, Failure, Manager, Scope};
-use super::versions::{Served, reach};
+use super::versions::{Served, reach, single};
 use super::{Registry, Sub, Target, UpdateOptions, WriteContext, Written, from_storage, to_storage};
 
 /// Attempts against others writing the same object.
@@ -78,7 +78,9 @@ impl Registry {
     ) -> Result<Value, ApiError> {
         let version = target.served.api_version();
         let versions = Served::new(self.resources(), target);
-        let scope = Scope { versions: &versions, version: &version, reach: reach(target, sub.name()) };
+        let single = single(context, target);
+        let scope =
+            Scope { versions: &versions, version: &version, reach: reach(target, sub.name()), single };
         let complaints = typed::complaints(config, scope.schema()?.root());
         if !complaints.is_empty() {
             return Err(untyped(target, &typed::complaint_text(&complaints)));
@@ -91,6 +93,9 @@ impl Registry {
             Writer { name: &context.field_manager, subresource: context.subresource(sub), now: self.now() };
         let mut new = match managed::applied(&scope, &live, config, writer, force).await {
             Ok(new) => new,
+            Err(Failure::Conflicts(conflicts)) if scope.single.is_some() => {
+                return Err(conflict_error(&of_scale(conflicts)));
+            }
             Err(Failure::Conflicts(conflicts)) => return Err(conflict_error(&conflicts)),
             Err(Failure::Api(error)) => return Err(error),
         };
@@ -211,6 +216,16 @@ fn who(manager: &Manager) -> String {
         text.push_str(&format!(" using {}", manager.version));
     }
     text
+}
+
+/// Conflicts about an object's replicas as those about its Scale, which is what the client applied.
+fn of_scale(conflicts: Vec<Conflict>) -> Vec<Conflict> {
+    let path: FieldPath = ["spec", "replicas"].map(|name| Step::Field(name.to_owned())).to_vec();
+    let of_scale = |conflict: Conflict| {
+        let version = if conflict.with.applies { String::new() } else { "autoscaling/v1".to_owned() };
+        Conflict { with: Manager { version, ..conflict.with }, path: path.clone() }
+    };
+    conflicts.into_iter().map(of_scale).collect()
 }
 
 fn conflict_error(conflicts: &[Conflict]) -> ApiError {

@@ -107,7 +107,8 @@ impl Registry {
         target.strategy.prepare_for_create(&kinds, &mut value);
         requester::complete(target, &context.user, &mut value);
         metadata::drop_empty(&mut value);
-        let mut errors = target.strategy.validate(&value);
+        let mut errors = self.check_admin_request(target, &value).await;
+        errors.extend(target.strategy.validate(&value));
         errors.extend(expressions::errors(&*target.strategy, &value, None));
         if !errors.is_empty() {
             let name = meta::name(&value);

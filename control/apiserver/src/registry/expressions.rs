@@ -1,23 +1,33 @@
 //! The CEL expressions of an object that is written: do they compile? Between the kind's own validation and admission.
 //!
-//! The kinds say which expressions there are and what each sees; `xebec-dynamic-admission` compiles those of webhooks and
-//! policies. Pure.
+//! The kinds say which expressions there are and what each sees; `xebec-dynamic-admission` compiles those of webhooks,
+//! policies and device selectors. Pure.
 
 use serde_json::Value;
 use xebec_api::field::FieldError;
-use xebec_dynamic_admission::{Role, Source, check};
+use xebec_dynamic_admission::{Role, Source, check, check_selector};
 use xebec_kinds::Strategy;
-use xebec_kinds::expression::{self, Environment, Expression};
+use xebec_kinds::expression::{self, Admission, Environment, Expression};
 
 /// The errors of an object's expressions; `old` is the stored object of an update.
 pub(super) fn errors(strategy: &dyn Strategy, value: &Value, old: Option<&Value>) -> Vec<FieldError> {
-    let sources: Vec<Source> = strategy.expressions(value, old).into_iter().filter_map(source).collect();
-    check(&sources)
+    let mut errors = Vec::new();
+    let mut sources = Vec::new();
+    for expression in strategy.expressions(value, old) {
+        match &expression.environment {
+            Environment::Device => errors.extend(check_selector(&expression.path, &expression.text)),
+            Environment::Admission(admission) => {
+                let admission = admission.clone();
+                sources.push(source(expression, admission));
+            }
+        }
+    }
+    errors.extend(check(&sources));
+    errors
 }
 
-fn source(expression: Expression) -> Option<Source> {
-    let Environment::Admission(admission) = expression.environment else { return None };
-    Some(Source {
+fn source(expression: Expression, admission: Admission) -> Source {
+    Source {
         path: expression.path,
         text: expression.text,
         shown: expression.shown,
@@ -33,5 +43,5 @@ fn source(expression: Expression) -> Option<Source> {
         params: admission.params,
         authorizer: admission.authorizer,
         variables: admission.variables,
-    })
+    }
 }

@@ -158,7 +158,7 @@ async fn record(
     writer: Writer<'_>,
 ) -> Result<(), ApiError> {
     let mut changed = scope.update(old, new, managers).await?;
-    changed.retain(|path| !is_bookkeeping(path));
+    changed.retain(|path| !is_bookkeeping(path) && scope.is_own(path));
     if changed.is_empty() {
         return Ok(());
     }

@@ -31,7 +31,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn scope() -> Scope<'static> {
-    Scope { versions: &Deployments, version: "apps/v1", reach: Reach::AllBut(&["status"]) }
+    Scope { versions: &Deployments, version: "apps/v1", reach: Reach::AllBut(&["status"]), single: None }
 }
 
 fn writer(name: &str, second: i64) -> Writer<'_> {

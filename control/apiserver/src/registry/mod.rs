@@ -3,7 +3,7 @@
 //! Enters: decoded objects and options from `serve`, with the caller's identity. Leaves: objects, written through
 //! admission and the kind's strategy into the store, or an [`ApiError`]. What differs between kinds stands in
 //! `xebec-kinds` (pure) and in the few files here that need other objects: `alloc` (Service addresses and ports),
-//! `namespace`, `pod`, `scale`, `token`.
+//! `devices`, `namespace`, `pod`, `scale`, `token`.
 
 mod alloc;
 mod apply;
@@ -12,6 +12,7 @@ mod convert;
 mod create;
 mod delete;
 mod delete_plan;
+mod devices;
 mod expressions;
 mod fieldset;
 mod last_applied;
@@ -216,17 +217,16 @@ impl Registry {
 
     /// Writes `value` under the target's key; the written object at its new revision, readable by everyone.
     async fn put(&self, target: &Target, mut value: Value, expect: Expect) -> Result<Written, PutError> {
-        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.remove("resourceVersion");
-        }
-        let draft = match &target.custom {
-            Some(_) => Draft::new(&target.encode(value.clone()).await?, None),
-            None => Draft::new(&value, target.cache.strategy.as_deref()),
+        let metadata = value.get_mut("metadata").and_then(Value::as_object_mut).ok_or_else(no_metadata)?;
+        metadata.remove("resourceVersion");
+        let (bytes, left) = match &target.custom {
+            // A custom resource's cache decodes what is stored with rules of its own: no draft of it is of use.
+            Some(custom) => (Bytes::from(custom.encode(value.clone()).await?.to_string()), None),
+            None => {
+                let draft = Draft::new(&value, target.cache.strategy.as_deref()).ok_or_else(no_metadata)?;
+                (draft.stored().clone(), Some(self.caches.leave(draft)))
+            }
         };
-        let draft = draft.ok_or_else(|| ApiError::internal("an object without metadata cannot be stored"))?;
-        let bytes = draft.stored().clone();
-        // A custom resource's cache decodes what is stored with rules of its own.
-        let left = target.custom.is_none().then(|| self.caches.leave(draft));
         let key = target.cache.key(&target.namespace, &target.name);
         let revision = match self.store.put(&key, bytes, expect).await {
             Ok(revision) => revision,
@@ -234,10 +234,8 @@ impl Registry {
             Err(error) => return Err(PutError::Api(store_error(error))),
         };
         self.settle_at(revision).await?;
-        drop(left);
         crate::watch::set_resource_version(&mut value, revision);
-        let stored =
-            target.custom.is_none().then(|| target.cache.get(&target.namespace, &target.name)).flatten();
+        let stored = left.and_then(|_done| target.cache.get(&target.namespace, &target.name));
         let stored = stored.filter(|object| object.revision == revision);
         Ok(Written { value, stored, created: expect == Expect::Absent, deleted: false })
     }
@@ -255,6 +253,10 @@ impl From<ApiError> for PutError {
     fn from(error: ApiError) -> Self {
         Self::Api(error)
     }
+}
+
+fn no_metadata() -> ApiError {
+    ApiError::internal("an object without metadata cannot be stored")
 }
 
 /// What a store failure is to a client.

@@ -154,7 +154,11 @@ impl Registry {
                 errors.extend(expressions::errors(&*target.strategy, &value, Some(&old)));
                 errors
             }
-            Sub::Status => target.strategy.validate_status_update(&value, &old),
+            Sub::Status => {
+                let mut errors = self.check_admin_grant(target, &value, &old).await;
+                errors.extend(target.strategy.validate_status_update(&value, &old));
+                errors
+            }
             Sub::Other(sub) => target.strategy.validate_subresource_update(sub, &value, &old),
         });
         context.warnings.lock().extend(forgiven);

@@ -107,9 +107,17 @@ pub struct Scope<'a> {
     pub version: &'a str,
     /// What the write can change.
     pub reach: Reach,
+    /// The one field a write through `scale` makes its own, whatever else of the object comes with it.
+    pub single: Option<FieldPath>,
 }
 
 impl Scope<'_> {
+    /// Whether the writer may own the field.
+    #[must_use]
+    pub fn is_own(&self, path: &FieldPath) -> bool {
+        self.reach.has(path) && self.single.as_ref().is_none_or(|single| single == path)
+    }
+
     /// How objects of the write's version merge.
     pub fn schema(&self) -> Result<SchemaRef, ApiError> {
         let missing = || ApiError::internal(format!("no corresponding type for {}", self.version));
@@ -210,7 +218,7 @@ impl Scope<'_> {
         let schema = self.schema()?;
         let before = managers.get(me).cloned();
         let mut fields = fieldset::fields_of(config, schema.root());
-        fields.retain(|path| self.reach.has(path));
+        fields.retain(|path| self.is_own(path));
         let time = before.as_ref().and_then(|before| before.time.clone());
         managers.insert(me.clone(), Owned { version: self.version.to_owned(), fields, time });
         let mut new = merged(live, config, schema.root());

@@ -10,11 +10,12 @@ use serde_json::Value;
 use xebec_api::resource::{self, Resource};
 use xebec_api::status::ApiError;
 
+use super::fieldset::{FieldPath, Step};
 use super::managed::{self, Writer};
 use super::merge_schema::SchemaRef;
 use super::updater::{Reach, Scope, Versions};
 use super::{Registry, Sub, Target, WriteContext, from_storage, metadata, to_storage};
-use crate::resources::{Resources, stored_as};
+use crate::resources::{Custom, Resources, Scaled, stored_as};
 use crate::watch::Object;
 
 /// The versions of a target's resource.
@@ -91,6 +92,15 @@ pub fn reach(target: &Target, sub: &str) -> Reach {
     }
 }
 
+/// The replicas, when the write comes through `scale`. Authority: apimachinery's managedfields `ScaleHandler`.
+#[must_use]
+pub fn single(context: &WriteContext, target: &Target) -> Option<FieldPath> {
+    let scale = target.custom.as_deref().and_then(Custom::scale);
+    let path = || scale.map_or_else(|| vec!["spec", "replicas"], Scaled::replicas_path);
+    (context.through == "scale")
+        .then(|| path().into_iter().map(|name| Step::Field(name.to_owned())).collect())
+}
+
 impl Registry {
     /// Gives what the write changes to its field manager. A failed conversion leaves the managers as they were.
     pub(super) async fn track(
@@ -109,7 +119,12 @@ impl Registry {
             Writer { name: &context.field_manager, subresource: context.subresource(sub), now: self.now() };
         let versions = Served::new(&self.resources, target);
         let version = target.served.api_version();
-        let scope = Scope { versions: &versions, version: &version, reach: reach(target, sub.name()) };
+        let scope = Scope {
+            versions: &versions,
+            version: &version,
+            reach: reach(target, sub.name()),
+            single: single(context, target),
+        };
         let same = std::ptr::eq(target.served, target.stored);
         let managers = if same {
             managed::updated(&scope, old, value, writer).await

@@ -49,6 +49,9 @@ impl Deref for StrategyRef {
 
 /// The Scale of a custom resource's objects.
 pub trait Scaled: Send + Sync {
+    /// Where in an object the wanted replicas are: `["spec", "replicas"]`.
+    fn replicas_path(&self) -> Vec<&str>;
+
     /// The Scale of an object, for GET; 500 when the object does not say how many replicas it wants.
     fn read(&self, object: &Value) -> Result<Value, ApiError>;
 

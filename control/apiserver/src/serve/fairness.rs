@@ -17,7 +17,8 @@ use tracing::{debug, warn};
 use xebec_api::status::ApiError;
 use xebec_api::time;
 use xebec_flow::config::Config;
-use xebec_flow::control::{ADJUST_EVERY, dangling};
+use xebec_flow::control::ADJUST_EVERY;
+use xebec_flow::dangling::dangling;
 use xebec_flow::{Digest, FlowControl};
 use xebec_identity::User;
 

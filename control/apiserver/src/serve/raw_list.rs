@@ -30,13 +30,13 @@ pub struct RawList {
 impl RawList {
     /// The list of these objects (the stored version is the served one) with this metadata.
     #[must_use]
-    pub fn new(target: &Target, metadata: &Value, objects: &[Arc<Object>]) -> Self {
+    pub fn new(target: &Target, metadata: &Value, objects: Vec<Arc<Object>>) -> Self {
         let head = format!(
             "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
             target.list_kind(),
             target.served.api_version()
         );
-        Self::of(head, objects.to_vec())
+        Self::of(head, objects)
     }
 
     fn of(head: String, objects: Vec<Arc<Object>>) -> Self {

@@ -3,6 +3,7 @@
 //! The bytes of a cached object go out as they are where the client takes plain JSON of the stored version; every
 //! other form is made from the parsed object.
 
+use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use http::StatusCode;
@@ -128,7 +129,7 @@ pub fn object(form: &Form, target: &Target, object: &Object) -> Result<Response,
 }
 
 /// A page of a list as a response.
-pub fn list(form: &Form, target: &Target, page: &ListPage) -> Result<Response, ApiError> {
+pub fn list(form: &Form, target: &Target, page: ListPage) -> Result<Response, ApiError> {
     let mut metadata = json!({"resourceVersion": page.revision.to_string()});
     if let Some(token) = &page.continue_token {
         metadata["continue"] = json!(token);
@@ -137,9 +138,8 @@ pub fn list(form: &Form, target: &Target, page: &ListPage) -> Result<Response, A
         metadata["remainingItemCount"] = json!(remaining);
     }
     if form.is_raw(target) {
-        let mut response = respond::bytes(StatusCode::OK, "application/json", Bytes::new());
-        *response.body_mut() = axum::body::Body::new(RawList::new(target, &metadata, &page.objects));
-        return Ok(response);
+        let body = Body::new(RawList::new(target, &metadata, page.objects));
+        return Ok(respond::body(StatusCode::OK, "application/json", body));
     }
     let items = page.objects.iter().map(|object| {
         let value = object.parse();

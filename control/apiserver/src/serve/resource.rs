@@ -275,7 +275,7 @@ impl Call {
         let selection = self.selection(target)?;
         let options = self.query.list_options()?;
         let page = self.server.registry.list(target, &selection, &options).await?;
-        render::list(&form, target, &page)
+        render::list(&form, target, page)
     }
 
     async fn watch(&self, target: &Target) -> Result<Response, ApiError> {

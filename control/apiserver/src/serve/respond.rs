@@ -44,8 +44,14 @@ pub fn json(code: StatusCode, value: &Value) -> Response {
 
 /// A response of these bytes.
 #[must_use]
-pub fn bytes(code: StatusCode, content_type: &str, body: bytes::Bytes) -> Response {
-    let mut response = Response::new(Body::from(body));
+pub fn bytes(code: StatusCode, content_type: &str, content: bytes::Bytes) -> Response {
+    body(code, content_type, Body::from(content))
+}
+
+/// A response with this body.
+#[must_use]
+pub fn body(code: StatusCode, content_type: &str, body: Body) -> Response {
+    let mut response = Response::new(body);
     *response.status_mut() = code;
     if let Ok(value) = HeaderValue::from_str(content_type) {
         response.headers_mut().insert(header::CONTENT_TYPE, value);

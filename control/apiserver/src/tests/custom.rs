@@ -83,6 +83,10 @@ impl Widget {
 }
 
 impl Scaled for Widget {
+    fn replicas_path(&self) -> Vec<&str> {
+        vec!["spec", self.number()]
+    }
+
     fn read(&self, object: &Value) -> Result<Value, ApiError> {
         self.shown(object)
     }

@@ -11,6 +11,7 @@ mod certificates;
 mod crds;
 mod crud;
 mod custom;
+mod devices;
 mod dynamic;
 mod events;
 mod fairness;

@@ -61,7 +61,7 @@ impl Checker<'_> {
     fn unwrap(&mut self, id: u64, ty: Type) -> Type {
         match self.bindings.resolve(&ty, false) {
             Type::Optional(inner) => (*inner).clone(),
-            Type::Dyn | Type::Error => ty,
+            Type::Dyn | Type::Any | Type::Error => ty,
             other => {
                 self.error(id, format!("expected type 'optional_type({other})' but found '{other}'"));
                 ty

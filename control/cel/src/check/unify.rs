@@ -72,7 +72,7 @@ impl Bindings {
             return self.substitute(b, *at).valid;
         }
         match (a, b) {
-            (Type::Dyn | Type::Error, _) | (_, Type::Dyn | Type::Error) => true,
+            (Type::Dyn | Type::Any | Type::Error, _) | (_, Type::Dyn | Type::Any | Type::Error) => true,
             (Type::Null, other) | (other, Type::Null) => nullable(other),
             (Type::Type(_), Type::Type(_)) => true,
             (Type::List(x), Type::List(y)) | (Type::Optional(x), Type::Optional(y)) => self.agree(x, y),
@@ -130,8 +130,8 @@ fn nullable(ty: &Type) -> bool {
 /// Whether the first type covers the second.
 pub(super) fn less_specific(a: &Type, b: &Type) -> bool {
     match (a, b) {
-        (Type::Dyn | Type::Var(_), _) => true,
-        (_, Type::Dyn | Type::Var(_)) => false,
+        (Type::Dyn | Type::Any | Type::Var(_), _) => true,
+        (_, Type::Dyn | Type::Any | Type::Var(_)) => false,
         (Type::Type(_), Type::Type(_)) => true,
         (Type::List(x), Type::List(y)) | (Type::Optional(x), Type::Optional(y)) => less_specific(x, y),
         (Type::Map(k, v), Type::Map(l, w)) => less_specific(k, l) && less_specific(v, w),

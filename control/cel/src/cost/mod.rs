@@ -28,9 +28,16 @@ pub(crate) const AUTHORIZATION: u64 = 350_000;
 /// The longest regular expression that a named format is taken to be.
 pub(crate) const FORMAT_REGEX: u64 = 128;
 
-/// How large the variables of an expression can be, by their schemas. A variable without one can be of any size.
+/// The most characters, items or entries of what a path leads to: a variable, then fields, `@items`, `@values` or `@keys`.
+pub type PathSizes = fn(&[String]) -> Option<u64>;
+
+/// How large the variables of an expression can be, by their schemas or their paths. What neither tells can be of any
+/// size.
 #[derive(Clone, Debug, Default)]
-pub struct SizeHints(BTreeMap<String, Arc<Decl>>);
+pub struct SizeHints {
+    decls: BTreeMap<String, Arc<Decl>>,
+    by_path: Option<PathSizes>,
+}
 
 impl SizeHints {
     /// Nothing known.
@@ -41,14 +48,22 @@ impl SizeHints {
     /// Adds a variable.
     #[must_use]
     pub fn with(mut self, name: &str, decl: Arc<Decl>) -> Self {
-        self.0.insert(name.to_owned(), decl);
+        self.decls.insert(name.to_owned(), decl);
         self
+    }
+
+    /// Sizes of variables without a schema; `None` where nothing is known.
+    #[must_use]
+    pub fn by_path(sizes: PathSizes) -> Self {
+        Self { by_path: Some(sizes), ..Self::default() }
     }
 
     /// The size of what a path of fields, `@items`, `@values` and `@keys` leads to.
     pub(crate) fn size(&self, path: &[String]) -> Option<SizeEstimate> {
         let (name, steps) = path.split_first()?;
-        let mut decl = self.0.get(name)?;
+        let Some(mut decl) = self.decls.get(name) else {
+            return self.by_path?(path).map(|max| SizeEstimate { min: 0, max });
+        };
         for (at, step) in steps.iter().enumerate() {
             if step == "@keys" {
                 // Upstream knows no bound for keys and takes them for empty; nothing follows a key.

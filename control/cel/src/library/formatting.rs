@@ -122,7 +122,7 @@ impl Clause {
     pub(crate) fn takes(self, ty: &Type) -> bool {
         use Type::{Bool, Bytes, Double, Int, String, Uint};
         match (self, ty) {
-            (_, Type::Dyn | Type::Var(_)) => true,
+            (_, Type::Dyn | Type::Any | Type::Var(_)) => true,
             (Clause::String, Type::Optional(_) | Type::Object(_) | Type::Opaque(_)) => false,
             (Clause::String, _) => true,
             (Clause::Decimal | Clause::Octal, Int | Uint) => true,

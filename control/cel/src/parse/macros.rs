@@ -18,10 +18,11 @@ pub(crate) const MAP_INSERT: &str = "cel.@mapInsert";
 
 type Expansion = Result<Option<IdedExpr>, ParseError>;
 
-/// The parser's environment: these macros and nothing else.
-pub(super) fn environment() -> Env {
+/// The parser's environment: these macros and nothing else; `cel.bind` only where it is asked for.
+pub(super) fn environment(bindings: bool) -> Env {
     let mut env = Env::default();
-    for addition in macros() {
+    let bind = bindings.then(|| Macro::receiver("bind", 3, bind));
+    for addition in macros().into_iter().chain(bind) {
         // No two of them share a name and a number of arguments, which is all that could be refused.
         let _ = env.add_macro(addition);
     }
@@ -239,6 +240,40 @@ fn opt_map(
     Ok(Some(helper.next_expr(Expr::Call(call))))
 }
 
+/// `cel.bind(var, value, body)`: the body with the value under a name. Any other target's `bind` is a function's.
+fn bind(
+    helper: &mut MacroExprHelper<'_>,
+    target: &mut Option<IdedExpr>,
+    args: &mut Vec<IdedExpr>,
+) -> Expansion {
+    if !matches!(target, Some(IdedExpr { expr: Expr::Ident(name), .. }) if name == "cel") {
+        return Ok(None);
+    }
+    let Expr::Ident(var) = &args[0].expr else {
+        return Err(helper.new_error(args[0].id, "cel.bind() variable names must be simple identifiers"));
+    };
+    let var = var.clone();
+    let (Some(body), Some(value)) = (args.pop(), args.pop()) else { return Ok(None) };
+    let bind = named(&mut Nodes(helper), &var, value, body);
+    Ok(Some(bind))
+}
+
+/// A fold that goes over nothing and only gives `value` a name in `body`.
+fn named(n: &mut Nodes<'_, '_>, name: &str, value: IdedExpr, body: IdedExpr) -> IdedExpr {
+    let (range, cond, step) = (n.list(Vec::new()), n.boolean(false), n.ident(name));
+    let bind = ComprehensionExpr {
+        iter_range: range,
+        iter_var: "#unused".to_owned(),
+        iter_var2: None,
+        accu_var: name.to_owned(),
+        accu_init: value,
+        loop_cond: cond,
+        loop_step: step,
+        result: body,
+    };
+    n.node(Expr::Comprehension(Box::new(bind)))
+}
+
 /// `target.sortBy(v, key)` names the target once and sorts it by the list of its keys.
 fn sort_by(
     helper: &mut MacroExprHelper<'_>,
@@ -280,16 +315,5 @@ fn sort_by(
         target: Some(Box::new(input)),
         args: vec![keys],
     }));
-    let (range, cond, step) = (n.list(Vec::new()), n.boolean(false), n.ident(INPUT));
-    let bind = ComprehensionExpr {
-        iter_range: range,
-        iter_var: "#unused".to_owned(),
-        iter_var2: None,
-        accu_var: INPUT.to_owned(),
-        accu_init: target,
-        loop_cond: cond,
-        loop_step: step,
-        result: sorted,
-    };
-    Ok(Some(n.node(Expr::Comprehension(Box::new(bind)))))
+    Ok(Some(named(&mut n, INPUT, target, sorted)))
 }

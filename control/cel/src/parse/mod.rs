@@ -54,10 +54,11 @@ impl Places {
     }
 }
 
-static PARSER: LazyLock<cel::Env> = LazyLock::new(macros::environment);
+static PARSER: LazyLock<cel::Env> = LazyLock::new(|| macros::environment(false));
+static PARSER_WITH_BINDINGS: LazyLock<cel::Env> = LazyLock::new(|| macros::environment(true));
 
-/// Parses an expression.
-pub(crate) fn parse(source: &str) -> Result<Parsed, CompileErrors> {
+/// Parses an expression, which may use `cel.bind` if `bindings` is set.
+pub(crate) fn parse(source: &str, bindings: bool) -> Result<Parsed, CompileErrors> {
     let size = source.chars().count();
     if size > MAX_CODE_POINTS {
         let message =
@@ -68,11 +69,12 @@ pub(crate) fn parse(source: &str) -> Result<Parsed, CompileErrors> {
         return Err(at_start(source, format!("expression recursion limit exceeded: {MAX_RECURSION}")));
     };
     let stack = STACK_BASE + depth.brackets * STACK_PER_BRACKET + depth.levels * STACK_PER_LEVEL;
-    stacker::maybe_grow(stack, stack, || parse_within(source))
+    stacker::maybe_grow(stack, stack, || parse_within(source, bindings))
 }
 
-fn parse_within(source: &str) -> Result<Parsed, CompileErrors> {
-    let parser = PARSER.parser().max_recursion_depth(MAX_RECURSION).enable_optional_syntax(true);
+fn parse_within(source: &str, bindings: bool) -> Result<Parsed, CompileErrors> {
+    let macros = if bindings { &PARSER_WITH_BINDINGS } else { &PARSER };
+    let parser = macros.parser().max_recursion_depth(MAX_RECURSION).enable_optional_syntax(true);
     match parser.parse_with_source_info(source) {
         Ok((root, info)) => {
             let mut places = Places::new(source);

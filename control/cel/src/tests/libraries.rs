@@ -228,3 +228,24 @@ fn named_formats() {
         "format.dns1123Label() != format.uuid()",
     ]);
 }
+
+#[test]
+fn bindings() {
+    let env = crate::Env::kubernetes().with_bindings();
+    for (source, expected) in [
+        ("cel.bind(a, 20, a + a) == 40", true),
+        ("cel.bind(a, [1, 2], cel.bind(b, a.size(), a.exists(x, x == b)))", true),
+        ("cel.bind(a, 'x', ['y'].exists(b, a == b))", false),
+    ] {
+        let result = env.compile(source).unwrap();
+        let result = result.eval(&crate::Bindings::new(), &mut crate::Budget::new(crate::BUDGET)).unwrap();
+        assert_eq!(result.as_bool(), Some(expected), "{source}");
+    }
+    for (source, expected) in [
+        ("cel.bind(a.b, 1, 2)", "cel.bind() variable names must be simple identifiers"),
+        ("'x'.bind(a, 1, 2)", "undeclared reference to 'bind'"),
+    ] {
+        let errors = env.compile(source).unwrap_err().to_string();
+        assert!(errors.contains(expected), "{source}: {errors}");
+    }
+}

@@ -5,6 +5,8 @@
 //! rows too: a `get` behind the change. Rows of one table run in order in a namespace of their own; tables run beside
 //! each other. `n1` is a Node that nobody stands behind, so a pod on it stays Pending.
 //!
+//! `scripts` has what needs more than one command's words: a uid that was read before, a client beside a running kubectl.
+//!
 //! What needs a running pod is in the whole-cluster tests: logs, exec (with a terminal), attach, cp, port-forward in
 //! `tests/tests/streams.rs`, `debug` in `pods.rs` and `drain` in `nodes.rs` beside it; commands of custom resources are in
 //! xebec-apiserver's `tests/crds/kubectl.rs`. Here such a command is seen to fail as it should where no kubelet answers.
@@ -17,6 +19,7 @@ mod delete;
 mod nodes;
 mod pods;
 mod read;
+mod scripts;
 mod workloads;
 
 use std::path::{Path, PathBuf};
@@ -78,20 +81,25 @@ struct Kubectl {
 }
 
 impl Kubectl {
-    /// The exit code and everything that was printed.
-    fn output(&self, namespace: &str, step: &Step) -> (Option<i32>, String) {
-        let output = Command::new(&self.program)
+    /// `line`, to be run.
+    fn command(&self, namespace: &str, line: &str, editor: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("KUBECONFIG", &self.kubeconfig)
             .env("HOME", &self.folder)
-            .env("KUBE_EDITOR", step.editor)
+            .env("KUBE_EDITOR", editor)
             .current_dir(&self.folder)
             .stdin(Stdio::null())
             .args(["--namespace", namespace])
-            .args(words(step.line))
-            .output()
-            .unwrap();
+            .args(words(line));
+        command
+    }
+
+    /// The exit code and everything that was printed.
+    fn output(&self, namespace: &str, step: &Step) -> (Option<i32>, String) {
+        let output = self.command(namespace, step.line, step.editor).output().unwrap();
         let text = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8_lossy(&text).into_owned())
     }
@@ -119,16 +127,15 @@ impl Kubectl {
         }
     }
 
+    fn create_namespace(&self, name: &str) {
+        let create = format!("create namespace {name}");
+        let output = self.command("default", &create, "true").output().unwrap();
+        assert!(output.status.success(), "{create}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// Everything that is wrong with a table.
     fn run(&self, table: &Table) -> String {
-        let create = format!("create namespace {}", table.namespace);
-        let output = Command::new(&self.program)
-            .env("KUBECONFIG", &self.kubeconfig)
-            .env("HOME", &self.folder)
-            .args(words(&create))
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{create}: {}", String::from_utf8_lossy(&output.stderr));
+        self.create_namespace(table.namespace);
         table.steps.iter().map(|step| self.check(table.namespace, step)).collect()
     }
 }
@@ -214,8 +221,9 @@ async fn every_command_of_the_wire_file() {
         std::thread::scope(|scope| {
             let run =
                 |tables: &'static [Table]| tables.iter().map(|table| kubectl.run(table)).collect::<String>();
+            let scripts = scope.spawn(|| scripts::run(&kubectl));
             let threads = TABLES.map(|tables| scope.spawn(move || run(tables)));
-            threads.map(|thread| thread.join().unwrap()).concat()
+            threads.map(|thread| thread.join().unwrap()).concat() + &scripts.join().unwrap()
         })
     });
     let wrong = wrong.await.unwrap();

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 
-use super::{job, job_rules};
+use super::{job, job_rules, schedule};
 use crate::pod::template;
 use crate::shared::access::{at, at_mut, default_text, default_to, drop_nulls, flag, has, list, text};
 use crate::shared::labels::validate_labels;
@@ -49,32 +49,20 @@ impl Strategy for CronJob {
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
         let mut errors = generic::validate(&FACTS, obj);
-        let (spec, path) = (at(obj, &["spec"]), Path::new("spec"));
-        let schedule = text(spec, &["schedule"]);
-        if schedule.is_empty() {
-            errors.push(FieldError::required(&path.child("schedule"), ""));
-        } else if let Some(detail) = schedule_error(schedule) {
-            errors.push(FieldError::invalid(&path.child("schedule"), schedule, detail));
-        }
-        if schedule.contains("TZ") {
-            let detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
-            errors.push(FieldError::invalid(&path.child("schedule"), schedule, detail));
-        }
-        if has(spec, &["timeZone"]) && jiff::tz::TimeZone::get(text(spec, &["timeZone"])).is_err() {
-            let zone = text(spec, &["timeZone"]);
-            let detail = format!("unknown time zone {zone}");
-            errors.push(FieldError::invalid(&path.child("timeZone"), zone, detail));
-        }
-        for key in ["startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
-            errors.extend(not_negative(spec, key, &path));
-        }
-        errors.extend(one_of(spec, "concurrencyPolicy", &["Allow", "Forbid", "Replace"], &path));
-        errors.extend(validate_job_template(at(spec, &["jobTemplate"]), &path.child("jobTemplate")));
-        if crate::shared::meta::name(obj).len() > MAX_NAME {
+        errors.extend(validate_spec(at(obj, &["spec"]), &Value::Null));
+        let name = crate::shared::meta::name(obj);
+        if name.len() > MAX_NAME {
             let path = Path::new("metadata").child("name");
-            let detail = "must be no more than 52 characters";
-            errors.push(FieldError::invalid(&path, crate::shared::meta::name(obj), detail));
+            errors.push(FieldError::invalid(&path, name, "must be no more than 52 characters"));
         }
+        errors
+    }
+
+    /// A name that is too long stays usable, and so does what time zones were not checked for before.
+    fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = generic::validate(&FACTS, obj);
+        errors.extend(generic::validate_update(&FACTS, obj, old));
+        errors.extend(validate_spec(at(obj, &["spec"]), at(old, &["spec"])));
         errors
     }
 
@@ -108,6 +96,65 @@ impl Strategy for CronJob {
     }
 }
 
+/// Every error of a spec; `old` is null for a new one.
+fn validate_spec(spec: &Value, old: &Value) -> Vec<FieldError> {
+    let path = Path::new("spec");
+    let mut errors = Vec::new();
+    let (text_of, schedule_path) = (text(spec, &["schedule"]), path.child("schedule"));
+    if text_of.is_empty() {
+        errors.push(FieldError::required(&schedule_path, ""));
+    } else {
+        let mut refuse = |detail: String| errors.push(FieldError::invalid(&schedule_path, text_of, detail));
+        schedule::error(text_of).into_iter().for_each(&mut refuse);
+        if text_of.contains("TZ") {
+            if !text(old, &["schedule"]).contains("TZ") {
+                refuse("cannot use TZ or CRON_TZ in schedule, use timeZone field instead".to_owned());
+            } else if has(spec, &["timeZone"]) {
+                refuse("cannot use both timeZone field and TZ or CRON_TZ in schedule".to_owned());
+            }
+        }
+    }
+    errors.extend(not_negative(spec, "startingDeadlineSeconds", &path));
+    if old.is_null() || at(old, &["timeZone"]) != at(spec, &["timeZone"]) {
+        errors.extend(validate_zone(spec, &path.child("timeZone")));
+    }
+    errors.extend(one_of(spec, "concurrencyPolicy", &["Allow", "Forbid", "Replace"], &path));
+    errors.extend(validate_job_template(at(spec, &["jobTemplate"]), &path.child("jobTemplate")));
+    for key in ["successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
+        errors.extend(not_negative(spec, key, &path));
+    }
+    errors
+}
+
+/// The errors of `spec.timeZone`: a name of the IANA's data, spelt as names there are.
+fn validate_zone(spec: &Value, path: &Path) -> Vec<FieldError> {
+    let Some(zone) = at(spec, &["timeZone"]).as_str() else { return Vec::new() };
+    let refuse = |detail: String| FieldError::invalid(path, zone, detail);
+    if zone.is_empty() {
+        return vec![refuse("timeZone must be nil or non-empty string".to_owned())];
+    }
+    let spelt = |part: &str| {
+        let char_fits = |c: char| c.is_ascii_alphanumeric() || ".-_+".contains(c);
+        !matches!(part, "." | "..")
+            && !part.starts_with('-')
+            && (1..=14).contains(&part.len())
+            && part.chars().all(char_fits)
+    };
+    if !zone.split('/').all(spelt) {
+        return vec![refuse(format!("unknown time zone {zone}"))];
+    }
+    let mut errors = Vec::new();
+    if zone.eq_ignore_ascii_case("Local") {
+        let detail = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
+        errors.push(refuse(detail.to_owned()));
+    }
+    // Upstream's loader takes this one name for the machine's own zone.
+    if zone != "Local" && !schedule::is_zone(zone) {
+        errors.push(refuse(format!("unknown time zone {zone}")));
+    }
+    errors
+}
+
 /// The template's job has no selector yet, and gets its own defaults when it is made.
 fn validate_job_template(template: &Value, path: &Path) -> Vec<FieldError> {
     let mut errors =
@@ -129,82 +176,15 @@ fn validate_job_template(template: &Value, path: &Path) -> Vec<FieldError> {
     errors
 }
 
-/// What is wrong with a schedule in Cron format: five fields, or one of the named schedules.
-fn schedule_error(schedule: &str) -> Option<String> {
-    let schedule = schedule.trim();
-    if let Some(name) = schedule.strip_prefix('@') {
-        let named = ["yearly", "annually", "monthly", "weekly", "daily", "midnight", "hourly"];
-        let every = name.strip_prefix("every ").is_some_and(|span| !span.trim().is_empty());
-        return (!named.contains(&name) && !every).then(|| format!("unrecognized descriptor: @{name}"));
-    }
-    let fields: Vec<&str> = schedule.split_whitespace().collect();
-    if fields.len() != 5 {
-        return Some(format!("expected exactly 5 fields, found {}: {fields:?}", fields.len()));
-    }
-    let ranges: [(u32, u32, &[&str]); 5] = [
-        (0, 59, &[]),
-        (0, 23, &[]),
-        (1, 31, &[]),
-        (1, 12, &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]),
-        (0, 6, &["sun", "mon", "tue", "wed", "thu", "fri", "sat"]),
-    ];
-    fields
-        .iter()
-        .zip(ranges)
-        .flat_map(|(field, range)| field.split(',').map(move |part| (part, range)))
-        .find_map(|(part, (low, high, names))| cron_part_error(part, low, high, names))
-}
-
-fn cron_part_error(part: &str, low: u32, high: u32, names: &[&str]) -> Option<String> {
-    let (range, step) = part.split_once('/').map_or((part, None), |(range, step)| (range, Some(step)));
-    if let Some(step) = step {
-        match step.parse::<u32>() {
-            Ok(0) => return Some(format!("step of range should be a positive number: {part}")),
-            Ok(_) => {}
-            Err(_) => return Some(format!("failed to parse int from {step}")),
-        }
-    }
-    if matches!(range, "*" | "?") {
-        return None;
-    }
-    let number = |text: &str| -> Result<u32, String> {
-        let named = names.iter().position(|name| *name == text.to_lowercase()).map(|at| at as u32 + low);
-        named.map_or_else(|| text.parse().map_err(|_| format!("failed to parse int from {text}")), Ok)
-    };
-    let (from, to) = range.split_once('-').unwrap_or((range, range));
-    match (number(from), number(to)) {
-        (Err(error), _) | (_, Err(error)) => Some(error),
-        (Ok(from), _) if from < low => {
-            Some(format!("beginning of range ({from}) below minimum ({low}): {part}"))
-        }
-        (_, Ok(to)) if to > high => Some(format!("end of range ({to}) above maximum ({high}): {part}")),
-        (Ok(from), Ok(to)) if from > to => {
-            Some(format!("beginning of range ({from}) beyond end of range ({to}): {part}"))
-        }
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{create, now};
+    use crate::testing::{Table, create, now};
 
-    #[test]
-    fn schedules_are_read_as_cron_reads_them() {
-        for good in ["*/5 * * * *", "0 0 1 jan sun", "1,2,3-9/2 * * * 1-5", "@hourly", "@every 1h"] {
-            assert_eq!(schedule_error(good), None, "{good}");
-        }
-        let cases = [
-            ("* * * *", "expected exactly 5 fields, found 4: [\"*\", \"*\", \"*\", \"*\"]"),
-            ("60 * * * *", "end of range (60) above maximum (59): 60"),
-            ("x * * * *", "failed to parse int from x"),
-            ("*/0 * * * *", "step of range should be a positive number: */0"),
-            ("@soon", "unrecognized descriptor: @soon"),
-        ];
-        for (bad, want) in cases {
-            assert_eq!(schedule_error(bad).as_deref(), Some(want));
-        }
+    const NEGATIVE: &str = "must be greater than or equal to 0";
+
+    fn template() -> Value {
+        json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i:1"}]}})
     }
 
     #[test]
@@ -228,5 +208,90 @@ mod tests {
                 json!("60m")
             ]
         );
+    }
+
+    #[test]
+    fn cron_jobs() {
+        let table = Table::of(
+            &CronJob,
+            json!({"metadata": {"name": "j"}, "spec": {"schedule": "*/5 * * * *", "jobTemplate": {"spec": {"template": template()}}}}),
+        );
+        table.defaults(&[(
+            json!({}),
+            json!({"spec.concurrencyPolicy": "Allow", "spec.suspend": false, "spec.successfulJobsHistoryLimit": 3,
+                "spec.failedJobsHistoryLimit": 1}),
+        )]);
+        table.valid(&[("named", json!({"spec.schedule": "@daily", "spec.timeZone": "Europe/Vienna"}))]);
+        table.invalid(&[
+            ("none", json!({"spec.schedule": ""}), &["spec.schedule: Required value"]),
+            (
+                "policy",
+                json!({"spec.concurrencyPolicy": "X", "spec.startingDeadlineSeconds": -1}),
+                &[
+                    &format!("spec.startingDeadlineSeconds: Invalid value: -1: {NEGATIVE}"),
+                    "spec.concurrencyPolicy: Unsupported value: \"X\": supported values: \"Allow\", \"Forbid\", \"Replace\"",
+                ],
+            ),
+            (
+                "zone",
+                json!({"spec.timeZone": "Nowhere/Here"}),
+                &["spec.timeZone: Invalid value: \"Nowhere/Here\": unknown time zone Nowhere/Here"],
+            ),
+            (
+                "no zone",
+                json!({"spec.timeZone": ""}),
+                &["spec.timeZone: Invalid value: \"\": timeZone must be nil or non-empty string"],
+            ),
+            (
+                "a path that leads out",
+                json!({"spec.timeZone": "Europe/../UTC"}),
+                &["spec.timeZone: Invalid value: \"Europe/../UTC\": unknown time zone Europe/../UTC"],
+            ),
+            (
+                "the machine's zone",
+                json!({"spec.timeZone": "Local"}),
+                &["spec.timeZone: Invalid value: \"Local\": timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"],
+            ),
+            (
+                "a zone in the schedule",
+                json!({"spec.schedule": "TZ=Europe/Vienna 0 * * * *"}),
+                &["spec.schedule: Invalid value: \"TZ=Europe/Vienna 0 * * * *\": cannot use TZ or CRON_TZ in schedule, use timeZone field instead"],
+            ),
+            (
+                "a template's selector",
+                json!({"spec.jobTemplate.spec.selector": {"matchLabels": {"a": "b"}}, "spec.jobTemplate.spec.manualSelector": true}),
+                &[
+                    "spec.jobTemplate.spec.selector: Invalid value: {\"matchLabels\":{\"a\":\"b\"}}: `selector` will be auto-generated",
+                    "spec.jobTemplate.spec.manualSelector: Unsupported value: true: supported values: \"nil\", \"false\"",
+                ],
+            ),
+            (
+                "long name",
+                json!({"metadata.name": "a".repeat(53)}),
+                &[&format!("metadata.name: Invalid value: \"{}\": must be no more than 52 characters", "a".repeat(53))],
+            ),
+        ]);
+        let (zoned, both) =
+            ("TZ=Europe/Vienna 0 * * * *", "cannot use both timeZone field and TZ or CRON_TZ in schedule");
+        table.updates_of(
+            &json!({"spec.schedule": zoned, "metadata.name": "a".repeat(60)}),
+            &[
+                ("old zones and names stay", json!({"spec.suspend": true}), &[]),
+                (
+                    "in both places",
+                    json!({"spec.timeZone": "Europe/Vienna"}),
+                    &[&format!("spec.schedule: Invalid value: \"{zoned}\": {both}")],
+                ),
+            ],
+        );
+        table.updates_of(
+            &json!({"spec.timeZone": "Mars/Base"}),
+            &[("an old zone that is gone", json!({"spec.suspend": true}), &[])],
+        );
+        table.generation(&[(json!({"spec.suspend": true}), true)]);
+        table.rows(&[(
+            json!({}),
+            json!(["j", "*/5 * * * *", "<none>", "False", 0, "<none>", "60m", "c", "i:1", "<none>"]),
+        )]);
     }
 }

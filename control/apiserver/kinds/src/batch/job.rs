@@ -95,20 +95,17 @@ impl Strategy for Job {
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
         let mut errors = generic::validate(&FACTS, obj);
-        let path = Path::new("spec");
-        errors.extend(validate_generated(obj, &path));
-        errors.extend(job_rules::validate_spec(at(obj, &["spec"]), &path));
-        errors.extend(validate_selected(obj, &path));
-        errors.extend(validate_hostname(obj));
+        errors.extend(validate_all(obj, true));
         errors
     }
 
     fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = generic::validate_update(&FACTS, obj, old);
-        errors.extend(generic::validate(&FACTS, obj));
-        let path = Path::new("spec");
-        errors.extend(job_rules::validate_spec(at(obj, &["spec"]), &path));
-        errors.extend(validate_selected(obj, &path));
+        let labels = at(old, &["spec", "template", "metadata", "labels"]);
+        // A Job of before these labels may go on without them.
+        let prefixed = has(labels, &[CONTROLLER_UID]) && has(labels, &[JOB_NAME]);
+        let mut errors = generic::validate(&FACTS, obj);
+        errors.extend(validate_all(obj, prefixed));
+        errors.extend(generic::validate_update(&FACTS, obj, old));
         errors.extend(job_rules::validate_update(obj, old));
         errors
     }
@@ -151,15 +148,26 @@ impl Strategy for Job {
     }
 }
 
-fn validate_generated(obj: &Value, path: &Path) -> Vec<FieldError> {
+/// Every error but the metadata's; `prefixed` is whether the generated labels must be there under their prefix too.
+fn validate_all(obj: &Value, prefixed: bool) -> Vec<FieldError> {
+    let path = Path::new("spec");
+    let mut errors = validate_generated(obj, prefixed, &path);
+    errors.extend(job_rules::validate_spec(at(obj, &["spec"]), &path));
+    errors.extend(validate_selected(obj, &path));
+    errors.extend(validate_hostname(obj));
+    errors
+}
+
+fn validate_generated(obj: &Value, prefixed: bool, path: &Path) -> Vec<FieldError> {
     if flag(obj, &["spec", "manualSelector"]) || !has(obj, &["spec", "selector"]) {
         return Vec::new();
     }
     let labels = at(obj, &["spec", "template", "metadata", "labels"]);
     let wanted = generated_labels(text(obj, &["metadata", "uid"]), crate::shared::meta::name(obj));
+    let wanted = if prefixed { &wanted[..] } else { &wanted[..2] };
     let labels_path = path.child("template").child("metadata").child("labels");
     let mut errors = Vec::new();
-    for (key, want) in wanted {
+    for &(key, want) in wanted {
         let path = labels_path.key(key);
         match at(labels, &[key]).as_str() {
             None => errors.push(FieldError::required(&path, format!("must be '{want}'"))),
@@ -170,7 +178,7 @@ fn validate_generated(obj: &Value, path: &Path) -> Vec<FieldError> {
         }
     }
     let found = at(obj, &["spec", "selector"]);
-    if !selects(found, &wanted.into_iter().map(|(key, want)| (key.to_owned(), json!(want))).collect()) {
+    if !selects(found, &wanted.iter().map(|&(key, want)| (key.to_owned(), json!(want))).collect()) {
         errors.push(FieldError::invalid(&path.child("selector"), found, "`selector` not auto-generated"));
     }
     errors

@@ -3,9 +3,9 @@
 use serde_json::{Map, Value};
 use xebec_api::field::{FieldError, Path};
 
-use super::job_policy;
+use super::{job_policy, job_status};
 use crate::pod::template;
-use crate::shared::access::{at, flag, has, int, remove, set, text};
+use crate::shared::access::{at, flag, has, int, list, list_mut, remove, set, text};
 use crate::shared::formats::domain_prefixed_path;
 use crate::shared::rules::{immutable, not_negative, one_of_or_missing};
 
@@ -143,11 +143,30 @@ pub fn validate_update(obj: &Value, old: &Value) -> Vec<FieldError> {
     errors
 }
 
-/// The template stays, except that a suspended Job that has not started may be placed elsewhere.
+/// Whether no pod runs or will run by the old template: the Job is suspended, none is active, and either none ever was
+/// or the controller has seen the suspension.
+fn rests(job: &Value) -> bool {
+    flag(job, &["spec", "suspend"])
+        && int(job, &["status", "active"]).unwrap_or(0) == 0
+        && (!has(job, &["status", "startTime"]) || job_status::is(job, "Suspended"))
+}
+
+/// The template stays, except that a Job at rest may be placed elsewhere and its containers may get other resources.
+///
+/// Authority: KEP-2926, KEP-5440 (both its gates are on by default in 1.36).
 fn validate_template(obj: &Value, old: &Value, path: &Path) -> Vec<FieldError> {
     let now = at(obj, &["spec", "template"]);
     let mut before = at(old, &["spec", "template"]).clone();
-    if flag(old, &["spec", "suspend"]) && !has(old, &["status", "startTime"]) {
+    if rests(old) {
+        for key in ["containers", "initContainers"] {
+            let given = list(now, &["spec", key]);
+            for (container, given) in list_mut(&mut before, &["spec", key]).zip(given) {
+                match at(given, &["resources"]) {
+                    Value::Null => remove(container, &["resources"]),
+                    resources => set(container, &["resources"], resources.clone()),
+                }
+            }
+        }
         const MOVABLE: [&[&str]; 6] = [
             &["metadata", "labels"],
             &["metadata", "annotations"],

@@ -6,6 +6,7 @@ mod job_indexes;
 mod job_policy;
 mod job_rules;
 mod job_status;
+mod schedule;
 
 #[cfg(test)]
 mod tables;

@@ -1,8 +1,7 @@
-//! Tables of Jobs and CronJobs.
+//! Tables of Jobs.
 
 use serde_json::{Value, json};
 
-use super::cron_job::CronJob;
 use super::job::Job;
 use crate::testing::Table;
 
@@ -205,7 +204,18 @@ fn indexed_jobs() {
                 "spec.template.metadata.annotations": {"a": "b"}}),
             &[],
         ),
+        (
+            "other resources while suspended",
+            json!({"spec.template.spec.containers[0].resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "4"}}}),
+            &[],
+        ),
+        (
+            "resources that are none",
+            json!({"spec.template.spec.containers[0].resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}}),
+            &["spec.template.spec.containers[0].resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1"],
+        ),
     ]);
+    moved_only_at_rest(&table);
     let image = json!({"spec.template.spec.containers[0].image": "j"});
     let changed = crate::testing::patched(table.stored(), &image)["spec"]["template"].clone();
     table.updates(&[(
@@ -213,6 +223,32 @@ fn indexed_jobs() {
         image,
         &[&format!("spec.template: Invalid value: {changed}: field is immutable")],
     )]);
+}
+
+/// Who may change resources and placement of the template, by the Job's own state.
+fn moved_only_at_rest(table: &Table<'_>) {
+    let started = "2026-01-01T00:00:00Z";
+    let suspended = json!([{"type": "Suspended", "status": "True"}]);
+    let changes = [
+        json!({"spec.template.spec.containers[0].resources": {"requests": {"cpu": "2"}}}),
+        json!({"spec.template.spec.tolerations": [{"operator": "Exists"}]}),
+    ];
+    for (state, old, allowed) in [
+        ("runs", json!({"spec.suspend": false}), false),
+        ("never ran", json!({}), true),
+        ("never ran but has a pod", json!({"status.active": 1}), false),
+        ("ran, its suspension not seen", json!({"status.startTime": started}), false),
+        ("ran and was suspended", json!({"status.startTime": started, "status.conditions": suspended}), true),
+        ("was suspended, pods still go", json!({"status.active": 1, "status.conditions": suspended}), false),
+    ] {
+        for change in &changes {
+            let stored = crate::testing::patched(table.stored(), &old);
+            let new = crate::testing::patched(&stored, change);
+            let errors = crate::testing::update(&Job, new, &stored).1;
+            let template = errors.iter().any(|error| error.starts_with("spec.template: "));
+            assert_eq!((errors.len(), template), (usize::from(!allowed), !allowed), "{state}: {errors:?}");
+        }
+    }
 }
 
 #[test]
@@ -437,52 +473,4 @@ fn statuses() {
             &["status.startTime: Required value: startTime cannot be removed for unsuspended job"],
         )],
     );
-}
-
-#[test]
-fn cron_jobs() {
-    let table = Table::of(
-        &CronJob,
-        json!({"metadata": {"name": "j"}, "spec": {"schedule": "*/5 * * * *", "jobTemplate": {"spec": {"template": template()}}}}),
-    );
-    table.defaults(&[(
-        json!({}),
-        json!({"spec.concurrencyPolicy": "Allow", "spec.suspend": false, "spec.successfulJobsHistoryLimit": 3,
-            "spec.failedJobsHistoryLimit": 1}),
-    )]);
-    table.valid(&[("named", json!({"spec.schedule": "@daily", "spec.timeZone": "Europe/Vienna"}))]);
-    table.invalid(&[
-        ("none", json!({"spec.schedule": ""}), &["spec.schedule: Required value"]),
-        (
-            "policy",
-            json!({"spec.concurrencyPolicy": "X", "spec.startingDeadlineSeconds": -1}),
-            &[
-                &format!("spec.startingDeadlineSeconds: Invalid value: -1: {NEGATIVE}"),
-                "spec.concurrencyPolicy: Unsupported value: \"X\": supported values: \"Allow\", \"Forbid\", \"Replace\"",
-            ],
-        ),
-        (
-            "zone",
-            json!({"spec.timeZone": "Nowhere/Here"}),
-            &["spec.timeZone: Invalid value: \"Nowhere/Here\": unknown time zone Nowhere/Here"],
-        ),
-        (
-            "a template's selector",
-            json!({"spec.jobTemplate.spec.selector": {"matchLabels": {"a": "b"}}, "spec.jobTemplate.spec.manualSelector": true}),
-            &[
-                "spec.jobTemplate.spec.selector: Invalid value: {\"matchLabels\":{\"a\":\"b\"}}: `selector` will be auto-generated",
-                "spec.jobTemplate.spec.manualSelector: Unsupported value: true: supported values: \"nil\", \"false\"",
-            ],
-        ),
-        (
-            "long name",
-            json!({"metadata.name": "a".repeat(53)}),
-            &[&format!("metadata.name: Invalid value: \"{}\": must be no more than 52 characters", "a".repeat(53))],
-        ),
-    ]);
-    table.generation(&[(json!({"spec.suspend": true}), true)]);
-    table.rows(&[(
-        json!({}),
-        json!(["j", "*/5 * * * *", "<none>", "False", 0, "<none>", "60m", "c", "i:1", "<none>"]),
-    )]);
 }

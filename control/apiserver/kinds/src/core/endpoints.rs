@@ -6,8 +6,9 @@ use xebec_api::field::{FieldError, Path};
 
 use crate::pod::probes::PROTOCOLS;
 use crate::shared::access::{default_text, drop_nulls, has, int, list, list_mut, text};
+use crate::shared::addresses::validate_ip;
 use crate::shared::formats::{label, qualified_name, subdomain};
-use crate::shared::rules::{BAD_IP, is_ip, one_of, port_number};
+use crate::shared::rules::{one_of, port_number};
 use crate::table::{AGE, NAME, age, column, name};
 use crate::{Column, Facts, Strategy, generic};
 
@@ -77,10 +78,7 @@ fn validate_subset(subset: &Value, path: &Path) -> Vec<FieldError> {
 
 fn validate_address(address: &Value, path: &Path) -> Vec<FieldError> {
     let (ip, ip_path) = (text(address, &["ip"]), path.child("ip"));
-    let mut errors = Vec::new();
-    if !is_ip(ip) {
-        errors.push(FieldError::invalid(&ip_path, ip, BAD_IP));
-    }
+    let mut errors = validate_ip(ip, &[], &ip_path);
     let host = text(address, &["hostname"]);
     if !host.is_empty() {
         errors.extend(label(host, &path.child("hostname")));

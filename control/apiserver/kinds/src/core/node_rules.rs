@@ -13,9 +13,10 @@ use crate::NameRule;
 use crate::pod::resources::validate_quantity;
 use crate::pod::scheduling::TAINT_EFFECTS;
 use crate::shared::access::{at, entries, has, list, text, texts};
+use crate::shared::addresses::validate_cidr;
 use crate::shared::labels::validate_label_name;
 use crate::shared::meta::name_messages;
-use crate::shared::rules::{BAD_CIDR, TextRule, invalid_each, is_cidr, one_of};
+use crate::shared::rules::{TextRule, invalid_each, one_of};
 
 /// Every error of a Node, its metadata aside.
 pub fn validate(node: &Value) -> Vec<FieldError> {
@@ -102,8 +103,8 @@ fn validate_ranges(node: &Value) -> Vec<FieldError> {
     let ranges = texts(node, &["spec", "podCIDRs"]);
     let path = Path::new("spec").child("podCIDRs");
     let mut errors = Vec::new();
-    for (index, range) in ranges.iter().enumerate().filter(|(_, range)| !is_cidr(range)) {
-        errors.push(FieldError::invalid(&path.index(index), range, BAD_CIDR));
+    for (index, range) in ranges.iter().enumerate() {
+        errors.extend(validate_cidr(range, &[], &path.index(index)));
     }
     if ranges.len() < 2 {
         return errors;

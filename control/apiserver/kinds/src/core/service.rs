@@ -17,7 +17,7 @@ fn initial_status() -> Value {
 
 static FACTS: Facts = Facts::namespaced("", "Service", "services")
     .with_initial_status(initial_status)
-    .with_name(NameRule::Label1035);
+    .with_name(NameRule::Label);
 const COLUMNS: &[Column] = &[
     NAME,
     column("Type", "string", "How the Service is exposed."),
@@ -111,7 +111,7 @@ impl Strategy for Service {
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
         let mut errors = generic::validate(&FACTS, obj);
-        errors.extend(service_validate::validate(obj));
+        errors.extend(service_validate::validate(obj, &Value::Null));
         errors
     }
 
@@ -126,13 +126,13 @@ impl Strategy for Service {
     fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = generic::validate_update(&FACTS, obj, old);
         errors.extend(service_update::validate_update(obj, old));
-        errors.extend(self.validate(obj));
+        errors.extend(service_validate::validate(obj, old));
         errors
     }
 
     fn validate_status_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = generic::validate_update(&FACTS, obj, old);
-        errors.extend(service_validate::validate_load_balancer(obj));
+        errors.extend(service_validate::validate_load_balancer(obj, old));
         errors
     }
 

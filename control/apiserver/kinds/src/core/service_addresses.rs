@@ -8,10 +8,11 @@ use serde_json::Value;
 use xebec_api::field::{FieldError, Path};
 
 use crate::shared::access::{has, text, texts};
-use crate::shared::rules::{BAD_IP, is_ip, one_of_given};
+use crate::shared::addresses::validate_ip;
+use crate::shared::rules::one_of_given;
 
 /// Every error of `clusterIP`, `clusterIPs`, `ipFamilies` and `ipFamilyPolicy`.
-pub fn validate_cluster_ips(spec: &Value, path: &Path) -> Vec<FieldError> {
+pub fn validate_cluster_ips(spec: &Value, old: &Value, path: &Path) -> Vec<FieldError> {
     if text(spec, &["type"]) == "ExternalName" {
         return Vec::new();
     }
@@ -32,7 +33,7 @@ pub fn validate_cluster_ips(spec: &Value, path: &Path) -> Vec<FieldError> {
         _ => {}
     }
     errors.extend(validate_families(spec, path));
-    let (found, readable) = validate_list(&ips, &list_path);
+    let (found, readable) = validate_list(&ips, &texts(old, &["clusterIPs"]), &list_path);
     errors.extend(found);
     if !readable {
         return errors;
@@ -74,7 +75,7 @@ fn validate_families(spec: &Value, path: &Path) -> Vec<FieldError> {
 }
 
 /// The errors of the addresses taken alone, and whether they can be compared with each other.
-fn validate_list(ips: &[&str], path: &Path) -> (Vec<FieldError>, bool) {
+fn validate_list(ips: &[&str], known: &[&str], path: &Path) -> (Vec<FieldError>, bool) {
     let mut errors = Vec::new();
     let mut readable = true;
     for (index, ip) in ips.iter().enumerate() {
@@ -83,9 +84,10 @@ fn validate_list(ips: &[&str], path: &Path) -> (Vec<FieldError>, bool) {
                 readable = false;
                 errors.push(FieldError::invalid(path, ips, "'None' must be the first and only value"));
             }
-        } else if !is_ip(ip) {
-            readable = false;
-            errors.push(FieldError::invalid(&path.index(index), ip, BAD_IP));
+        } else {
+            let found = validate_ip(ip, known, &path.index(index));
+            readable &= found.is_empty();
+            errors.extend(found);
         }
     }
     if ips.len() > 2 {

@@ -11,17 +11,18 @@ use super::service::{is_external, is_headless, kind};
 use super::service_addresses::validate_cluster_ips;
 use crate::pod::probes::PROTOCOLS;
 use crate::shared::access::{at, has, int, list, text, texts};
+use crate::shared::addresses::{texts_under, validate_cidr, validate_ip};
 use crate::shared::labels::validate_labels;
 use crate::shared::meta;
 use crate::shared::rules::{
-    BAD_CIDR, BAD_IP, invalid_each, is_cidr, is_ip, one_of, one_of_or_missing, port_number,
-    port_number_or_name,
+    invalid_each, is_ip, one_of, one_of_or_missing, port_number, port_number_or_name,
 };
 
 const TYPES: &[&str] = &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
 
-/// Every error of a Service's spec.
-pub fn validate(obj: &Value) -> Vec<FieldError> {
+/// Every error of a Service's spec; `old` is null for a new Service.
+pub fn validate(obj: &Value, old: &Value) -> Vec<FieldError> {
+    let before = at(old, &["spec"]);
     let spec = at(obj, &["spec"]);
     let path = Path::new("spec");
     let ports = list(spec, &["ports"]);
@@ -37,18 +38,19 @@ pub fn validate(obj: &Value) -> Vec<FieldError> {
     }
     errors.extend(validate_labels(at(spec, &["selector"]), &path.child("selector")));
     errors.extend(validate_affinity(spec, &path));
-    errors.extend(validate_cluster_ips(spec, &path));
+    errors.extend(validate_cluster_ips(spec, before, &path));
+    let known = texts(before, &["externalIPs"]);
     for (index, ip) in texts(spec, &["externalIPs"]).iter().enumerate() {
         let path = path.child("externalIPs").index(index);
-        if is_ip(ip) {
+        let found = validate_ip(ip, &known, &path);
+        if found.is_empty() {
             errors.extend(not_special(ip, &path));
-        } else {
-            errors.push(FieldError::invalid(&path, ip, BAD_IP));
         }
+        errors.extend(found);
     }
     errors.extend(one_of(spec, "type", TYPES, &path));
     errors.extend(validate_duplicates(ports, kind(obj), &path.child("ports")));
-    errors.extend(validate_balancer(obj, spec, &path));
+    errors.extend(validate_balancer(obj, old, &path));
     errors.extend(validate_traffic(obj, spec, &path));
     errors
 }
@@ -184,8 +186,9 @@ fn validate_duplicates(ports: &[Value], kind: &str, path: &Path) -> Vec<FieldErr
 const BALANCER_ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
 const RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
 
-fn validate_balancer(obj: &Value, spec: &Value, path: &Path) -> Vec<FieldError> {
-    let mut errors = validate_ranges(obj, spec, path);
+fn validate_balancer(obj: &Value, old: &Value, path: &Path) -> Vec<FieldError> {
+    let spec = at(obj, &["spec"]);
+    let mut errors = validate_ranges(obj, old, path);
     let balancer = kind(obj) == "LoadBalancer";
     let allocates = has(spec, &["allocateLoadBalancerNodePorts"]);
     if !balancer && allocates {
@@ -206,25 +209,29 @@ fn validate_balancer(obj: &Value, spec: &Value, path: &Path) -> Vec<FieldError> 
 }
 
 /// The ranges may have spaces around them: so had those of the annotation they came from.
-fn validate_ranges(obj: &Value, spec: &Value, path: &Path) -> Vec<FieldError> {
+fn validate_ranges(obj: &Value, old: &Value, path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let balancer = kind(obj) == "LoadBalancer";
-    let ranges = texts(spec, &["loadBalancerSourceRanges"]);
+    let ranges = texts(obj, &["spec", "loadBalancerSourceRanges"]);
     if !ranges.is_empty() {
         let path = path.child("LoadBalancerSourceRanges");
         if !balancer {
             errors.push(FieldError::forbidden(&path, BALANCER_ONLY));
         }
-        for (index, range) in ranges.iter().enumerate().filter(|(_, range)| !is_cidr(range.trim())) {
-            errors.push(FieldError::invalid(&path.index(index), range.trim(), BAD_CIDR));
+        let known = texts(old, &["spec", "loadBalancerSourceRanges"]);
+        let known: Vec<&str> = known.into_iter().map(str::trim).collect();
+        for (index, range) in ranges.iter().enumerate() {
+            errors.extend(validate_cidr(range.trim(), &known, &path.index(index)));
         }
     } else if let Some(ranges) = meta::annotation(obj, RANGES) {
         let path = Path::new("metadata").child("annotations").key(RANGES);
         if !balancer {
             errors.push(FieldError::forbidden(&path, BALANCER_ONLY));
         }
-        let each = ranges.trim().split(',').map(str::trim).filter(|_| !ranges.trim().is_empty());
-        errors.extend(each.filter(|r| !is_cidr(r)).map(|range| FieldError::invalid(&path, range, BAD_CIDR)));
+        if !ranges.trim().is_empty() && meta::annotation(old, RANGES) != Some(ranges) {
+            let each = ranges.trim().split(',').map(str::trim);
+            errors.extend(each.flat_map(|range| validate_cidr(range, &[], &path)));
+        }
     }
     errors
 }
@@ -267,7 +274,8 @@ fn validate_traffic(obj: &Value, spec: &Value, path: &Path) -> Vec<FieldError> {
 }
 
 /// Every error of the load balancer's status.
-pub fn validate_load_balancer(obj: &Value) -> Vec<FieldError> {
+pub fn validate_load_balancer(obj: &Value, old: &Value) -> Vec<FieldError> {
+    let known = texts_under(at(old, &["status", "loadBalancer"]), &["ip"]);
     let path = Path::new("status").child("loadBalancer").child("ingress");
     let mut errors = Vec::new();
     let ingresses = list(obj, &["status", "loadBalancer", "ingress"]);
@@ -277,8 +285,8 @@ pub fn validate_load_balancer(obj: &Value) -> Vec<FieldError> {
     for (index, ingress) in ingresses.iter().enumerate() {
         let path = path.index(index);
         let (ip, host) = (text(ingress, &["ip"]), text(ingress, &["hostname"]));
-        if !ip.is_empty() && !is_ip(ip) {
-            errors.push(FieldError::invalid(&path.child("ip"), ip, BAD_IP));
+        if !ip.is_empty() {
+            errors.extend(validate_ip(ip, &known, &path.child("ip")));
         }
         let mode = path.child("ipMode");
         match (has(ingress, &["ipMode"]), ip.is_empty()) {

@@ -7,8 +7,9 @@ use xebec_api::names;
 
 use crate::core::service::balancer_addresses;
 use crate::shared::access::{at, drop_nulls, has, int, list, text, texts};
+use crate::shared::addresses::{texts_under, validate_ip};
 use crate::shared::meta;
-use crate::shared::rules::{BAD_IP, invalid_each, is_ip, one_of, port_number, required};
+use crate::shared::rules::{invalid_each, is_ip, one_of, port_number, required};
 use crate::table::{AGE, NAME, age, column, name, or_none};
 use crate::{Column, Facts, Generation, Strategy, generic};
 
@@ -67,11 +68,12 @@ impl Strategy for Ingress {
 
     fn validate_status_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = generic::validate_update(&INGRESS, obj, old);
+        let before = texts_under(at(old, &["status", "loadBalancer"]), &["ip"]);
         for (index, ingress) in list(obj, &["status", "loadBalancer", "ingress"]).iter().enumerate() {
             let path = Path::new("status").child("loadBalancer").child("ingress").index(index);
             let (ip, host) = (text(ingress, &["ip"]), text(ingress, &["hostname"]));
-            if !ip.is_empty() && !is_ip(ip) {
-                errors.push(FieldError::invalid(&path.child("ip"), ip, BAD_IP));
+            if !ip.is_empty() {
+                errors.extend(validate_ip(ip, &before, &path.child("ip")));
             }
             if !host.is_empty() {
                 let path = path.child("hostname");
@@ -229,7 +231,7 @@ fn validate_backend(backend: &Value, path: &Path) -> Vec<FieldError> {
     if name.is_empty() {
         errors.push(FieldError::required(&path.child("name"), ""));
     } else {
-        errors.extend(invalid_each(&path.child("name"), name, names::is_dns1035_label(name)));
+        errors.extend(invalid_each(&path.child("name"), name, names::is_dns1123_label(name)));
     }
     let port = path.child("port");
     let port_name = text(backend, &["service", "port", "name"]);

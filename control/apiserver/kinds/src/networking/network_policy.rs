@@ -9,8 +9,9 @@ use xebec_api::field::{FieldError, Path};
 use crate::shared::access::{
     at, default_text, default_to, drop_nulls, has, int, list, list_mut, set, text, texts,
 };
+use crate::shared::addresses::{sloppy_range, texts_under, validate_cidr};
 use crate::shared::labels::validate_selector;
-use crate::shared::rules::{BAD_CIDR, is_cidr, one_of_given, port_number, port_number_or_name};
+use crate::shared::rules::{one_of_given, port_number, port_number_or_name};
 use crate::table::{AGE, NAME, age, column, name, selector};
 use crate::{Column, Facts, Generation, Strategy, generic};
 
@@ -43,31 +44,12 @@ impl Strategy for NetworkPolicy {
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
-        let mut errors = generic::validate(&FACTS, obj);
-        let (spec, path) = (at(obj, &["spec"]), Path::new("spec"));
-        errors.extend(validate_selector(at(spec, &["podSelector"]), &path.child("podSelector")));
-        for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
-            for (index, rule) in list(spec, &[direction]).iter().enumerate() {
-                let path = path.child(direction).index(index);
-                for (position, port) in list(rule, &["ports"]).iter().enumerate() {
-                    errors.extend(validate_port(port, &path.child("ports").index(position)));
-                }
-                for (position, peer) in list(rule, &[peers]).iter().enumerate() {
-                    errors.extend(validate_peer(peer, &path.child(peers).index(position)));
-                }
-            }
-        }
-        let types = texts(spec, &["policyTypes"]);
-        if types.len() > 2 {
-            let detail = "may not specify more than two policyTypes";
-            errors.push(FieldError::invalid(&path.child("policyTypes"), &types, detail));
-            return errors;
-        }
-        let known = ["Ingress", "Egress"];
-        for (index, kind) in types.iter().enumerate().filter(|(_, kind)| !known.contains(kind)) {
-            let path = path.child("policyTypes").index(index);
-            errors.push(FieldError::not_supported(&path, kind, &known));
-        }
+        validate_all(obj, &[])
+    }
+
+    fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = validate_all(obj, &texts_under(at(old, &["spec"]), &["cidr", "except"]));
+        errors.extend(generic::validate_update(&FACTS, obj, old));
         errors
     }
 
@@ -78,6 +60,36 @@ impl Strategy for NetworkPolicy {
     fn row(&self, obj: &Value, now: Timestamp) -> Vec<Value> {
         vec![name(obj), json!(selector(at(obj, &["spec", "podSelector"]))), age(obj, now)]
     }
+}
+
+/// Every error of a policy; `known` are the ranges it had before.
+fn validate_all(obj: &Value, known: &[&str]) -> Vec<FieldError> {
+    let mut errors = generic::validate(&FACTS, obj);
+    let (spec, path) = (at(obj, &["spec"]), Path::new("spec"));
+    errors.extend(validate_selector(at(spec, &["podSelector"]), &path.child("podSelector")));
+    for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
+        for (index, rule) in list(spec, &[direction]).iter().enumerate() {
+            let path = path.child(direction).index(index);
+            for (position, port) in list(rule, &["ports"]).iter().enumerate() {
+                errors.extend(validate_port(port, &path.child("ports").index(position)));
+            }
+            for (position, peer) in list(rule, &[peers]).iter().enumerate() {
+                errors.extend(validate_peer(peer, known, &path.child(peers).index(position)));
+            }
+        }
+    }
+    let types = texts(spec, &["policyTypes"]);
+    if types.len() > 2 {
+        let detail = "may not specify more than two policyTypes";
+        errors.push(FieldError::invalid(&path.child("policyTypes"), &types, detail));
+        return errors;
+    }
+    let known = ["Ingress", "Egress"];
+    for (index, kind) in types.iter().enumerate().filter(|(_, kind)| !known.contains(kind)) {
+        let path = path.child("policyTypes").index(index);
+        errors.push(FieldError::not_supported(&path, kind, &known));
+    }
+    errors
 }
 
 fn validate_port(port: &Value, path: &Path) -> Vec<FieldError> {
@@ -109,7 +121,7 @@ fn validate_port(port: &Value, path: &Path) -> Vec<FieldError> {
     errors
 }
 
-fn validate_peer(peer: &Value, path: &Path) -> Vec<FieldError> {
+fn validate_peer(peer: &Value, known: &[&str], path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut count = 0;
     for key in ["podSelector", "namespaceSelector"] {
@@ -121,7 +133,7 @@ fn validate_peer(peer: &Value, path: &Path) -> Vec<FieldError> {
     let block = has(peer, &["ipBlock"]);
     if block {
         count += 1;
-        errors.extend(validate_block(at(peer, &["ipBlock"]), &path.child("ipBlock")));
+        errors.extend(validate_block(at(peer, &["ipBlock"]), known, &path.child("ipBlock")));
     }
     if count == 0 {
         errors.push(FieldError::required(path, "must specify a peer"));
@@ -132,31 +144,21 @@ fn validate_peer(peer: &Value, path: &Path) -> Vec<FieldError> {
 }
 
 /// What is left out of a range lies inside it, and is less than all of it.
-fn validate_block(block: &Value, path: &Path) -> Vec<FieldError> {
+fn validate_block(block: &Value, known: &[&str], path: &Path) -> Vec<FieldError> {
     let cidr = text(block, &["cidr"]);
     if cidr.is_empty() {
         return vec![FieldError::required(&path.child("cidr"), "")];
     }
-    let Some(outer) = range(cidr) else {
-        return vec![FieldError::invalid(&path.child("cidr"), cidr, BAD_CIDR)];
-    };
-    let mut errors = Vec::new();
+    let mut errors = validate_cidr(cidr, known, &path.child("cidr"));
+    let Some(outer) = sloppy_range(cidr) else { return errors };
     for (index, except) in texts(block, &["except"]).iter().enumerate() {
         let path = path.child("except").index(index);
-        match range(except) {
-            None => errors.push(FieldError::invalid(&path, except, BAD_CIDR)),
-            Some(inner) if !is_part(inner, outer) => {
-                errors.push(FieldError::invalid(&path, except, "must be a strict subset of `cidr`"));
-            }
-            Some(_) => {}
+        errors.extend(validate_cidr(except, known, &path));
+        if sloppy_range(except).is_some_and(|inner| !is_part(inner, outer)) {
+            errors.push(FieldError::invalid(&path, except, "must be a strict subset of `cidr`"));
         }
     }
     errors
-}
-
-fn range(text: &str) -> Option<(IpAddr, u32)> {
-    let (address, bits) = text.split_once('/').filter(|_| is_cidr(text))?;
-    Some((address.parse().ok()?, bits.parse().ok()?))
 }
 
 fn is_part(inner: (IpAddr, u32), outer: (IpAddr, u32)) -> bool {

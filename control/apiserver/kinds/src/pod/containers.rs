@@ -18,6 +18,7 @@ pub struct Scope<'a> {
     claims: BTreeSet<&'a str>,
     restart_policy: &'a str,
     grace: Option<i64>,
+    system: Option<&'a str>,
     host_users: bool,
 }
 
@@ -29,6 +30,7 @@ impl<'a> Scope<'a> {
             claims: resources::claim_names(spec),
             restart_policy: text(spec, &["restartPolicy"]),
             grace: int(spec, &["terminationGracePeriodSeconds"]),
+            system: at(spec, &["os", "name"]).as_str(),
             host_users: at(spec, &["hostUsers"]).as_bool().unwrap_or(true),
         }
     }
@@ -57,7 +59,7 @@ fn validate_main(spec: &Value, scope: &Scope<'_>, path: &Path) -> Vec<FieldError
         if !seen.insert(name) {
             errors.push(FieldError::duplicate(&path.child("name"), name));
         }
-        errors.extend(probes::validate_lifecycle(container, scope.grace, &path));
+        errors.extend(probes::validate_lifecycle(container, scope.grace, scope.system, &path));
         errors.extend(probes::validate_probes(container, &path));
         errors.extend(policies::validate_restarts(container, &path));
     }
@@ -82,7 +84,7 @@ fn validate_init(spec: &Value, scope: &Scope<'_>, path: &Path) -> Vec<FieldError
         // They run one by one, so each is checked alone; upstream reports it under the first index.
         errors.extend(probes::validate_host_ports(std::slice::from_ref(container), list_path));
         if text(container, &["restartPolicy"]) == "Always" {
-            errors.extend(probes::validate_lifecycle(container, scope.grace, &path));
+            errors.extend(probes::validate_lifecycle(container, scope.grace, scope.system, &path));
             errors.extend(probes::validate_probes(container, &path));
             continue;
         }

@@ -152,6 +152,9 @@ fn volume(volume: &mut Value) {
         if has(source, &["serviceAccountToken"]) {
             default_to(source, &["serviceAccountToken", "expirationSeconds"], 3600);
         }
+        if has(source, &["podCertificate"]) {
+            default_to(source, &["podCertificate", "maxExpirationSeconds"], 86400);
+        }
     }
     if let Some(limit) = at_mut(volume, &["emptyDir", "sizeLimit"]) {
         canonical(limit);

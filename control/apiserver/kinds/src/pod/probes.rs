@@ -14,8 +14,83 @@ use crate::shared::rules::{
 /// The protocols of ports.
 pub const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
 
+/// In the order messages list them.
+const LINUX_SIGNALS: &[&str] = &[
+    "SIGABRT",
+    "SIGALRM",
+    "SIGBUS",
+    "SIGCHLD",
+    "SIGCLD",
+    "SIGCONT",
+    "SIGFPE",
+    "SIGHUP",
+    "SIGILL",
+    "SIGINT",
+    "SIGIO",
+    "SIGIOT",
+    "SIGKILL",
+    "SIGPIPE",
+    "SIGPOLL",
+    "SIGPROF",
+    "SIGPWR",
+    "SIGQUIT",
+    "SIGRTMAX",
+    "SIGRTMAX-1",
+    "SIGRTMAX-10",
+    "SIGRTMAX-11",
+    "SIGRTMAX-12",
+    "SIGRTMAX-13",
+    "SIGRTMAX-14",
+    "SIGRTMAX-2",
+    "SIGRTMAX-3",
+    "SIGRTMAX-4",
+    "SIGRTMAX-5",
+    "SIGRTMAX-6",
+    "SIGRTMAX-7",
+    "SIGRTMAX-8",
+    "SIGRTMAX-9",
+    "SIGRTMIN",
+    "SIGRTMIN+1",
+    "SIGRTMIN+10",
+    "SIGRTMIN+11",
+    "SIGRTMIN+12",
+    "SIGRTMIN+13",
+    "SIGRTMIN+14",
+    "SIGRTMIN+15",
+    "SIGRTMIN+2",
+    "SIGRTMIN+3",
+    "SIGRTMIN+4",
+    "SIGRTMIN+5",
+    "SIGRTMIN+6",
+    "SIGRTMIN+7",
+    "SIGRTMIN+8",
+    "SIGRTMIN+9",
+    "SIGSEGV",
+    "SIGSTKFLT",
+    "SIGSTOP",
+    "SIGSYS",
+    "SIGTERM",
+    "SIGTRAP",
+    "SIGTSTP",
+    "SIGTTIN",
+    "SIGTTOU",
+    "SIGURG",
+    "SIGUSR1",
+    "SIGUSR2",
+    "SIGVTALRM",
+    "SIGWINCH",
+    "SIGXCPU",
+    "SIGXFSZ",
+];
+const WINDOWS_SIGNALS: &[&str] = &["SIGKILL", "SIGTERM"];
+
 /// Every error of a container's lifecycle handlers; a sleep fits into the pod's grace period.
-pub fn validate_lifecycle(container: &Value, grace: Option<i64>, path: &Path) -> Vec<FieldError> {
+pub fn validate_lifecycle(
+    container: &Value,
+    grace: Option<i64>,
+    system: Option<&str>,
+    path: &Path,
+) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for key in ["postStart", "preStop"] {
         let handler = at(container, &["lifecycle", key]);
@@ -29,7 +104,24 @@ pub fn validate_lifecycle(container: &Value, grace: Option<i64>, path: &Path) ->
             ));
         }
     }
+    if let Some(signal) = at(container, &["lifecycle", "stopSignal"]).as_str() {
+        errors.extend(validate_signal(signal, system, &path.child("lifecycle").child("stopSignal")));
+    }
     errors
+}
+
+/// The errors of the signal a container is stopped with, which depends on the system it runs on (KEP-4960).
+fn validate_signal(signal: &str, system: Option<&str>, path: &Path) -> Vec<FieldError> {
+    let known = match system {
+        None => {
+            let detail = "may not be set for containers with empty `spec.os.name`";
+            return vec![FieldError::forbidden(path, detail)];
+        }
+        Some("windows") => WINDOWS_SIGNALS,
+        Some("linux") => LINUX_SIGNALS,
+        Some(_) => return Vec::new(),
+    };
+    if known.contains(&signal) { Vec::new() } else { vec![FieldError::not_supported(path, signal, known)] }
 }
 
 /// Every error of a container's probes.

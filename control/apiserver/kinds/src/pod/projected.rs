@@ -8,10 +8,19 @@ use serde_json::Value;
 use xebec_api::field::{FieldError, Path};
 
 use super::volumes::{local_path, validate_downward_item, validate_item};
+use crate::certificates::signing_request::validate_signer;
 use crate::shared::access::{at, has, int, list, text};
+use crate::shared::formats::domain_prefixed_key;
 use crate::shared::labels::validate_selector;
+use crate::shared::meta::validate_annotations;
 use crate::shared::rules::required;
 
+const KINDS: [&str; 6] =
+    ["secret", "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle", "podCertificate"];
+const KEY_TYPES: &[&str] = &["RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519"];
+/// The longest life of a certificate, in seconds: 91 days, of Kubernetes' own signers one day.
+const EXPIRATION_MAX: i64 = 91 * 86400;
+const EXPIRATION_MAX_OURS: i64 = 86400;
 const CONFLICT: &str = "conflicting duplicate paths";
 
 /// Every error of the sources, none of which may write where another does.
@@ -21,7 +30,7 @@ pub fn validate(source: &Value, path: &Path) -> Vec<FieldError> {
     for (index, projection) in list(source, &["sources"]).iter().enumerate() {
         let source_path = path.child("sources").index(index);
         let mut count = 0;
-        for key in ["secret", "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle"] {
+        for key in KINDS {
             let found = at(projection, &[key]);
             if found.is_null() {
                 continue;
@@ -44,6 +53,7 @@ pub fn validate(source: &Value, path: &Path) -> Vec<FieldError> {
                     }
                 }
                 "serviceAccountToken" => errors.extend(validate_token(found, &own, path)),
+                "podCertificate" => errors.extend(validate_certificate(found, &mut taken, &own, path)),
                 _ => {
                     errors.extend(validate_bundle(found, &own));
                     let file = text(found, &["path"]);
@@ -91,6 +101,57 @@ fn validate_token(token: &Value, path: &Path, volume: &Path) -> Vec<FieldError> 
     errors
 }
 
+/// A certificate of the pod's own and its key (KEP-4317).
+fn validate_certificate<'a>(
+    certificate: &'a Value,
+    taken: &mut BTreeSet<&'a str>,
+    path: &Path,
+    volume: &Path,
+) -> Vec<FieldError> {
+    let signer = text(certificate, &["signerName"]);
+    let mut errors = validate_signer(signer, &path.child("signerName"));
+    let key_type = text(certificate, &["keyType"]);
+    if !KEY_TYPES.contains(&key_type) {
+        errors.push(FieldError::not_supported(&path.child("keyType"), key_type, KEY_TYPES));
+    }
+    if let Some(seconds) = int(certificate, &["maxExpirationSeconds"]) {
+        let path = path.child("maxExpirationSeconds");
+        if seconds < 3600 {
+            let detail = "if provided, maxExpirationSeconds must be >= 3600";
+            errors.push(FieldError::invalid(&path, seconds, detail));
+        }
+        let host = signer.split('/').next().unwrap_or_default();
+        let ours = host == "kubernetes.io" || host.ends_with(".kubernetes.io");
+        let most = if ours { EXPIRATION_MAX_OURS } else { EXPIRATION_MAX };
+        if seconds > most {
+            let detail = format!("if provided, maxExpirationSeconds must be <= {most}");
+            errors.push(FieldError::invalid(&path, seconds, detail));
+        }
+    }
+    let mut files = 0;
+    for key in ["credentialBundlePath", "keyPath", "certificateChainPath"] {
+        let file = text(certificate, &[key]);
+        if !file.is_empty() {
+            files += 1;
+            errors.extend(local_path(file, &path.child(key)));
+            if !taken.insert(file) {
+                errors.push(FieldError::invalid(volume, file, CONFLICT));
+            }
+        }
+    }
+    let annotations = at(certificate, &["userAnnotations"]);
+    let notes = path.child("userAnnotations");
+    errors.extend(validate_annotations(annotations, &notes));
+    for (key, _) in annotations.as_object().into_iter().flatten() {
+        errors.extend(domain_prefixed_key(key, &notes));
+    }
+    if files == 0 {
+        let detail = "specify at least one of credentialBundlePath, keyPath, and certificateChainPath";
+        errors.push(FieldError::required(path, detail));
+    }
+    errors
+}
+
 fn validate_bundle(bundle: &Value, path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();
     match (has(bundle, &["name"]), has(bundle, &["signerName"])) {
@@ -112,6 +173,7 @@ fn validate_bundle(bundle: &Value, path: &Path) -> Vec<FieldError> {
             if text(bundle, &["signerName"]).is_empty() {
                 errors.push(FieldError::required(&path.child("signerName"), "must be a valid signer name"));
             }
+            errors.extend(validate_signer(text(bundle, &["signerName"]), &path.child("signerName")));
             let selector = at(bundle, &["labelSelector"]);
             errors.extend(validate_selector(selector, &path.child("labelSelector")));
         }

@@ -10,8 +10,9 @@ use xebec_api::names;
 
 use super::{containers, pod_resources, resources, scheduling, security, volumes, windows};
 use crate::shared::access::{at, flag, has, int, list, text, texts};
+use crate::shared::addresses::validate_ip;
 use crate::shared::labels::validate_labels;
-use crate::shared::rules::{BAD_IP, invalid_each, is_ip, one_of};
+use crate::shared::rules::{invalid_each, one_of};
 
 const RESTART_POLICIES: &[&str] = &["Always", "OnFailure", "Never"];
 const DNS_POLICIES: &[&str] = &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
@@ -39,8 +40,26 @@ pub fn validate(spec: &Value, pod: Option<&str>, path: &Path) -> Vec<FieldError>
     errors.extend(scheduling::validate_spread(spec, pod.is_some(), &spread));
     errors.extend(windows::validate_host_process(spec, path));
     errors.extend(windows::validate_host_users(spec, path));
+    errors.extend(validate_hostname_override(spec, &path.child("hostnameOverride")));
     errors.extend(validate_references(spec, path));
     errors.extend(windows::validate_os(spec, path));
+    errors
+}
+
+/// The errors of a host name in place of the pod's name and domain (KEP-4762).
+fn validate_hostname_override(spec: &Value, path: &Path) -> Vec<FieldError> {
+    const MAX: usize = 64;
+    let Some(host) = at(spec, &["hostnameOverride"]).as_str() else { return Vec::new() };
+    let mut errors = Vec::new();
+    for key in ["setHostnameAsFQDN", "hostNetwork"] {
+        if flag(spec, &[key]) {
+            errors.push(FieldError::forbidden(path, format!("may not be specified when {key} is true")));
+        }
+    }
+    if host.len() > MAX {
+        errors.push(FieldError::too_long(path, MAX));
+    }
+    errors.extend(invalid_each(path, host, names::is_dns1123_subdomain(host)));
     errors
 }
 
@@ -148,9 +167,7 @@ fn validate_aliases(spec: &Value, path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for (index, alias) in list(spec, &["hostAliases"]).iter().enumerate() {
         let path = path.index(index);
-        if !is_ip(text(alias, &["ip"])) {
-            errors.push(FieldError::invalid(&path.child("ip"), text(alias, &["ip"]), BAD_IP));
-        }
+        errors.extend(validate_ip(text(alias, &["ip"]), &[], &path.child("ip")));
         for (position, host) in texts(alias, &["hostnames"]).iter().enumerate() {
             let path = path.child("hostnames").index(position);
             errors.extend(invalid_each(&path, host, names::is_dns1123_subdomain(host)));
@@ -198,8 +215,8 @@ fn validate_dns(spec: &Value, path: &Path) -> Vec<FieldError> {
         let detail = "must not have more than 3 nameservers";
         errors.push(FieldError::invalid(&path.child("nameservers"), &servers, detail));
     }
-    for (index, server) in servers.iter().enumerate().filter(|(_, server)| !is_ip(server)) {
-        errors.push(FieldError::invalid(&path.child("nameservers").index(index), server, BAD_IP));
+    for (index, server) in servers.iter().enumerate() {
+        errors.extend(validate_ip(server, &[], &path.child("nameservers").index(index)));
     }
     let searches = texts(config, &["searches"]);
     if searches.len() > 32 {
@@ -261,12 +278,18 @@ mod tests {
                 "spec.hostAliases[0].ip: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
             ),
             (
+                "hostnameOverride",
+                json!(format!("a.{}", "b".repeat(63))),
+                "spec.hostnameOverride: Too long: may not be more than 64 bytes",
+            ),
+            (
                 "os",
                 json!({"name": "dos"}),
                 "spec.os: Unsupported value: \"dos\": supported values: \"linux\", \"windows\"",
             ),
         ];
         assert_eq!(with("hostname", json!("ok")), Vec::<String>::new());
+        assert_eq!(with("hostnameOverride", json!("web.example.com")), Vec::<String>::new());
         for (key, value, want) in cases {
             assert_eq!(with(key, value), [want], "{key}");
         }

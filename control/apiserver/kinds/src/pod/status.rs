@@ -10,7 +10,8 @@ use xebec_api::names;
 
 use super::annotations;
 use crate::shared::access::{at, has, int, list, text};
-use crate::shared::rules::{BAD_IP, invalid_each, is_ip};
+use crate::shared::addresses::validate_ip;
+use crate::shared::rules::invalid_each;
 
 /// Every error of a write to a pod's status.
 pub fn validate(obj: &Value, old: &Value) -> Vec<FieldError> {
@@ -98,8 +99,8 @@ fn validate_claims(obj: &Value, path: &Path) -> Vec<FieldError> {
 fn validate_ips(ips: &[Value], path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let all: Vec<&str> = ips.iter().map(|ip| text(ip, &["ip"])).collect();
-    for (index, ip) in all.iter().enumerate().filter(|(_, ip)| !is_ip(ip)) {
-        errors.push(FieldError::invalid(&path.index(index), ip, BAD_IP));
+    for (index, ip) in all.iter().enumerate() {
+        errors.extend(validate_ip(ip, &[], &path.index(index)));
     }
     if all.len() > 1 {
         let six = |ip: &&&str| ip.contains(':');

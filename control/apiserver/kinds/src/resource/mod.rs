@@ -3,6 +3,7 @@
 //! Fields of gates that are off by default in 1.36 (list attributes, node allocatable mappings) are dropped as
 //! upstream drops them.
 
+pub mod admin;
 mod capacity;
 pub mod claim;
 mod device;

@@ -1,6 +1,6 @@
 //! The devices a claim asks for: requests, constraints between them, configuration.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use xebec_api::field::{FieldError, Path};
 
 use super::rules::{
@@ -167,20 +167,4 @@ fn validate_constraint(constraint: &Value, names: &Names<'_>, path: &Path) -> Ve
         }
     }
     errors
-}
-
-/// The error of asking for admin access in a namespace that is not labelled for it; the caller knows the labels.
-///
-/// Authority: KEP-5018. To be called on create with the spec of a claim (or of a template's claim).
-pub fn admin_access(spec: &Value, namespace_labels: &Value) -> Vec<FieldError> {
-    const LABEL: &str = "resource.kubernetes.io/admin-access";
-    let asks = list(spec, &["devices", "requests"])
-        .iter()
-        .any(|request| at(request, &["exactly", "adminAccess"]) == &json!(true));
-    if !asks || text(namespace_labels, &[LABEL]) == "true" {
-        return Vec::new();
-    }
-    let detail =
-        format!("admin access to devices requires the `{LABEL}: true` label on the containing namespace");
-    vec![FieldError::forbidden(&Path::root(), detail)]
 }

@@ -38,6 +38,8 @@ pub fn selector_expressions(holder: &Value, path: &Path) -> Vec<Expression> {
     let selectors = list(holder, &["selectors"]).iter().enumerate();
     selectors
         .filter(|(_, selector)| has(selector, &["cel"]))
+        // What is too long has that error alone.
+        .filter(|(_, selector)| text(selector, &["cel", "expression"]).len() <= EXPRESSION_MAX_BYTES)
         .map(|(index, selector)| {
             let expression = text(selector, &["cel", "expression"]);
             Expression {

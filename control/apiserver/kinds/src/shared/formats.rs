@@ -54,6 +54,19 @@ pub fn qualified_name(name: &str, path: &Path) -> Vec<FieldError> {
     invalid_each(path, name, names::is_qualified_name(name))
 }
 
+/// The errors of a key that must have a domain in front, `acme.io/foo`.
+pub fn domain_prefixed_key(key: &str, path: &Path) -> Vec<FieldError> {
+    if key.is_empty() {
+        return vec![FieldError::required(path, "")];
+    }
+    let errors = qualified_name(key, path);
+    if errors.is_empty() && key.split('/').count() != 2 {
+        let detail = "must be a domain-prefixed key (such as \"acme.io/foo\")";
+        return vec![FieldError::invalid(path, key, detail)];
+    }
+    errors
+}
+
 /// The errors of a required `domain/path`, such as `acme.io/foo`.
 pub fn domain_prefixed_path(value: &str, path: &Path) -> Vec<FieldError> {
     if value.is_empty() {

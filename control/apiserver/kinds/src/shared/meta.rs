@@ -36,7 +36,6 @@ pub fn name_messages(rule: NameRule, name: &str) -> Vec<String> {
     match rule {
         NameRule::Subdomain => names::is_dns1123_subdomain(name),
         NameRule::Label => names::is_dns1123_label(name),
-        NameRule::Label1035 => names::is_dns1035_label(name),
         NameRule::PathSegment => path_segment(name),
         NameRule::Own => Vec::new(),
     }

@@ -1,6 +1,7 @@
 //! Pieces several kinds share: reading values, metadata, labels, quantities, small field rules.
 
 pub mod access;
+pub mod addresses;
 pub mod conditions;
 pub mod formats;
 pub mod labels;

@@ -3,6 +3,7 @@
 mod kubectl;
 mod lifecycle;
 mod objects;
+mod scale;
 mod versions;
 
 use std::time::{Duration, Instant};

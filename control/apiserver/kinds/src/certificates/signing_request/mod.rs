@@ -74,7 +74,8 @@ fn request_problem(request: &str) -> Option<&'static str> {
     parsed.verify_signature().err().map(|_| "x509: signature verification failed")
 }
 
-fn validate_signer(signer: &str, path: &Path) -> Vec<FieldError> {
+/// The errors of a signer's name: a domain and a path, `example.com/signer-name`.
+pub fn validate_signer(signer: &str, path: &Path) -> Vec<FieldError> {
     let segments: Vec<&str> = signer.split('/').collect();
     let (domain, rest) = match segments.as_slice() {
         [""] => return vec![FieldError::required(path, "")],

@@ -286,6 +286,7 @@ fn probes_and_handlers() {
     let probe = |kind: &str, probe: Value| json!({format!("spec.containers[0].{kind}"): probe});
     table().valid(&[
         ("sleep of nothing", probe("lifecycle.preStop", json!({"sleep": {"seconds": 0}}))),
+        ("a signal", json!({"spec.os": {"name": "linux"}, "spec.containers[0].lifecycle": {"stopSignal": "SIGRTMIN+15"}})),
         ("named port", probe("livenessProbe", json!({"tcpSocket": {"port": "http"}}))),
         (
             "sidecar",
@@ -318,6 +319,16 @@ fn probes_and_handlers() {
                 "spec.containers[0].readinessProbe.terminationGracePeriodSeconds: Invalid value: 0: must be greater than 0",
                 "spec.containers[0].readinessProbe.terminationGracePeriodSeconds: Invalid value: 0: must not be set for readinessProbes",
             ],
+        ),
+        (
+            "a signal of no system",
+            probe("lifecycle", json!({"stopSignal": "SIGUSR1"})),
+            &["spec.containers[0].lifecycle.stopSignal: Forbidden: may not be set for containers with empty `spec.os.name`"],
+        ),
+        (
+            "a signal of another system",
+            json!({"spec.os": {"name": "windows"}, "spec.containers[0].lifecycle": {"stopSignal": "SIGUSR1"}}),
+            &["spec.containers[0].lifecycle.stopSignal: Unsupported value: \"SIGUSR1\": supported values: \"SIGKILL\", \"SIGTERM\""],
         ),
         (
             "long sleep",

@@ -216,6 +216,27 @@ fn bad_volumes() {
             ],
         ),
         (
+            json!({"projected": {"sources": [{"clusterTrustBundle": {"signerName": "x", "path": "t"}},
+                {"podCertificate": {}},
+                {"podCertificate": {"signerName": "kubernetes.io/x", "keyType": "DSA", "maxExpirationSeconds": 86401, "keyPath": "../k"}},
+                {"podCertificate": {"signerName": "a.b/x", "keyType": "ED25519", "maxExpirationSeconds": 86401, "keyPath": "t", "certificateChainPath": "c"}},
+                {"podCertificate": {"signerName": "a.b/x", "keyType": "ED25519", "maxExpirationSeconds": 1, "credentialBundlePath": "b"}},
+                {"podCertificate": {"signerName": "a.b/x", "keyType": "ED25519", "maxExpirationSeconds": 7862401, "credentialBundlePath": "d", "userAnnotations": {"a": "", "a.b/c": ""}}}]}}),
+            &[
+                "projected.sources[0].clusterTrustBundle.signerName: Invalid value: \"x\": must be a fully qualified domain and path of the form 'example.com/signer-name'",
+                "projected.sources[1].podCertificate.signerName: Required value",
+                "projected.sources[1].podCertificate.keyType: Unsupported value: \"\": supported values: \"RSA3072\", \"RSA4096\", \"ECDSAP256\", \"ECDSAP384\", \"ECDSAP521\", \"ED25519\"",
+                "projected.sources[1].podCertificate: Required value: specify at least one of credentialBundlePath, keyPath, and certificateChainPath",
+                "projected.sources[2].podCertificate.keyType: Unsupported value: \"DSA\": supported values: \"RSA3072\", \"RSA4096\", \"ECDSAP256\", \"ECDSAP384\", \"ECDSAP521\", \"ED25519\"",
+                "projected.sources[2].podCertificate.maxExpirationSeconds: Invalid value: 86401: if provided, maxExpirationSeconds must be <= 86400",
+                "projected.sources[2].podCertificate.keyPath: Invalid value: \"../k\": must not contain '..'",
+                "projected: Invalid value: \"t\": conflicting duplicate paths",
+                "projected.sources[4].podCertificate.maxExpirationSeconds: Invalid value: 1: if provided, maxExpirationSeconds must be >= 3600",
+                "projected.sources[5].podCertificate.maxExpirationSeconds: Invalid value: 7862401: if provided, maxExpirationSeconds must be <= 7862400",
+                "projected.sources[5].podCertificate.userAnnotations: Invalid value: \"a\": must be a domain-prefixed key (such as \"acme.io/foo\")",
+            ],
+        ),
+        (
             json!({"csi": {"nodePublishSecretRef": {}}}),
             &[
                 "csi.driver: Required value",

@@ -18,10 +18,8 @@ const COLUMNS: &[Column] = &[
     AGE,
 ];
 
-pub use super::request::admin_access;
-
 /// The strategy of ResourceClaims. Whether the namespace allows admin access is the API server's to ask, see
-/// [`admin_access`].
+/// [`super::admin`].
 pub struct ResourceClaim;
 
 impl Strategy for ResourceClaim {

@@ -249,20 +249,10 @@ fn device_statuses_are_checked() {
 }
 
 #[test]
-fn expressions_and_admin_access() {
+fn expressions_are_handed_out_on_create() {
     let selector = json!([{"cel": {"expression": "true"}}]);
     let obj = patched(&base(), &json!({"spec.devices.requests[0].exactly.selectors": selector}));
     let found = ResourceClaim.expressions(&obj, None);
     assert_eq!(found[0].path.as_str(), "spec.devices.requests[0].exactly.selectors[0].cel.expression");
     assert_eq!(ResourceClaim.expressions(&obj, Some(&obj)), []);
-    let asking = patched(&base(), &json!({"spec.devices.requests[0].exactly.adminAccess": true}));
-    assert_eq!(
-        crate::testing::messages(&admin_access(&asking["spec"], &json!({}))),
-        [
-            "<nil>: Forbidden: admin access to devices requires the `resource.kubernetes.io/admin-access: true` label on the containing namespace"
-        ]
-    );
-    assert!(
-        admin_access(&asking["spec"], &json!({"resource.kubernetes.io/admin-access": "true"})).is_empty()
-    );
 }
