@@ -143,7 +143,14 @@ impl Watcher {
             self.head.mark_unchanged();
             let frames = match self.cache.read(self.cursor) {
                 ReadFrom::Log(events) => self.encode(&events).await,
-                ReadFrom::Behind { log_start } => self.replay(log_start).await,
+                ReadFrom::Behind { log_start } => {
+                    let frames = self.replay(log_start).await;
+                    // Nothing happened before the log began, but in it something may be waiting already.
+                    if frames.is_empty() && !self.ended {
+                        continue;
+                    }
+                    frames
+                }
             };
             if !frames.is_empty() {
                 return Some(frames);
