@@ -87,6 +87,29 @@ pub fn root_cgroup() -> Result<PathBuf, AttachError> {
     cgroup2_mount(&mountinfo).ok_or(AttachError::NoCgroup2)
 }
 
+/// The cgroup2 directory meant by a path: itself, or `unified` in it where systemd mounts both versions side by side
+/// (a container that is shown the node's /sys/fs/cgroup need not know which it is).
+///
+/// # Errors
+/// [`AttachError::NotCgroup2`], [`AttachError::Cgroup`].
+pub fn resolve_cgroup(path: &Path) -> Result<PathBuf, AttachError> {
+    let magic = |path: &Path| rustix::fs::statfs(path).map(|fs| fs.f_type as u64);
+    let own = magic(path).map_err(|e| AttachError::Cgroup { path: path.to_owned(), source: e.into() })?;
+    let hybrid = path.join("unified");
+    if own == CGROUP2_MAGIC {
+        Ok(path.to_owned())
+    } else if magic(&hybrid).is_ok_and(|magic| magic == CGROUP2_MAGIC) {
+        Ok(hybrid)
+    } else {
+        Err(AttachError::NotCgroup2(path.to_owned()))
+    }
+}
+
+/// Whether a cgroup2 directory is the root of its hierarchy, which alone has no type.
+pub fn is_root(cgroup: &Path) -> bool {
+    !cgroup.join("cgroup.type").exists()
+}
+
 /// Attaches every program to `cgroup`, by pinned links.
 ///
 /// # Errors
@@ -205,6 +228,18 @@ mod tests {
             Some("/sys/fs/cgroup".into())
         );
         assert_eq!(cgroup2_mount("25 24 0:21 / /x rw - cgroup cgroup rw\n"), None);
+    }
+
+    #[test]
+    fn a_cgroup_is_meant_by_itself_or_by_the_folder_of_both_versions() {
+        let Ok(root) = root_cgroup() else { return };
+        assert_eq!(resolve_cgroup(&root).unwrap(), root);
+        assert!(is_root(&root));
+        if root.ends_with("unified") {
+            assert_eq!(resolve_cgroup(Path::new("/sys/fs/cgroup")).unwrap(), root);
+        }
+        assert!(matches!(resolve_cgroup(Path::new("/proc")), Err(AttachError::NotCgroup2(_))));
+        assert!(matches!(resolve_cgroup(Path::new("/no/such")), Err(AttachError::Cgroup { .. })));
     }
 
     #[test]

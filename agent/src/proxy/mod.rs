@@ -1,81 +1,73 @@
-//! The service dataplane alone, and what it can tell.
+//! The service dataplane alone, in place of kube-proxy. Enters: kube-proxy's flags or its configuration file. Leaves:
+//! virtual IPs that lead somewhere, until a signal; they stay when this ends.
 
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+mod bpf;
+mod config;
+pub(crate) mod flags;
+mod settings;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use tokio_util::sync::CancellationToken;
-use xebec_dataplane::Options;
 
-use crate::client;
+pub(crate) use self::bpf::BpfOptions;
+use self::config::FileConfig;
+use self::settings::{Given, Settings};
+use crate::client::{self, Server};
 use crate::failure::Failure;
 
-/// Where the programs come from and go.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct BpfOptions {
-    /// The eBPF object; the default is xebec.bpf.o beside the program, else /usr/lib/xebec/xebec.bpf.o.
-    #[arg(long)]
-    bpf_object: Option<PathBuf>,
-    /// Where maps and links are pinned.
-    #[arg(long, default_value = xebec_dataplane::DEFAULT_PIN_DIR)]
-    pub(crate) bpf_pin_dir: PathBuf,
-    /// The cgroup2 folder to attach to; the default is the root of the hierarchy.
-    #[arg(long)]
-    bpf_cgroup: Option<PathBuf>,
-    /// The devices that traffic from outside passes; the default is every Ethernet device with an address of the node.
-    #[arg(long, value_delimiter = ',')]
-    bpf_devices: Option<Vec<String>>,
-    /// Let the programs log every translation.
-    #[arg(long)]
-    bpf_log: bool,
-    /// Where /healthz and /livez tell of the service virtual IPs: an address, with a port other than 10256 after it;
-    /// empty for nowhere.
-    #[arg(long, default_value = "0.0.0.0:10256", value_parser = healthz)]
-    healthz_bind_address: Healthz,
-}
-
-/// The port of the proxy's health checks, as upstream.
-const HEALTHZ_PORT: u16 = 10256;
-
-/// An address to listen on, or none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Healthz(Option<SocketAddr>);
-
-fn healthz(text: &str) -> Result<Healthz, String> {
-    if text.is_empty() {
-        return Ok(Healthz(None));
-    }
-    let with_port = text.parse::<SocketAddr>().ok().filter(|address| address.port() != 0);
-    let alone = || text.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, HEALTHZ_PORT));
-    match with_port.or_else(alone) {
-        Some(address) => Ok(Healthz(Some(address))),
-        None => Err("give an IP address, with or without a port from 1 to 65535, or nothing".to_owned()),
-    }
-}
-
-impl BpfOptions {
-    /// For a node of this name.
-    pub(crate) fn options(&self, node_name: &str) -> Options {
-        let mut options = Options::new(node_name);
-        options.bpf_object.clone_from(&self.bpf_object);
-        options.pin_dir.clone_from(&self.bpf_pin_dir);
-        options.cgroup_path.clone_from(&self.bpf_cgroup);
-        options.devices.clone_from(&self.bpf_devices);
-        options.log_programs = self.bpf_log;
-        options.healthz = self.healthz_bind_address.0;
-        options
-    }
-}
+/// Between two looks at the configuration file.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// Of `xebec-agent proxy`.
 #[derive(Args)]
 pub(crate) struct ProxyArgs {
-    /// How to reach the API server.
+    /// How to reach the API server; without it and --master, by the pod's service account.
     #[arg(long)]
-    kubeconfig: Option<PathBuf>,
-    /// This node's name.
-    #[arg(long, default_value_t = crate::options::hostname())]
-    node_name: String,
+    kubeconfig: Option<String>,
+    /// The API server's URL, in place of the kubeconfig's.
+    #[arg(long)]
+    master: Option<String>,
+    /// This node's name; the default is the machine's host name.
+    #[arg(long, visible_alias = "node-name")]
+    hostname_override: Option<String>,
+    /// A KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1). It replaces the flags that it has fields for; the
+    /// proxy ends when its content changes, to be started again.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Remove everything that is pinned from this node, and end.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    cleanup: bool,
+    /// This node's primary address, in place of its Node object's; where `--nodeport-addresses=primary` answers.
+    #[arg(long)]
+    bind_address: Option<String>,
+    /// Where node ports answer: networks of the node's addresses, or `primary`; everywhere if absent.
+    #[arg(long, value_delimiter = ',')]
+    nodeport_addresses: Vec<String>,
+    /// By what pods are known whose packets reach this node: ClusterCIDR, NodeCIDR; their traffic is never external.
+    #[arg(long)]
+    detect_local_mode: Option<String>,
+    /// The pods' networks, for `--detect-local-mode=ClusterCIDR`, which is the default.
+    #[arg(long)]
+    cluster_cidr: Option<String>,
+    /// Another port of --healthz-bind-address; 0 for none. Deprecated upstream.
+    #[arg(long)]
+    healthz_port: Option<u16>,
+    /// Another port of --metrics-bind-address; 0 for none. Deprecated upstream.
+    #[arg(long)]
+    metrics_port: Option<u16>,
+    /// This process's rank among those that die first when memory is short, -1000 to 1000; -999 if absent.
+    #[arg(long, allow_negative_numbers = true)]
+    oom_score_adj: Option<i64>,
+    /// How much to log: 0 to 3 what happens to the proxy, 4 and more every change. RUST_LOG goes before.
+    #[arg(short, long)]
+    v: Option<u64>,
+    /// text or json.
+    #[arg(long, default_value = "text", value_parser = ["text", "json"])]
+    logging_format: String,
     #[command(flatten)]
     bpf: BpfOptions,
     #[command(subcommand)]
@@ -94,51 +86,117 @@ enum Question {
     },
 }
 
+impl ProxyArgs {
+    /// The least that is logged, if the flags or the file say so.
+    pub(crate) fn level(&self) -> Option<&'static str> {
+        let from_file = || {
+            let text = std::fs::read_to_string(self.config.as_ref()?).ok()?;
+            FileConfig::parse(&text).ok()?.0.verbosity
+        };
+        Some(if self.v.or_else(from_file)? >= 4 { "debug" } else { "info" })
+    }
+
+    /// Whether a line is to be JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.logging_format == "json"
+    }
+
+    fn given(&self) -> Given {
+        Given {
+            kubeconfig: self.kubeconfig.clone().filter(|path| !path.is_empty()),
+            node_name: self.hostname_override.clone().filter(|name| !name.is_empty()),
+            bind_address: self.bind_address.clone(),
+            healthz: self.bpf.healthz_bind_address.0,
+            healthz_port: self.healthz_port,
+            metrics: self.bpf.metrics_bind_address.0,
+            metrics_port: self.metrics_port,
+            detect_local_mode: self.detect_local_mode.clone(),
+            cluster_cidr: self.cluster_cidr.clone(),
+            node_port_addresses: self.nodeport_addresses.clone(),
+            oom_score_adj: self.oom_score_adj,
+        }
+    }
+}
+
 /// Runs the dataplane, or answers a question about a running one.
 pub(crate) async fn run(args: ProxyArgs, stop: CancellationToken) -> Result<(), Failure> {
-    match args.question {
-        None => {
-            let client = client::from(args.kubeconfig.as_deref()).await?;
-            let options = args.bpf.options(&args.node_name);
-            xebec_dataplane::run(client, options, stop)
-                .await
-                .map_err(|error| Failure::part("service dataplane")(&error))
+    if let Some(Question::Explain { address, protocol }) = args.question {
+        return explain(&args.bpf, address, &protocol);
+    }
+    if args.cleanup {
+        xebec_dataplane::detach(&args.bpf.bpf_pin_dir)
+            .map_err(|error| Failure::part("service dataplane")(&error))?;
+        tracing::info!(pins = %args.bpf.bpf_pin_dir.display(), "removed the eBPF programs and maps");
+        return Ok(());
+    }
+    let text = args.config.as_deref().map(read_config).transpose()?;
+    let file = args.config.as_deref().zip(text.as_deref());
+    let file = file.map(|(path, text)| parse_config(path, text)).transpose()?;
+    let settings = Settings::new(&args.given(), file.as_ref(), &crate::options::hostname())?;
+    set_oom_score(settings.oom_score_adj);
+    let kubeconfig = settings.kubeconfig.as_deref().map(Path::new);
+    let server = Server { kubeconfig, url: args.master.as_deref().filter(|url| !url.is_empty()) };
+    let (client, requests) = client::measured(server).await?;
+    let mut options = args.bpf.options(&settings.node_name);
+    options.node_ips = settings.node_ips;
+    options.healthz = settings.healthz;
+    options.metrics = settings.metrics;
+    options.node_ports = settings.node_ports;
+    options.pod_ranges = settings.pod_ranges;
+    options.more_metrics = requests;
+    let dataplane = xebec_dataplane::run(client, options, stop);
+    tokio::select! {
+        ended = dataplane => ended.map_err(|error| Failure::part("service dataplane")(&error)),
+        failure = config_changes(args.config.as_deref(), text) => Err(failure),
+    }
+}
+
+fn read_config(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path)
+        .map_err(|error| Failure::Option(format!("--config {}: {error}", path.display())))
+}
+
+fn parse_config(path: &Path, text: &str) -> Result<FileConfig, Failure> {
+    let (config, notes) = FileConfig::parse(text)
+        .map_err(|why| Failure::Option(format!("--config {}: {why}", path.display())))?;
+    for note in notes {
+        tracing::warn!(config = %path.display(), "{note}");
+    }
+    Ok(config)
+}
+
+/// Ends when the file's content is another: whoever supervises this process starts it again, as with kube-proxy. A file
+/// that cannot be read for a while is no change.
+async fn config_changes(path: Option<&Path>, text: Option<String>) -> Failure {
+    let Some(path) = path else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if read_config(path).is_ok_and(|now| Some(now) != text) {
+            return Failure::Option(format!("--config {}: its content was changed", path.display()));
         }
-        Some(Question::Explain { address, protocol }) => explain(&args.bpf, address, &protocol),
+    }
+}
+
+fn set_oom_score(score: i64) {
+    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", score.to_string()) {
+        tracing::debug!(%error, score, "cannot set the process's rank for lack of memory");
     }
 }
 
 #[expect(clippy::print_stdout, reason = "the answer of a command")]
 fn explain(bpf: &BpfOptions, address: SocketAddr, protocol: &str) -> Result<(), Failure> {
-    let protocol = match protocol.to_ascii_lowercase().as_str() {
-        "tcp" => xebec_dataplane::Protocol::Tcp,
-        "udp" => xebec_dataplane::Protocol::Udp,
-        other => return Err(Failure::Option(format!("--protocol {other:?}: give tcp or udp"))),
-    };
-    let found = xebec_dataplane::explain(&bpf.bpf_pin_dir, address.ip(), address.port(), protocol)
-        .map_err(|error| Failure::part("service dataplane")(&error))?;
+    let found =
+        xebec_dataplane::explain(&bpf.bpf_pin_dir, address.ip(), address.port(), transport(protocol)?)
+            .map_err(|error| Failure::part("service dataplane")(&error))?;
     println!("{found}");
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn health_checks_are_at_an_address_or_nowhere() {
-        let at = |text: &str| healthz(text).map(|Healthz(address)| address.map(|a| a.to_string()));
-        assert_eq!(at(""), Ok(None));
-        for (text, address) in [
-            ("0.0.0.0:10256", "0.0.0.0:10256"),
-            ("10.0.0.1", "10.0.0.1:10256"),
-            ("::", "[::]:10256"),
-            ("[::1]:8080", "[::1]:8080"),
-        ] {
-            assert_eq!(at(text), Ok(Some(address.to_owned())), "{text}");
-        }
-        for bad in ["localhost", "10.0.0.1:0", "10.0.0.1:65536", ":10256", "10256"] {
-            assert!(at(bad).is_err(), "{bad}");
-        }
+/// A transport by name.
+pub(crate) fn transport(name: &str) -> Result<xebec_dataplane::Protocol, Failure> {
+    match name.to_ascii_lowercase().as_str() {
+        "tcp" => Ok(xebec_dataplane::Protocol::Tcp),
+        "udp" => Ok(xebec_dataplane::Protocol::Udp),
+        other => Err(Failure::Option(format!("--protocol {other:?}: give tcp or udp"))),
     }
 }
