@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
 use xebec_api::status::ApiError;
 use xebec_store::{Entry, ListAt, Store, StoreError};
 
@@ -55,8 +54,7 @@ pub(super) async fn list(
 }
 
 fn object(cache: &Cache, entry: &Entry) -> Option<Object> {
-    let value: Value = serde_json::from_slice(&entry.value).ok()?;
-    Some(Object::new(value, entry.mod_revision, cache.strategy.as_deref()))
+    Object::stored(&entry.value, entry.mod_revision, cache.strategy.as_ref()).ok()
 }
 
 /// 410 for a page that can no longer fit to those before it; `resume` continues without fitting.

@@ -20,6 +20,7 @@ use xebec_identity::authn::PeerAuthorities;
 
 use super::audit::PeerAddress;
 use super::auth::PeerCertificate;
+use super::cork::Cork;
 
 /// Longest time a client may take for its TLS handshake.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
@@ -127,6 +128,8 @@ async fn connection(
         .max_concurrent_streams(STREAMS)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20));
+    let stream = Cork::new(stream);
+    let driver = stream.driver();
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    watcher.watch(connection.into_owned()).await
+    driver.run(watcher.watch(connection.into_owned())).await
 }

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod auth;
 pub mod body;
 pub mod compress;
+mod cork;
 pub mod fairness;
 pub mod health;
 pub mod limits;

@@ -33,7 +33,13 @@ impl Form {
     /// Whether a cached object's bytes can be sent as they are.
     #[must_use]
     pub fn is_raw(&self, target: &Target) -> bool {
-        self.accepted.media == Media::Json && self.accepted.shape == Shape::Plain && same_version(target)
+        self.accepted.media == Media::Json && self.is_whole(target)
+    }
+
+    /// Whether this form shows the objects themselves, as the cache has them.
+    #[must_use]
+    pub fn is_whole(&self, target: &Target) -> bool {
+        self.accepted.shape == Shape::Plain && same_version(target)
     }
 
     /// One object of the stored version, in this form.

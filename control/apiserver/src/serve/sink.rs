@@ -11,7 +11,7 @@ use xebec_api::status::ApiError;
 use super::negotiate::{Media, Shape};
 use super::render::Form;
 use crate::registry::Target;
-use crate::watch::{Event, EventSink, Object};
+use crate::watch::{Encoding, Event, EventSink, Object};
 
 /// One watcher's encoder.
 pub struct Sink {
@@ -64,10 +64,12 @@ impl EventSink for Sink {
     }
 
     fn event(&self, kind: &'static str, object: &Arc<Object>, event: &Event) -> Bytes {
-        if self.form.is_raw(&self.target) {
-            event.line(kind, object)
-        } else {
-            self.frame(kind, &self.shaped(object))
+        let frame = || self.frame(kind, &self.shaped(object));
+        match self.form.accepted.media {
+            _ if !self.form.is_whole(&self.target) => frame(),
+            Media::Json => event.line(kind, object),
+            Media::Protobuf => event.frame(Encoding::Protobuf, kind, object, frame),
+            Media::Yaml => frame(),
         }
     }
 

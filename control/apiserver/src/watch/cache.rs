@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Change, Event, Object, Selection};
@@ -40,7 +39,6 @@ pub struct Cache {
     prefix: String,
     state: RwLock<State>,
     head: watch::Sender<u64>,
-    published: Mutex<Option<Instant>>,
     closed: CancellationToken,
 }
 
@@ -71,7 +69,6 @@ impl Cache {
             prefix: prefix(group, plural),
             state: RwLock::new(State { early: Some(Vec::new()), ..State::default() }),
             head: watch::Sender::new(0),
-            published: Mutex::default(),
             closed: CancellationToken::new(),
         }
     }
@@ -177,14 +174,16 @@ impl Cache {
     }
 
     /// Fills an empty cache with a list taken at `revision`; newer changes that came meanwhile follow.
-    pub(super) fn fill(&self, objects: impl Iterator<Item = (String, Object)>, revision: u64) {
+    pub(super) fn fill(&self, objects: impl IntoIterator<Item = (String, Object)>, revision: u64) {
         let mut state = self.state.write();
         if state.early.is_none() && revision <= state.revision {
             // The feeder listed the store afresh while this list was on its way.
             return;
         }
-        state.objects =
-            objects.map(|(key, object)| (self.strip(&key).to_owned(), Arc::new(object))).collect();
+        state.objects = objects
+            .into_iter()
+            .map(|(key, object)| (self.strip(&key).to_owned(), Arc::new(object)))
+            .collect();
         state.log.clear();
         state.log_start = revision;
         state.revision = revision;
@@ -213,19 +212,8 @@ impl Cache {
         Self::push(&mut state, self.strip(key), change, Arc::new(object));
     }
 
-    /// When the watchers were last woken.
-    pub(super) fn published(&self) -> Option<Instant> {
-        *self.published.lock()
-    }
-
-    /// How many there are.
-    pub(super) fn watchers(&self) -> usize {
-        self.head.receiver_count()
-    }
-
     /// Wakes the watchers if there is something new.
-    pub(super) fn publish(&self, now: Instant) {
-        *self.published.lock() = Some(now);
+    pub(super) fn publish(&self) {
         let revision = self.revision();
         self.head.send_if_modified(|head| std::mem::replace(head, revision) != revision);
     }
@@ -323,7 +311,7 @@ mod tests {
         let cache = Cache::new("", "configmaps");
         let listed = [("a", 3), ("b", 5)]
             .map(|(name, rev)| (format!("/registry/core/configmaps/d/{name}"), object(name, rev)));
-        cache.fill(listed.into_iter(), 10);
+        cache.fill(listed, 10);
         cache
     }
 

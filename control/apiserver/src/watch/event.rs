@@ -16,6 +16,15 @@ pub enum Change {
     Delete,
 }
 
+/// What a frame that watchers share is encoded in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// A JSON line.
+    Json,
+    /// A length-prefixed protobuf message, the form of client-go's built-in clients.
+    Protobuf,
+}
+
 /// A change at one revision.
 pub struct Event {
     /// Store revision of the change.
@@ -26,7 +35,7 @@ pub struct Event {
     pub object: Arc<Object>,
     /// State before the change; none when the object was created.
     pub previous: Option<Arc<Object>>,
-    lines: [OnceLock<Bytes>; 4],
+    frames: [[OnceLock<Bytes>; 4]; 2],
     left: OnceLock<Arc<Object>>,
 }
 
@@ -34,7 +43,7 @@ impl Event {
     /// A new log entry.
     #[must_use]
     pub fn new(revision: u64, change: Change, object: Arc<Object>, previous: Option<Arc<Object>>) -> Self {
-        Self { revision, change, object, previous, lines: Default::default(), left: OnceLock::new() }
+        Self { revision, change, object, previous, frames: Default::default(), left: OnceLock::new() }
     }
 
     /// What a watcher that selects by `selects` is told, if anything: the type and the object.
@@ -57,16 +66,27 @@ impl Event {
 
     /// The JSON line of this event as `kind`, encoded once and shared.
     pub fn line(&self, kind: &str, object: &Arc<Object>) -> Bytes {
+        self.frame(Encoding::Json, kind, object, || json_line(kind, &object.bytes))
+    }
+
+    /// This event as `kind` in the encoding: made once, by the first watcher that asks, and shared by the others, as long
+    /// as the object is one that the event has. One that was converted for the watcher's version is made for it alone.
+    pub fn frame(
+        &self,
+        encoding: Encoding,
+        kind: &str,
+        object: &Arc<Object>,
+        make: impl FnOnce() -> Bytes,
+    ) -> Bytes {
         let own = Arc::ptr_eq(object, &self.object);
         let slot = match kind {
             "ADDED" if own => 0,
             "MODIFIED" if own => 1,
             "DELETED" if own => 2,
             "DELETED" if self.left.get().is_some_and(|left| Arc::ptr_eq(object, left)) => 3,
-            // Converted for this watcher's version.
-            _ => return json_line(kind, &object.bytes),
+            _ => return make(),
         };
-        self.lines[slot].get_or_init(|| json_line(kind, &object.bytes)).clone()
+        self.frames[encoding as usize][slot].get_or_init(make).clone()
     }
 
     fn left(&self) -> Arc<Object> {
@@ -122,5 +142,13 @@ mod tests {
         let first = event.line("ADDED", &event.object);
         assert_eq!(first.as_ptr(), event.line("ADDED", &event.object).as_ptr());
         assert!(first.starts_with(b"{\"type\":\"ADDED\",\"object\":{"));
+        let frame = |object, text: &'static str| {
+            event.frame(Encoding::Protobuf, "ADDED", object, || Bytes::from_static(text.as_bytes()))
+        };
+        assert_eq!(
+            (&frame(&event.object, "one")[..], &frame(&event.object, "two")[..]),
+            (&b"one"[..], &b"one"[..])
+        );
+        assert_eq!(frame(&object("converted", 7), "own"), "own", "each version has its own");
     }
 }

@@ -7,18 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
-use serde_json::Value;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 use xebec_store::{Entry, EventKind, Revision, Store, StoreError, WatchEvent};
 
-use super::publisher::Publisher;
 use super::{Cache, Caches, Change, Object};
+use crate::resources::StrategyRef;
 
 const PREFIX: &str = "/registry/";
 /// Most changes that are taken in before watchers and writers hear of them.
 const BATCH: usize = 64;
+/// Fewer objects are not worth another thread.
+const LEAST_SHARE: usize = 512;
 
 /// The caches could not be filled from the store.
 #[derive(Debug, thiserror::Error)]
@@ -71,16 +71,44 @@ pub async fn add(store: &dyn Store, caches: &Caches, cache: Arc<Cache>) -> Resul
 async fn fill_one(store: &dyn Store, cache: &Cache, again: bool) -> Result<Revision, FeederError> {
     let failed = |source| FeederError { resource: cache.plural.to_owned(), source };
     let (entries, revision) = store.list(cache.prefix()).await.map_err(failed)?;
-    let objects = entries.into_iter().filter_map(|entry| {
-        let object = object_of(cache, &entry, entry.mod_revision)?;
-        Some((entry.key, object))
-    });
+    let objects = objects_of(cache, entries).await;
     if again {
-        cache.reconcile(objects.collect(), revision);
+        cache.reconcile(objects, revision);
     } else {
         cache.fill(objects, revision);
     }
     Ok(revision)
+}
+
+/// The objects that can be served, in their order; many are read on all processors, since at a start nothing else is to
+/// be done.
+async fn objects_of(cache: &Cache, mut entries: Vec<Entry>) -> Vec<(String, Object)> {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = entries.len().div_ceil(workers).max(LEAST_SHARE);
+    let mut shares = Vec::new();
+    while entries.len() > share {
+        let (rest, strategy) = (entries.split_off(share), cache.strategy.clone());
+        let first = std::mem::replace(&mut entries, rest);
+        shares.push(tokio::task::spawn_blocking(move || read(first, strategy.as_ref())));
+    }
+    let last = read(entries, cache.strategy.as_ref());
+    let mut objects = Vec::new();
+    for share in shares {
+        match share.await {
+            Ok(read) => objects.extend(read),
+            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        }
+    }
+    objects.extend(last);
+    objects
+}
+
+fn read(entries: Vec<Entry>, strategy: Option<&StrategyRef>) -> Vec<(String, Object)> {
+    let read = |entry: Entry| {
+        let object = object_of(strategy, &entry, entry.mod_revision)?;
+        Some((entry.key, object))
+    };
+    entries.into_iter().filter_map(read).collect()
 }
 
 async fn follow(store: Arc<dyn Store>, caches: Arc<Caches>, mut from: Revision) {
@@ -110,29 +138,15 @@ async fn follow(store: Arc<dyn Store>, caches: Arc<Caches>, mut from: Revision) 
 
 async fn run(store: &dyn Store, caches: &Caches, from: &mut Revision) -> Result<(), StoreError> {
     let mut watch = store.watch(PREFIX, *from).await?.fuse();
-    let mut publisher = Publisher::default();
-    loop {
-        let first = match publisher.next() {
-            None => watch.next().await,
-            Some(due) => match tokio::time::timeout_at(due, watch.next()).await {
-                Ok(first) => first,
-                Err(_) => {
-                    publisher.publish(Instant::now());
-                    continue;
-                }
-            },
-        };
-        if first.is_none() {
-            return Ok(());
-        }
-        let now = Instant::now();
+    while let Some(first) = watch.next().await {
+        let mut touched = Vec::new();
         let mut outcome = Ok(());
-        let mut next = first;
+        let mut next = Some(first);
         // What is there already is taken in at once: a commit of many writes then wakes each watcher a few times only.
         for left in (0..BATCH).rev() {
             match next.take() {
                 Some(Ok(event)) => {
-                    take_in(caches, &event, |cache| publisher.changed(cache, now));
+                    take_in(caches, &event, &mut touched);
                     *from = event.revision;
                 }
                 Some(Err(error)) => outcome = Err(error),
@@ -142,14 +156,15 @@ async fn run(store: &dyn Store, caches: &Caches, from: &mut Revision) -> Result<
                 next = watch.next().now_or_never().flatten();
             }
         }
-        publisher.publish(now);
+        touched.iter().for_each(|cache: &Arc<Cache>| cache.publish());
         caches.advance(*from);
         outcome?;
     }
+    Ok(())
 }
 
 /// Applies one change to the caches it belongs to.
-fn take_in(caches: &Caches, event: &WatchEvent, mut changed: impl FnMut(&Arc<Cache>)) {
+fn take_in(caches: &Caches, event: &WatchEvent, touched: &mut Vec<Arc<Cache>>) {
     let change = match event.kind {
         EventKind::Put => Change::Put,
         EventKind::Delete => Change::Delete,
@@ -158,26 +173,17 @@ fn take_in(caches: &Caches, event: &WatchEvent, mut changed: impl FnMut(&Arc<Cac
     for cache in caches.of_key(&event.entry.key).into_iter().flatten() {
         let object = match draft.take() {
             Some(draft) => Some(draft.at(event.revision)),
-            None => object_of(&cache, &event.entry, event.revision),
+            None => object_of(cache.strategy.as_ref(), &event.entry, event.revision),
         };
         let Some(object) = object else { continue };
         cache.apply(&event.entry.key, change, object);
-        changed(&cache);
+        if !touched.iter().any(|known| Arc::ptr_eq(known, &cache)) {
+            touched.push(cache);
+        }
     }
 }
 
-fn object_of(cache: &Cache, entry: &Entry, revision: Revision) -> Option<Object> {
-    match serde_json::from_slice::<Value>(&entry.value) {
-        Ok(value) if value.get("metadata").is_some_and(Value::is_object) => {
-            Some(Object::new(value, revision, cache.strategy.as_deref()))
-        }
-        Ok(_) => {
-            error!(key = entry.key, "stored object has no metadata, it is not served");
-            None
-        }
-        Err(error) => {
-            error!(key = entry.key, %error, "stored object is not JSON, it is not served");
-            None
-        }
-    }
+fn object_of(strategy: Option<&StrategyRef>, entry: &Entry, revision: Revision) -> Option<Object> {
+    let read = Object::stored(&entry.value, revision, strategy);
+    read.inspect_err(|error| error!(key = entry.key, "{error}; it is not served")).ok()
 }

@@ -16,14 +16,14 @@ mod event;
 mod feeder;
 mod object;
 mod progress;
-mod publisher;
+mod scan;
 mod selection;
 mod stream;
 
 pub use cache::{Cache, Listed, ReadFrom};
 pub use caches::Caches;
 pub use drafts::Left;
-pub use event::{Change, Event, json_line};
+pub use event::{Change, Encoding, Event, json_line};
 pub use feeder::{FeederError, add, start};
 pub use object::{Draft, Object, set_resource_version};
 pub use selection::Selection;

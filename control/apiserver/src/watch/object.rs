@@ -8,6 +8,9 @@ use serde_json::{Map, Value};
 use xebec_api::meta;
 use xebec_kinds::Strategy;
 
+use super::scan::{Scan, scan};
+use crate::resources::StrategyRef;
+
 /// An object at one revision, immutable and shared.
 pub struct Object {
     /// Namespace, empty for cluster-scoped objects.
@@ -20,9 +23,21 @@ pub struct Object {
     pub bytes: Bytes,
     /// The object's labels.
     pub labels: BTreeMap<String, String>,
-    /// Selectable fields, `metadata.name` and `metadata.namespace` included.
-    pub fields: Vec<(String, String)>,
+    fields: OnceLock<Vec<(String, String)>>,
+    /// Whose selectable fields those are, where they are looked for only when somebody selects by one.
+    rules: Option<&'static dyn Strategy>,
     value: OnceLock<Arc<Value>>,
+}
+
+/// Stored bytes that cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// They are not JSON.
+    #[error("stored object is not JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// They are, but not an object's.
+    #[error("stored object has no metadata")]
+    NoMetadata,
 }
 
 /// An object about to be stored, with everything its [`Object`] needs but the revision that the store gives it.
@@ -79,17 +94,21 @@ impl Draft {
     /// The object at the revision it was stored at.
     #[must_use]
     pub fn at(self, revision: u64) -> Object {
-        let stored = &self.object.bytes;
-        let (before, after) = (self.comma == Comma::Before, self.comma == Comma::After);
-        let number = revision.to_string();
-        let mut bytes = BytesMut::with_capacity(stored.len() + number.len() + 21);
-        bytes.put_slice(&stored[..self.gap]);
-        bytes.put_slice(if before { b",\"resourceVersion\":\"" } else { b"\"resourceVersion\":\"" });
-        bytes.put_slice(number.as_bytes());
-        bytes.put_slice(if after { b"\"," } else { b"\"" });
-        bytes.put_slice(&stored[self.gap..]);
-        Object { revision, bytes: bytes.freeze(), ..self.object }
+        let bytes = with_version(&self.object.bytes, self.gap, self.comma, revision);
+        Object { revision, bytes, ..self.object }
     }
+}
+
+fn with_version(stored: &[u8], gap: usize, comma: Comma, revision: u64) -> Bytes {
+    let (before, after) = (comma == Comma::Before, comma == Comma::After);
+    let number = revision.to_string();
+    let mut bytes = BytesMut::with_capacity(stored.len() + number.len() + 21);
+    bytes.put_slice(&stored[..gap]);
+    bytes.put_slice(if before { b",\"resourceVersion\":\"" } else { b"\"resourceVersion\":\"" });
+    bytes.put_slice(number.as_bytes());
+    bytes.put_slice(if after { b"\"," } else { b"\"" });
+    bytes.put_slice(&stored[gap..]);
+    bytes.freeze()
 }
 
 fn put(bytes: &mut Vec<u8>, value: &(impl serde::Serialize + ?Sized)) -> Option<()> {
@@ -127,14 +146,36 @@ impl Object {
         Self::of(&value, bytes, revision, strategy)
     }
 
+    /// The shared form of what the store has at `revision`.
+    ///
+    /// Objects of built-in kinds are served as they are stored and are looked at, not parsed; those of custom resources
+    /// become what their schema says today.
+    pub fn stored(stored: &[u8], revision: u64, strategy: Option<&StrategyRef>) -> Result<Self, Unreadable> {
+        if let Some(StrategyRef::BuiltIn(rules)) = strategy
+            && let Some(Scan { namespace, name, labels, gap }) = scan(stored)
+        {
+            let bytes = with_version(stored, gap, Comma::After, revision);
+            let (fields, value) = Default::default();
+            return Ok(Self { namespace, name, revision, bytes, labels, fields, rules: Some(*rules), value });
+        }
+        let value: Value = serde_json::from_slice(stored)?;
+        if !value.get("metadata").is_some_and(Value::is_object) {
+            return Err(Unreadable::NoMetadata);
+        }
+        Ok(Self::new(value, revision, strategy.map(|strategy| &**strategy)))
+    }
+
     fn of(value: &Value, bytes: Bytes, revision: u64, strategy: Option<&dyn Strategy>) -> Self {
-        let namespace = meta::namespace(value).to_owned();
-        let name = meta::name(value).to_owned();
-        let mut fields = strategy.map(|s| s.selectable_fields(value)).unwrap_or_default();
-        fields.push(("metadata.name".to_owned(), name.clone()));
-        fields.push(("metadata.namespace".to_owned(), namespace.clone()));
-        let labels = meta::labels(value);
-        Self { namespace, name, revision, bytes, labels, fields, value: OnceLock::new() }
+        Self {
+            namespace: meta::namespace(value).to_owned(),
+            name: meta::name(value).to_owned(),
+            revision,
+            bytes,
+            labels: meta::labels(value),
+            fields: OnceLock::from(strategy.map(|s| s.selectable_fields(value)).unwrap_or_default()),
+            rules: None,
+            value: OnceLock::new(),
+        }
     }
 
     /// The parsed object; parsed on the first call and kept from then on.
@@ -162,10 +203,20 @@ impl Object {
         }
     }
 
-    /// The value of selectable field `name`.
+    /// The value of selectable field `name`; every object has `metadata.name` and `metadata.namespace`.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&str> {
-        self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
+        match name {
+            "metadata.name" => Some(&self.name),
+            "metadata.namespace" => Some(&self.namespace),
+            name => self.fields().iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str()),
+        }
+    }
+
+    fn fields(&self) -> &[(String, String)] {
+        self.fields.get_or_init(|| {
+            self.rules.map(|rules| rules.selectable_fields(&self.parse())).unwrap_or_default()
+        })
     }
 }
 
@@ -208,8 +259,38 @@ mod tests {
             let (drafted, parsed) = (draft.at(1234), Object::new(value, 1234, None));
             assert_eq!(drafted.bytes, parsed.bytes);
             assert_eq!((drafted.key(), &drafted.labels), (parsed.key(), &parsed.labels));
-            assert_eq!((drafted.revision, &drafted.fields), (1234, &parsed.fields));
+            assert_eq!((drafted.revision, drafted.fields()), (1234, parsed.fields()));
         }
         assert!(Draft::new(&json!({"kind": "X"}), None).is_none());
+    }
+
+    #[test]
+    fn what_is_looked_at_is_what_is_parsed() {
+        let strategy = StrategyRef::built_in("", "pods").unwrap();
+        let stored = |metadata: Value| {
+            let value = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata,
+                "spec": {"nodeName": "n1", "restartPolicy": "Never"}, "status": {"phase": "Running"}});
+            let bytes = serde_json::to_vec(&value).unwrap();
+            let object = Object::stored(&bytes, 77, Some(&strategy)).unwrap();
+            (object, Object::new(value, 77, Some(&*strategy)))
+        };
+        for metadata in [
+            json!({"name": "a", "namespace": "n", "labels": {"x": "y"}, "managedFields": [{"manager": "m"}], "uid": "u"}),
+            json!({"name": "a", "resourceVersion": "3", "uid": "u"}),
+            json!({"name": "a"}),
+            json!({}),
+        ] {
+            let (looked_at, parsed) = stored(metadata);
+            assert_eq!(looked_at.bytes, parsed.bytes);
+            assert_eq!((looked_at.key(), &looked_at.labels), (parsed.key(), &parsed.labels));
+            assert_eq!(looked_at.field("spec.nodeName"), Some("n1"));
+            assert_eq!((looked_at.revision, looked_at.fields()), (77, parsed.fields()));
+        }
+        for (bytes, text) in
+            [(&b"{"[..], "is not JSON"), (b"[]", "no metadata"), (b"{\"metadata\": 1}", "no metadata")]
+        {
+            let error = Object::stored(bytes, 1, Some(&strategy)).err().unwrap();
+            assert!(error.to_string().contains(text), "{error}");
+        }
     }
 }

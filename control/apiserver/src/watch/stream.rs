@@ -89,6 +89,8 @@ struct Watcher {
     start: WatchStart,
     head: tokio::sync::watch::Receiver<u64>,
     cursor: u64,
+    /// Whether there may be events after the cursor that need no waiting for.
+    behind: bool,
     alarms: Alarms,
     initial: bool,
     ended: bool,
@@ -120,8 +122,21 @@ pub fn stream(
     if bookmarks {
         alarms.push(bookmark_alarm());
     }
-    let watcher =
-        Watcher { cache, caches, store, sink, selection, start, head, cursor, alarms, initial, ended: false };
+    let (behind, ended) = (true, false);
+    let watcher = Watcher {
+        cache,
+        caches,
+        store,
+        sink,
+        selection,
+        start,
+        head,
+        cursor,
+        behind,
+        alarms,
+        initial,
+        ended,
+    };
     unfold(watcher, |mut watcher| async move {
         let frames = watcher.next().await?;
         Some((frames, watcher))
@@ -140,28 +155,29 @@ impl Watcher {
             }
         }
         loop {
-            self.head.mark_unchanged();
-            let frames = match self.cache.read(self.cursor) {
-                ReadFrom::Log(events) => self.encode(&events).await,
-                ReadFrom::Behind { log_start } => {
-                    let frames = self.replay(log_start).await;
-                    // Nothing happened before the log began, but in it something may be waiting already.
-                    if frames.is_empty() && !self.ended {
-                        continue;
+            if std::mem::take(&mut self.behind) {
+                // In this order: a change after it is noticed below.
+                self.head.mark_unchanged();
+                let frames = match self.cache.read(self.cursor) {
+                    ReadFrom::Log(events) => self.encode(&events).await,
+                    ReadFrom::Behind { log_start } => {
+                        self.behind = true;
+                        self.replay(log_start).await
                     }
-                    frames
+                };
+                if !frames.is_empty() {
+                    return Some(frames);
                 }
-            };
-            if !frames.is_empty() {
-                return Some(frames);
-            }
-            if self.ended {
-                return None;
+                if self.ended {
+                    return None;
+                }
+                continue;
             }
             let alarm = tokio::select! {
                 biased;
                 changed = self.head.changed() => {
                     changed.ok()?;
+                    self.behind = true;
                     continue;
                 }
                 alarm = self.alarms.next() => alarm,
@@ -287,8 +303,7 @@ impl Watcher {
                     EventKind::Delete => Change::Delete,
                 };
                 let parse = |bytes: &[u8], revision| {
-                    let value = serde_json::from_slice(bytes).ok()?;
-                    Some(Arc::new(Object::new(value, revision, self.cache.strategy.as_deref())))
+                    Object::stored(bytes, revision, self.cache.strategy.as_ref()).map(Arc::new).ok()
                 };
                 let object = parse(&event.entry.value, event.revision)?;
                 let previous = match change {
