@@ -5,6 +5,7 @@
 
 mod compare;
 mod doctor;
+mod others;
 mod packet;
 mod services;
 mod status;

@@ -1,7 +1,7 @@
 //! The kernel's maps, opened by their pins: written by [`MapWriter`], read back as a [`Snapshot`].
 #![expect(unsafe_code, reason = "plain-old-data structs as words")]
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::mem::transmute;
 use std::net::IpAddr;
 use std::path::Path;
@@ -91,10 +91,10 @@ pub(crate) fn inspect(dir: &Path, shape: &Shape) -> Result<Option<MapInfo>, MapE
 pub struct PinnedMaps {
     frontends4: BpfHash<MapData, Key4, u64>,
     frontends6: BpfHash<MapData, Key6, u64>,
-    node_ips4: BpfHash<MapData, u32, u32>,
-    node_ips6: BpfHash<MapData, [u32; 4], u32>,
+    pub(super) node_ips4: BpfHash<MapData, u32, u32>,
+    pub(super) node_ips6: BpfHash<MapData, [u32; 4], u32>,
     stat: PerCpuArray<MapData, u64>,
-    sources: LpmTrie<MapData, [u8; 20], u32>,
+    pub(super) sources: LpmTrie<MapData, [u8; 20], u32>,
     vips: BpfHash<MapData, [u32; 4], u32>,
     tracked: Tracked,
     meta: Mapping,
@@ -286,62 +286,6 @@ impl PinnedMaps {
             epoch: self.state.load(0, 2)?,
         })
     }
-
-    /// Makes the node's addresses, with their `NODE_IP_` flags, those of `wanted`.
-    ///
-    /// # Errors
-    /// The kernel refused an element; call again.
-    pub fn set_node_addresses(&mut self, wanted: &BTreeMap<IpAddr, u32>) -> Result<(), MapError> {
-        let (mut v4, mut v6) = (HashMap::new(), HashMap::new());
-        for (addr, flags) in wanted {
-            match addr {
-                IpAddr::V4(a) => v4.insert(Be32::new(a.to_bits()).0, *flags),
-                IpAddr::V6(a) => v6.insert(Ip6::from_octets(a.octets()).0, *flags),
-            };
-        }
-        sync(&mut self.node_ips4, "NODE_IPS4", &v4)?;
-        sync(&mut self.node_ips6, "NODE_IPS6", &v6)
-    }
-}
-
-impl PinnedMaps {
-    /// Makes the networks whose traffic is the cluster's own those of `wanted`.
-    ///
-    /// # Errors
-    /// The kernel refused an element; call again.
-    pub fn set_pod_ranges(&mut self, wanted: &BTreeSet<SourceRange>) -> Result<(), MapError> {
-        let mut gone = Vec::new();
-        for key in self.sources.keys() {
-            let key = key.map_err(element("SRC_LPM", "read"))?;
-            let (prefix, data) = (key.prefix_len(), key.data());
-            let listed = from_source_key(prefix, &data);
-            if listed.is_some_and(|(index, range)| index == NO_SERVICE && !wanted.contains(&range)) {
-                gone.push((prefix, data));
-            }
-        }
-        for range in wanted {
-            self.write(&Write::AddSource { index: NO_SERVICE, range: *range })?;
-        }
-        gone.into_iter().try_for_each(|(prefix, data)| {
-            absent_is_fine("SRC_LPM", self.sources.remove(&Key::new(prefix, data)))
-        })
-    }
-}
-
-/// Makes a map's content that of `wanted`.
-pub(super) fn sync<K: aya::Pod + Eq + std::hash::Hash, V: aya::Pod>(
-    map: &mut BpfHash<MapData, K, V>,
-    name: &'static str,
-    wanted: &HashMap<K, V>,
-) -> Result<(), MapError> {
-    let present: Vec<K> = map.keys().collect::<Result<_, _>>().map_err(element(name, "read"))?;
-    for (key, flags) in wanted {
-        map.insert(key, flags, 0).map_err(element(name, "insert"))?;
-    }
-    for key in present.iter().filter(|k| !wanted.contains_key(k)) {
-        map.remove(key).map_err(element(name, "remove"))?;
-    }
-    Ok(())
 }
 
 /// What a removal came to: that there was nothing is no error.

@@ -10,7 +10,8 @@ use xebec_abi::flow::{FLOW_CLOSING, Flow, FlowKey, PACKET_STATS, ROLES, Role};
 use xebec_abi::{Ip6, PROTO_TCP};
 
 use super::encode::wide;
-use super::pinned::{absent_is_fine, element, sync};
+use super::node::sync;
+use super::pinned::{absent_is_fine, element};
 use super::{FlowEntry, FlowId, MapError};
 use crate::metrics::Fill;
 
