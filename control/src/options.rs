@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Deserialize;
+use xebec_api::config_file;
 use xebec_apiserver::resources::RuntimeConfig;
 
 use crate::Failure;
@@ -205,12 +206,8 @@ fn runtime_config(pairs: &[String]) -> Result<RuntimeConfig, Failure> {
 fn read(path: &Path) -> Result<Given, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::Option(format!("--config {}: {error}", path.display())))?;
-    serde_saphyr::from_str(&text).map_err(|error| {
-        // The parser draws the place over several lines; its first one says what and where.
-        let reason = error.to_string();
-        let reason = reason.lines().next().unwrap_or_default();
-        Failure::Option(format!("--config {}: {reason}", path.display()))
-    })
+    config_file::decode(&text)
+        .map_err(|error| Failure::Option(format!("--config {}: {error}", path.display())))
 }
 
 /// Of the controllers alone.

@@ -362,7 +362,7 @@ mod tests {
         assert_eq!(identity.authorization.webhook_authorized_ttl, Duration::from_secs(90));
         assert!(identity.front_proxy.allowed_names.is_empty());
         assert_eq!(options.encryption_provider_config_automatic_reload, Some(true));
-        let file = serde_saphyr::from_str("auditLogMaxage: 3\noidcClientId: other\n").unwrap();
+        let file = xebec_api::config_file::decode("auditLogMaxage: 3\noidcClientId: other\n").unwrap();
         let merged = options.or(file);
         assert_eq!((merged.audit_log_maxage, merged.oidc_client_id.as_deref()), (Some(3), Some("c")));
     }

@@ -1,7 +1,8 @@
 //! Configuration files of upstream's form: YAML or JSON of one `apiVersion` and `kind`, unknown fields refused.
 //!
 //! Enters: a file's text. Leaves: the configuration, or a [`ConfigError`] that names what is wrong. Called by everything
-//! an operator configures by such a file: authentication, authorization, encryption and audit; each reads its own file.
+//! an operator configures by such a file: authentication, authorization, encryption, audit; each reads its own file.
+//! [`decode`] alone reads the files of other forms: the server's own options and those of admission.
 
 use std::path::Path;
 
@@ -44,6 +45,17 @@ impl ConfigError {
     }
 }
 
+/// Reads YAML or JSON; which fields there may be is `T`'s affair.
+///
+/// # Errors
+/// [`ConfigError::Form`]: no such text, and where that shows.
+pub fn decode<T: DeserializeOwned>(text: &str) -> Result<T, ConfigError> {
+    serde_saphyr::from_str(text).map_err(|error| {
+        // The parser draws the place over several lines; its first one says what and where.
+        ConfigError::Form(error.to_string().lines().next().unwrap_or_default().to_owned())
+    })
+}
+
 /// Reads a configuration of one of `versions` and of `kind`; `type_of` says which `apiVersion` and `kind` were given.
 /// `T` must refuse unknown fields itself (`deny_unknown_fields`).
 ///
@@ -55,10 +67,7 @@ pub fn parse<T: DeserializeOwned>(
     kind: &str,
     type_of: fn(&T) -> (&str, &str),
 ) -> Result<T, ConfigError> {
-    let config: T = serde_saphyr::from_str(text).map_err(|error| {
-        // The parser draws the place over several lines; its first one says what and where.
-        ConfigError::Form(error.to_string().lines().next().unwrap_or_default().to_owned())
-    })?;
+    let config: T = decode(text)?;
     let (given_version, given_kind) = type_of(&config);
     if !versions.contains(&given_version) {
         let wanted = versions.join(" or ");

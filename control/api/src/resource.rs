@@ -95,6 +95,11 @@ impl Resource {
         !self.default_on && lookup(group, version, self.plural).is_some_and(|stored| stored.default_on)
     }
 
+    /// Whether it can be served: by default, or as an older form of what is.
+    pub fn is_servable(&self) -> bool {
+        self.default_on || self.is_older_form()
+    }
+
     /// The hash discovery shows, so that clients notice a change of storage version; empty when nothing is stored.
     pub fn storage_version_hash(&self) -> String {
         if !self.storage {
@@ -182,7 +187,7 @@ pub fn defaults() -> impl Iterator<Item = &'static Resource> {
 
 /// The rows that can be served: those served by default, and their older forms.
 pub fn servable() -> impl Iterator<Item = &'static Resource> {
-    table().iter().filter(|r| r.default_on || r.is_older_form())
+    table().iter().filter(|r| r.is_servable())
 }
 
 /// The resource at `/apis/group/version/plural`.

@@ -1,7 +1,8 @@
 //! From the operator's options to who may ask: the authenticator and the authorizer put together.
 //!
 //! Enters: [`IdentityOptions`] (upstream's flags and files). Leaves: an [`Authenticator`] and an [`Authorizer`], or what
-//! is wrong with the options. Called once by `ApiServer::build`; the authentication file is followed afterwards.
+//! is wrong with the options. Called once by `ApiServer::build`; the two configuration files are followed
+//! afterwards.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,9 +11,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use xebec_identity::authn::config::{AuthenticationConfiguration, ConfigError, FlagError, OidcFlags};
 use xebec_identity::authn::token_file::TokenFileError;
-use xebec_identity::authn::{FrontProxy, TokenFile, TokenWebhook, reload, webhook};
+use xebec_identity::authn::{FrontProxy, TokenFile, TokenWebhook, webhook};
 use xebec_identity::authz::config::ModeError;
 use xebec_identity::authz::{AuthorizationConfiguration, ModeFlags};
+use xebec_identity::reload::{self, Follower, Reloads};
 use xebec_identity::remote::RemoteError;
 use xebec_identity::token::TokenVerifier;
 use xebec_identity::{Authenticator, AuthenticatorOptions, Authorizer, ObjectReader};
@@ -51,7 +53,7 @@ pub struct IdentityOptions {
     pub front_proxy: FrontProxy,
     /// `--api-audiences`; the token issuer if empty.
     pub api_audiences: Vec<String>,
-    /// `--authorization-config`, not together with modes other than the default.
+    /// `--authorization-config`, not together with modes other than the default; followed while the server runs.
     pub authorization_config: Option<PathBuf>,
     /// `--authorization-mode` and `--authorization-webhook-*`.
     pub authorization: ModeFlags,
@@ -96,6 +98,27 @@ pub enum IdentityError {
     TwoAuthorizations,
 }
 
+/// The configuration files that are followed, for as long as the server runs.
+pub(crate) struct Followed {
+    stop: CancellationToken,
+    /// How that went, file by file.
+    pub(crate) reloads: Vec<Arc<Reloads>>,
+}
+
+impl Followed {
+    /// No file yet; following ends with `stop`.
+    pub(crate) fn new(stop: CancellationToken) -> Self {
+        Self { stop, reloads: Vec::new() }
+    }
+
+    fn follow(&mut self, path: PathBuf, text: String, reloads: Reloads, follower: Arc<dyn Follower>) {
+        let reloads = Arc::new(reloads);
+        let following = reload::follow(path, text, reload::LOOK_EVERY, follower, Arc::clone(&reloads));
+        tokio::spawn(self.stop.clone().run_until_cancelled_owned(following));
+        self.reloads.push(reloads);
+    }
+}
+
 impl IdentityOptions {
     /// The authenticator; `anonymous` is `--anonymous-auth`, `issuer` the issuer of service account tokens.
     pub(crate) async fn authenticator(
@@ -104,7 +127,7 @@ impl IdentityOptions {
         verifier: TokenVerifier,
         anonymous: bool,
         issuer: &str,
-        stop: &CancellationToken,
+        followed: &mut Followed,
     ) -> Result<Arc<Authenticator>, IdentityError> {
         let audiences =
             if self.api_audiences.is_empty() { vec![issuer.to_owned()] } else { self.api_audiences.clone() };
@@ -127,10 +150,12 @@ impl IdentityOptions {
             authenticator.configure(&config).map_err(IdentityError::OidcFields)?;
         }
         if let Some(path) = &self.authentication_config {
-            let (text, config) = reload::read(path).map_err(IdentityError::Authentication)?;
-            authenticator.configure(&config).map_err(IdentityError::Authentication)?;
-            let follow = Arc::clone(&authenticator).follow_file(path.clone(), text, reload::LOOK_EVERY);
-            tokio::spawn(stop.clone().run_until_cancelled_owned(follow));
+            let wrong = IdentityError::Authentication;
+            let text = reload::read(path).map_err(wrong)?;
+            let config = AuthenticationConfiguration::parse(&text).map_err(wrong)?;
+            authenticator.configure(&config).map_err(wrong)?;
+            let reloads = Reloads::new("authentication", &text);
+            followed.follow(path.clone(), text, reloads, Arc::clone(&authenticator) as _);
         }
         Ok(authenticator)
     }
@@ -139,15 +164,21 @@ impl IdentityOptions {
     pub(crate) async fn authorizer(
         &self,
         reader: Arc<dyn ObjectReader>,
+        followed: &mut Followed,
     ) -> Result<Arc<Authorizer>, IdentityError> {
-        let config = match &self.authorization_config {
-            None => self.authorization.to_config()?,
-            Some(_) if self.authorization != ModeFlags::default() => {
-                return Err(IdentityError::TwoAuthorizations);
-            }
-            Some(path) => AuthorizationConfiguration::load(path).map_err(IdentityError::Authorization)?,
+        let wrong = IdentityError::Authorization;
+        let Some(path) = &self.authorization_config else {
+            let made = Authorizer::configured(reader, &self.authorization.to_config()?).await;
+            return Ok(Arc::new(made.map_err(wrong)?));
         };
-        let made = Authorizer::configured(reader, &config).await;
-        Ok(Arc::new(made.map_err(IdentityError::Authorization)?))
+        if self.authorization != ModeFlags::default() {
+            return Err(IdentityError::TwoAuthorizations);
+        }
+        let text = reload::read(path).map_err(wrong)?;
+        let config = AuthorizationConfiguration::parse(&text).map_err(wrong)?;
+        let authorizer = Arc::new(Authorizer::configured(reader, &config).await.map_err(wrong)?);
+        let reloads = Reloads::new("authorization", &text).with_start();
+        followed.follow(path.clone(), text, reloads, Arc::clone(&authorizer) as _);
+        Ok(authorizer)
     }
 }

@@ -15,6 +15,7 @@ mod config;
 mod custom;
 pub mod discovery;
 pub mod gateway;
+mod id;
 pub mod identity;
 mod local;
 mod maintenance;

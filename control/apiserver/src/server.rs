@@ -12,6 +12,7 @@ use xebec_api::status::ApiError;
 use xebec_flow::FlowControl;
 use xebec_identity::authn::PeerAuthorities;
 use xebec_identity::pki::tls::{TlsError, server_config_for};
+use xebec_identity::reload::Reloads;
 use xebec_identity::token::{TokenError, TokenSigner, TokenVerifier};
 use xebec_identity::{Authenticator, Authorizer};
 use xebec_store::Store;
@@ -22,14 +23,14 @@ use crate::config::Config;
 use crate::custom::{Definitions, Webhooks};
 use crate::discovery::Documents;
 use crate::gateway::{Dialer, GatewayError};
-use crate::identity::IdentityError;
+use crate::identity::{Followed, IdentityError};
 use crate::registry::{AllocError, Allocators, Registry};
 use crate::resources::{self, Resources, stored_as};
 use crate::serve::fairness;
 use crate::serve::limits::InFlight;
 use crate::serve::metrics::Metrics;
 use crate::watch::{Caches, FeederError};
-use crate::{bootstrap, maintenance, watch};
+use crate::{bootstrap, id, maintenance, watch};
 
 /// The server cannot be put together.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +81,10 @@ pub struct ApiServer {
     pub(crate) in_flight: InFlight,
     pub(crate) flow: Option<Arc<FlowControl>>,
     pub(crate) metrics: Metrics,
+    /// How the reloads of configuration files went.
+    pub(crate) reloads: Vec<Arc<Reloads>>,
+    /// Names this server among several.
+    pub(crate) id: String,
     ready: AtomicBool,
     draining: CancellationToken,
     stop: CancellationToken,
@@ -95,14 +100,15 @@ impl ApiServer {
         let caches = Arc::new(Caches::new(stored.map(|r| (r.group, r.plural))));
         watch::start(Arc::clone(&store), Arc::clone(&caches), stop.clone()).await?;
         let reader: Arc<Caches> = Arc::clone(&caches);
-        let authorizer = config.identity.authorizer(reader.clone()).await?;
+        let mut followed = Followed::new(stop.clone());
+        let authorizer = config.identity.authorizer(reader.clone(), &mut followed).await?;
         let issuers = vec![config.service_account_issuer.clone()];
         let verifier = TokenVerifier::load(&config.pki_dir.join("sa.pub"), &issuers)?;
         let signer = TokenSigner::load(&config.pki_dir.join("sa.key"), &config.service_account_issuer)?;
         let issuer = config.service_account_issuer.clone();
         let anonymous = config.anonymous_auth;
         let authenticator =
-            config.identity.authenticator(reader, verifier, anonymous, &issuer, &stop).await?;
+            config.identity.authenticator(reader, verifier, anonymous, &issuer, &mut followed).await?;
         let file = |name: &str| config.pki_dir.join(name);
         let dialer = Arc::new(Dialer::new(
             &file("ca.crt"),
@@ -127,6 +133,7 @@ impl ApiServer {
             Arc::new(Registry::new(store, caches, resources, admission, allocators, signer, clock));
         registry.rebuild_allocations().await.map_err(BuildError::Allocation)?;
         bootstrap::run(&registry, &config).await?;
+        bootstrap::keep(Arc::clone(&registry), &config, stop.clone());
         let services = Arc::new(admission::Services::new(Arc::clone(registry.caches())));
         let mut definitions = Definitions::new(Arc::clone(&registry), Arc::new(Webhooks::new(services)));
         definitions.load().await?;
@@ -154,6 +161,8 @@ impl ApiServer {
             in_flight: InFlight::default(),
             flow,
             metrics: Metrics::default(),
+            reloads: followed.reloads,
+            id: id::of_this_host(),
             ready: AtomicBool::new(true),
             draining: CancellationToken::new(),
             stop,

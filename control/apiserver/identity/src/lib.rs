@@ -18,6 +18,7 @@ pub mod authz;
 pub mod bootstrap;
 mod expression;
 pub mod pki;
+pub mod reload;
 pub mod remote;
 pub mod token;
 mod ttl;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use xebec_admission::{ConfigError, Plugin, SelectionError, select};
+use xebec_api::config_file;
 
 use crate::Config;
 
@@ -24,10 +25,7 @@ pub enum ConfigurationError {
 
 fn read(path: &Path) -> Result<Value, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    serde_saphyr::from_str(&text).map_err(|error| {
-        let reason = error.to_string();
-        format!("{}: {}", path.display(), reason.lines().next().unwrap_or_default())
-    })
+    config_file::decode(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// The plug-ins that run, and their settings. A plug-in's own file is found beside the one that names it.

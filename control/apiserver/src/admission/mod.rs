@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use xebec_admission::quota::{Demand, Reservation, Reserver};
 use xebec_admission::{Call, Findings, Plugin, Question, Request};
+use xebec_api::resource::Resource;
 use xebec_api::status::ApiError;
 use xebec_dynamic_admission::{Dynamic, Reinvocation};
 use xebec_identity::{Authorizer, ObjectReader, User};
@@ -39,8 +40,14 @@ pub struct Attributes<'a> {
     pub context: &'a WriteContext,
     /// Who writes.
     pub user: &'a User,
-    /// Which object.
-    pub target: &'a Target,
+    /// The resource in the version asked for.
+    pub served: &'static Resource,
+    /// The resource in the version its rules work on.
+    pub stored: &'static Resource,
+    /// Namespace, empty for none.
+    pub namespace: &'a str,
+    /// Name; may be empty on a create.
+    pub name: &'a str,
     /// Which part of it.
     pub subresource: &'a str,
     /// How.
@@ -58,12 +65,37 @@ impl<'a> Attributes<'a> {
         subresource: &'a str,
         operation: Operation,
     ) -> Self {
-        Self { context, user: &context.user, target, subresource, operation, name_generated: false }
+        let Target { served, stored, namespace, name, .. } = target;
+        let user = &context.user;
+        Self { context, user, served, stored, namespace, name, subresource, operation, name_generated: false }
+    }
+
+    /// The attributes of a question that is answered and not stored.
+    #[must_use]
+    pub fn asking(
+        context: &'a WriteContext,
+        served: &'static Resource,
+        namespace: &'a str,
+        name: &'a str,
+    ) -> Self {
+        let (user, operation) = (&context.user, Operation::Create);
+        let stored = served;
+        Self {
+            context,
+            user,
+            served,
+            stored,
+            namespace,
+            name,
+            subresource: "",
+            operation,
+            name_generated: false,
+        }
     }
 
     /// The write as the built-in plug-ins see it.
     fn request(&self) -> Request<'_> {
-        let Target { served, stored, namespace, name, .. } = self.target;
+        let Self { served, stored, namespace, name, .. } = *self;
         Request {
             operation: self.operation,
             user: self.user,
@@ -220,7 +252,7 @@ impl Admission {
         self.validate_with(attributes, None, Some(old), options).await
     }
 
-    /// Both phases for what is posted to a subresource that stores nothing of its own; the object as completed.
+    /// Both phases for what is posted and not stored, to a subresource or as a question; the object as completed.
     pub async fn subresource(&self, attributes: &Attributes<'_>, value: &Value) -> Result<Value, ApiError> {
         let mut value = value.clone();
         self.mutate(attributes, &mut value, None).await?;

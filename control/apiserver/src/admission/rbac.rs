@@ -13,7 +13,7 @@ pub(super) async fn check(
     old: Option<&Value>,
     authorizer: &Authorizer,
 ) -> Result<(), ApiError> {
-    let stored = attributes.target.stored;
+    let stored = attributes.stored;
     let (Some(value), true) = (value, stored.group == "rbac.authorization.k8s.io") else { return Ok(()) };
     if attributes.operation == Operation::Delete {
         return Ok(());
@@ -25,6 +25,9 @@ pub(super) async fn check(
     };
     result.map_err(|error| match error {
         EscalationError::RoleNotFound { plural, name } => ApiError::not_found(stored.group, &plural, &name),
-        error => attributes.target.forbidden(&error.to_string()),
+        error => {
+            let served = attributes.served;
+            ApiError::forbidden(served.group, served.plural, attributes.name, error.to_string())
+        }
     })
 }

@@ -1,8 +1,10 @@
 //! What every cluster has from its first second: namespaces, roles, the `kubernetes` Service, priority classes.
 //!
 //! Enters: the configuration. Leaves: objects in the store, written through the registry like any other. Called once
-//! by `ApiServer::build`; what exists is left as it is, except for the server's own address and missing RBAC rules.
+//! by `ApiServer::build`; what exists is left as it is, except for the server's own address and missing RBAC rules. The
+//! `kubernetes` Service is kept afterwards, too ([`keep`]).
 
+mod kubernetes;
 mod objects;
 mod rbac;
 
@@ -12,6 +14,8 @@ use xebec_api::meta;
 use xebec_api::resource;
 use xebec_api::status::{ApiError, Reason};
 use xebec_identity::User;
+
+pub use kubernetes::keep;
 
 use crate::config::Config;
 use crate::registry::{Registry, Sub, Target, UpdateOptions, WriteContext};
@@ -34,14 +38,15 @@ enum Existing {
     Overwrite,
     /// Its spec becomes what is wanted, unless an operator has taken it over.
     OverwriteIfAutomatic,
+    /// Its ports and type become what is wanted.
+    Correct,
     /// Missing rules and subjects are added (unless an operator said no).
     Extend,
 }
 
 /// Writes everything.
 pub async fn run(registry: &Registry, config: &Config) -> Result<(), BootstrapError> {
-    let user = User::system_master("system:apiserver");
-    let context = WriteContext::new(user, "kube-apiserver".to_owned(), false);
+    let context = own_context();
     for namespace in objects::namespaces() {
         ensure(registry, &context, namespace, Existing::Keep).await?;
     }
@@ -56,14 +61,15 @@ pub async fn run(registry: &Registry, config: &Config) -> Result<(), BootstrapEr
     }
     let ranges: Vec<String> = registry.allocators().ranges().iter().map(ToString::to_string).collect();
     ensure(registry, &context, objects::service_cidr(&ranges), Existing::Keep).await?;
-    let address = registry.allocators().first_address();
-    ensure(registry, &context, objects::service(address, config.advertise_port), Existing::Keep).await?;
-    for endpoints in objects::endpoints(config.advertise_address, config.advertise_port) {
-        ensure(registry, &context, endpoints, Existing::Overwrite).await?;
-    }
+    kubernetes::reconcile(registry, kubernetes::Place::of(config), Existing::Correct).await?;
     let read = |name: &str| std::fs::read_to_string(config.pki_dir.join(name)).unwrap_or_default();
     let authentication = objects::authentication(&read("ca.crt"), &read("front-proxy-ca.crt"));
     ensure(registry, &context, authentication, Existing::Overwrite).await
+}
+
+/// The server writes as itself.
+fn own_context() -> WriteContext {
+    WriteContext::new(User::system_master("system:apiserver"), "kube-apiserver".to_owned(), false)
 }
 
 async fn ensure(
@@ -92,14 +98,18 @@ async fn ensure(
         }
     }
     let editor = |old: &Value| {
-        Ok(match existing {
+        Ok::<Value, ApiError>(match existing {
             Existing::Keep => old.clone(),
             Existing::Overwrite => objects::overwritten(old, &wanted),
+            Existing::Correct => objects::corrected(old, &wanted),
             Existing::OverwriteIfAutomatic => objects::updated_if_automatic(old, &wanted),
             Existing::Extend => rbac::extended(old, &wanted),
         })
     };
-    if existing == Existing::Keep {
+    // Most of the time there is nothing to do, which takes no write to find out.
+    let present = target.cache.get(&target.namespace, &target.name).map(|object| object.value());
+    let due = present.is_none_or(|present| editor(&present).is_ok_and(|new| new != *present));
+    if existing == Existing::Keep || !due {
         return Ok(());
     }
     registry

@@ -124,6 +124,15 @@ pub fn overwritten(old: &Value, wanted: &Value) -> Value {
     new
 }
 
+/// The present Service with the ports and the type of the wanted one.
+pub fn corrected(old: &Value, wanted: &Value) -> Value {
+    let mut new = old.clone();
+    for field in ["type", "ports"] {
+        new["spec"][field] = wanted["spec"][field].clone();
+    }
+    new
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,6 +145,18 @@ mod tests {
         assert_eq!(updated_if_automatic(&old, wanted)["spec"], wanted["spec"]);
         old["metadata"]["annotations"][xebec_flow::objects::AUTO_UPDATE] = json!("false");
         assert_eq!(updated_if_automatic(&old, wanted), old);
+    }
+
+    #[test]
+    fn a_service_keeps_all_but_ports_and_type() {
+        let wanted = service("10.96.0.1".parse().unwrap(), 6443);
+        let mut old = wanted.clone();
+        old["spec"]["sessionAffinity"] = json!("ClientIP");
+        assert_eq!(corrected(&old, &wanted), old);
+        let mut other = old.clone();
+        other["spec"]["type"] = json!("NodePort");
+        other["spec"]["ports"][0]["nodePort"] = json!(30_000);
+        assert_eq!(corrected(&other, &wanted), old);
     }
 
     #[test]

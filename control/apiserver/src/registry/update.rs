@@ -162,7 +162,7 @@ impl Registry {
             if options.admitted {
                 self.commit(context, target, sub, current, value).await
             } else {
-                self.admitted(&attributes, sub, current, value).await
+                self.admitted(&attributes, target, sub, current, value).await
             }
         } else {
             Err(ApiError::invalid(target.served.group, target.served.kind, &target.name, errors).into())
@@ -178,15 +178,15 @@ impl Registry {
     async fn admitted(
         &self,
         attributes: &Attributes<'_>,
+        target: &Target,
         sub: Sub,
         current: &Object,
         value: Value,
     ) -> Result<Written, PutError> {
-        let (context, target) = (attributes.context, attributes.target);
         let old = current.value();
         self.admission.validate(attributes, Some(&value), Some(&old)).await?;
         let taken = self.admission.reserve(attributes, &value, Some(&old), self.now()).await?;
-        let written = self.commit(context, target, sub, current, value).await;
+        let written = self.commit(attributes.context, target, sub, current, value).await;
         if written.is_err() {
             self.admission.release(taken).await;
         }

@@ -153,25 +153,4 @@ impl Kind {
         };
         Self { served, stored, strategy, cache: cache.filter(|_| stored.storage), custom: None }
     }
-
-    /// The warning of every answer about a deprecated version, in upstream's words.
-    ///
-    /// All older forms of built-in resources went the same way: authority is the prerelease life cycle of
-    /// k8s.io/api/{batch,discovery,policy}/v1beta1.
-    #[must_use]
-    pub fn deprecation(&self) -> Option<String> {
-        if let Some(custom) = &self.custom {
-            return custom.deprecation().map(str::to_owned);
-        }
-        let (served, stored) = (self.served, self.stored);
-        served.is_older_form().then(|| {
-            format!(
-                "{} {} is deprecated in v1.21+, unavailable in v1.25+; use {} {}",
-                served.api_version(),
-                served.kind,
-                stored.api_version(),
-                stored.kind
-            )
-        })
-    }
 }

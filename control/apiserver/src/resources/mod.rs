@@ -6,19 +6,21 @@
 
 mod enablement;
 mod kind;
+mod life_cycle;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 use tokio::sync::watch;
-use xebec_api::resource::{self, Resource};
+use xebec_api::resource;
 
 use crate::discovery::Group;
 use crate::watch::Caches;
 
 pub use enablement::{RuntimeConfig, RuntimeConfigError};
 pub use kind::{Custom, Kind, Scaled, StrategyRef};
+pub use life_cycle::Deprecation;
 pub use xebec_api::resource::defaults as built_in;
 pub use xebec_kinds::convert::stored_as;
 
@@ -129,10 +131,9 @@ impl Resources {
         let mut current = self.current.write();
         let mut kinds: Vec<Arc<Kind>> =
             current.kinds.iter().filter(|kind| kind.custom.is_none()).cloned().collect();
-        let servable = |row: &Resource| row.default_on || row.is_older_form();
         let taken =
             |kind: &Kind| resource::lookup(kind.served.group, kind.served.version, kind.served.plural);
-        kinds.extend(custom.into_iter().filter(|kind| taken(kind).is_none_or(|row| !servable(row))));
+        kinds.extend(custom.into_iter().filter(|kind| taken(kind).is_none_or(|row| !row.is_servable())));
         *current = Arc::new(Snapshot::new(kinds));
         drop(current);
         self.generation.send_modify(|generation| *generation += 1);

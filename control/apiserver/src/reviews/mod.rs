@@ -1,16 +1,20 @@
 //! Virtual resources: questions that are answered and not stored.
 //!
 //! TokenReview, the SubjectAccessReview family, SelfSubjectReview, the deprecated Binding and ComponentStatus. The
-//! answers come from `xebec-identity`.
+//! answers come from `xebec-identity`; before that a question passes admission like anything that is created.
 
 use axum::extract::Request;
 use axum::response::Response;
 use http::StatusCode;
 use serde_json::{Value, json};
+use xebec_api::meta;
 use xebec_api::resource::Resource;
 use xebec_api::status::ApiError;
-use xebec_identity::{Attributes, Decision, User};
+use xebec_identity::authz::{Evaluation, selectors};
+use xebec_identity::{Attributes as Access, Decision, User};
+use xebec_kinds::Strategy;
 
+use crate::admission::Attributes;
 use crate::registry::Target;
 use crate::resources::StrategyRef;
 use crate::serve::negotiate::Shape;
@@ -29,43 +33,75 @@ pub async fn handle(call: &Call, served: &'static Resource, request: Request) ->
         let target = Target::find(call.server.registry.resources(), "", "pods", &call.info.namespace, "")?;
         return subresource::bind(call, &target, request).await;
     }
+    // A question has no table: who takes nothing else is told so.
     let accepted = negotiate::accept(&call.headers, false)?;
-    let (mut review, _) = call.object(request, &served.api_version(), served.kind).await?;
-    review["status"] = status(call, served, &mut review).await?;
+    let context = call.context()?;
+    let (mut review, warnings) = call.object(request, &served.api_version(), served.kind).await?;
+    context.warnings.lock().extend(warnings);
+    let namespace = if served.namespaced { call.info.namespace.as_str() } else { "" };
+    if served.namespaced {
+        body::check_identity(&mut review, served, namespace, "")?;
+        review["metadata"]["namespace"] = json!(namespace);
+    }
     if review["metadata"].is_null() {
         review["metadata"] = json!({});
     }
+    let known = call.server.registry.resources().lookup(served.group, served.version, served.plural);
+    let strategy = &known.ok_or_else(ApiError::generic_404)?.strategy;
+    strategy.defaults(&mut review);
+    let name = meta::name(&review).to_owned();
+    let attributes = Attributes::asking(&context, served, namespace, &name);
+    let admission = call.server.registry.admission();
+    admission.mutate(&attributes, &mut review, None).await?;
+    check(served, &**strategy, &review)?;
+    admission.validate(&attributes, Some(&review), None).await?;
+    review["status"] = status(call, served, &review).await?;
     render::value(StatusCode::CREATED, accepted, &review)
 }
 
-async fn status(call: &Call, served: &Resource, review: &mut Value) -> Result<Value, ApiError> {
-    let server = &call.server;
+/// What is wrong with a question, by its kind's rules.
+fn check(served: &Resource, strategy: &dyn Strategy, review: &Value) -> Result<(), ApiError> {
+    let is_missing = |field: &str| review["spec"][field].as_str().unwrap_or_default().is_empty();
     match served.plural {
-        "tokenreviews" => server
-            .authenticator
-            .review_token(review)
-            .await
-            .ok_or_else(|| ApiError::bad_request("token is required for TokenReview in authentication")),
-        "selfsubjectreviews" => Ok(json!({"userInfo": call.user.to_user_info()})),
-        "selfsubjectrulesreviews" => {
-            let namespace = review["spec"]["namespace"].as_str().unwrap_or_default();
-            if namespace.is_empty() {
-                return Err(ApiError::bad_request("no namespace on request"));
-            }
-            Ok(server.authorizer.rules_for(&call.user, namespace).to_status())
+        "tokenreviews" if is_missing("token") => {
+            Err(ApiError::bad_request("token is required for TokenReview in authentication"))
         }
+        "selfsubjectrulesreviews" if is_missing("namespace") => {
+            Err(ApiError::bad_request("no namespace on request"))
+        }
+        "tokenreviews" | "selfsubjectrulesreviews" | "selfsubjectreviews" => Ok(()),
         _ => {
-            check(call, served, review)?;
-            let user = match served.plural {
-                "selfsubjectaccessreviews" => call.user.clone(),
-                _ => subject(&review["spec"]),
-            };
-            Ok(answer(&server.authorizer.decide(&access(&user, &review["spec"])).await))
+            let errors = strategy.validate(review);
+            if errors.is_empty() {
+                Ok(())
+            } else {
+                Err(ApiError::invalid(served.group, served.kind, "", errors))
+            }
         }
     }
 }
 
-fn answer(decision: &Decision) -> Value {
+/// The answer to a question that was found in order.
+async fn status(call: &Call, served: &Resource, review: &Value) -> Result<Value, ApiError> {
+    let (server, spec) = (&call.server, &review["spec"]);
+    match served.plural {
+        "tokenreviews" => {
+            let answer = server.authenticator.review_token(review).await;
+            answer.ok_or_else(|| ApiError::internal("a TokenReview that was checked has no token"))
+        }
+        "selfsubjectreviews" => Ok(json!({"userInfo": call.user.to_user_info()})),
+        "selfsubjectrulesreviews" => {
+            let namespace = spec["namespace"].as_str().unwrap_or_default();
+            Ok(server.authorizer.rules_for(&call.user, namespace).to_status())
+        }
+        plural => {
+            let user = if plural == "selfsubjectaccessreviews" { call.user.clone() } else { subject(spec) };
+            Ok(answer(&server.authorizer.evaluate(&access(&user, spec)).await))
+        }
+    }
+}
+
+fn answer(Evaluation { decision, error }: &Evaluation) -> Value {
     let mut status = json!({"allowed": decision.allowed()});
     if matches!(decision, Decision::Deny(_)) {
         status["denied"] = json!(true);
@@ -73,20 +109,10 @@ fn answer(decision: &Decision) -> Value {
     if !decision.reason().is_empty() {
         status["reason"] = json!(decision.reason());
     }
-    status
-}
-
-/// Completes a question about access and checks it by its kind's rules.
-fn check(call: &Call, served: &Resource, review: &mut Value) -> Result<(), ApiError> {
-    let known = call.server.registry.resources().lookup(served.group, served.version, served.plural);
-    let kind = known.ok_or_else(ApiError::generic_404)?;
-    if served.namespaced {
-        body::check_identity(review, served, &call.info.namespace, "")?;
-        review["metadata"]["namespace"] = json!(call.info.namespace);
+    if !error.is_empty() {
+        status["evaluationError"] = json!(error);
     }
-    kind.strategy.defaults(review);
-    let errors = kind.strategy.validate(review);
-    if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(served.group, served.kind, "", errors)) }
+    status
 }
 
 fn subject(spec: &Value) -> User {
@@ -105,21 +131,24 @@ fn subject(spec: &Value) -> User {
 }
 
 /// What a checked question asks about: a resource or a path.
-fn access(user: &User, spec: &Value) -> Attributes {
+fn access(user: &User, spec: &Value) -> Access {
     let text = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
     let asked = &spec["resourceAttributes"];
     if asked.is_null() {
         let asked = &spec["nonResourceAttributes"];
-        return Attributes::path(user, &text(asked, "verb"), &text(asked, "path"));
+        return Access::path(user, &text(asked, "verb"), &text(asked, "path"));
     }
     let resource = text(asked, "resource");
     let (verb, group) = (text(asked, "verb"), text(asked, "group"));
     let (namespace, name) = (text(asked, "namespace"), text(asked, "name"));
-    let mut attributes = Attributes::resource(user, &verb, &group, &resource, &namespace, &name)
+    let mut attributes = Access::resource(user, &verb, &group, &resource, &namespace, &name)
         .with_subresource(&text(asked, "subresource"));
-    let selector = |name: &str| asked[name]["rawSelector"].as_str().map(str::to_owned);
-    attributes.field_selector = selector("fieldSelector");
-    attributes.label_selector = selector("labelSelector");
+    let version = text(asked, "version");
+    if !version.is_empty() {
+        attributes.version = version;
+    }
+    attributes.field_selector = selectors::asked_fields(&asked["fieldSelector"]);
+    attributes.label_selector = selectors::asked_labels(&asked["labelSelector"]);
     attributes
 }
 
@@ -128,7 +157,6 @@ async fn component_statuses(call: &Call, served: &Resource) -> Result<Response, 
     if !matches!(call.info.verb.as_str(), "get" | "list") {
         return Err(ApiError::method_not_allowed());
     }
-    call.warnings.lock().push("v1 ComponentStatus is deprecated in v1.19+".to_owned());
     let form = call.form(true)?;
     let healthy = match call.server.registry.store().head().await {
         Ok(_) => json!({"type": "Healthy", "status": "True", "message": "ok"}),

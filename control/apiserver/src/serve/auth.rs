@@ -1,19 +1,23 @@
 //! Who asks, and may they: the two filters every request passes.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use futures::FutureExt;
 use xebec_api::status::ApiError;
 use xebec_identity::authn::Peer;
 use xebec_identity::authn::impersonate::Impersonation;
+use xebec_identity::authz::{Evaluation, selectors};
 use xebec_identity::{Attributes, Decision, User};
 
 use super::audit;
 use super::query::Query;
 use super::respond::{self, Failure};
 use super::route::{self, RequestInfo};
+use super::trace;
 use crate::ApiServer;
 
 /// The verified client certificate of a request's connection, and who vouches for it.
@@ -63,7 +67,16 @@ pub async fn authenticate(
     extensions.insert(user);
     extensions.insert(query);
     extensions.insert(info);
-    Ok(audit::finish(record, next.run(request).await))
+    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => Ok(audit::finish(record, response)),
+        Err(panic) => {
+            if let Some(record) = record {
+                record.panicked(&trace::reason(&*panic));
+            }
+            // The outermost filter answers it.
+            std::panic::resume_unwind(panic)
+        }
+    }
 }
 
 /// Who the caller acts as, if they wish to and may: the first way all of whose checks hold.
@@ -109,21 +122,29 @@ pub async fn authorize(
         return Err(ApiError::internal("the request was not authenticated").into());
     };
     let attributes = attributes(user, info, query);
-    let decision = server.authorizer.decide(&attributes).await;
+    let Evaluation { decision, error } = server.authorizer.evaluate(&attributes).await;
+    let is_undecidable = !decision.allowed() && !error.is_empty();
     if let Some(audit::Record(record)) = request.extensions().get() {
-        let word = if decision.allowed() { "allow" } else { "forbid" };
-        record.annotate("authorization.k8s.io/decision", word);
-        record.annotate("authorization.k8s.io/reason", decision.reason());
+        if is_undecidable {
+            record.annotate("authorization.k8s.io/reason", "internal error");
+        } else {
+            let word = if decision.allowed() { "allow" } else { "forbid" };
+            record.annotate("authorization.k8s.io/decision", word);
+            record.annotate("authorization.k8s.io/reason", decision.reason());
+        }
     }
     if decision.allowed() {
         return Ok(next.run(request).await);
+    }
+    if is_undecidable {
+        return Ok(respond::internal(request.uri(), &error));
     }
     Err(forbidden(&attributes, &decision).into())
 }
 
 fn attributes(user: &User, info: &RequestInfo, query: &Query) -> Attributes {
     let selecting = matches!(info.verb.as_str(), "list" | "watch" | "deletecollection");
-    let selector = |name: &str| query.get(name).filter(|_| selecting).map(str::to_owned);
+    let selector = |name: &str| query.get(name).filter(|_| selecting).unwrap_or_default();
     Attributes {
         user: user.clone(),
         verb: info.verb.clone(),
@@ -135,8 +156,8 @@ fn attributes(user: &User, info: &RequestInfo, query: &Query) -> Attributes {
         name: info.name.clone(),
         path: info.path.clone(),
         is_resource: info.is_resource,
-        field_selector: selector("fieldSelector"),
-        label_selector: selector("labelSelector"),
+        field_selector: selectors::fields(selector("fieldSelector")),
+        label_selector: selectors::labels(selector("labelSelector")),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `/metrics` in the Prometheus text format: what an operator looks at first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use parking_lot::Mutex;
+use xebec_api::resource::Resource;
 
 use super::respond;
 use crate::ApiServer;
@@ -18,6 +19,8 @@ use crate::ApiServer;
 #[derive(Default)]
 pub struct Metrics {
     requests: Mutex<BTreeMap<(String, u16), (u64, Duration)>>,
+    /// Labels of what was asked of deprecated versions.
+    deprecated: Mutex<BTreeSet<String>>,
 }
 
 impl Metrics {
@@ -27,6 +30,16 @@ impl Metrics {
         let (count, total) = requests.entry((method.to_owned(), code)).or_default();
         *count += 1;
         *total += elapsed;
+    }
+
+    /// Remembers that something deprecated was asked for, which is gone in `removed_release` (empty: none is planned).
+    pub fn request_deprecated(&self, resource: &Resource, subresource: &str, removed_release: &str) {
+        let (group, version, plural) = (resource.group, resource.version, resource.plural);
+        let labels = format!(
+            "group=\"{group}\",removed_release=\"{removed_release}\",resource=\"{plural}\",\
+             subresource=\"{subresource}\",version=\"{version}\""
+        );
+        self.deprecated.lock().insert(labels);
     }
 }
 
@@ -50,6 +63,10 @@ fn describe(server: &ApiServer) -> String {
         );
     }
     drop(requests);
+    text.push_str("# TYPE apiserver_requested_deprecated_apis gauge\n");
+    for labels in &*server.metrics.deprecated.lock() {
+        let _ = writeln!(text, "apiserver_requested_deprecated_apis{{{labels}}} 1");
+    }
     text.push_str("# TYPE apiserver_current_inflight_requests gauge\n");
     let flight = &server.in_flight;
     for (kind, counter) in
@@ -72,6 +89,9 @@ fn describe(server: &ApiServer) -> String {
         caches.applied()
     );
     server.registry.admission().counters().describe(&mut text);
+    for reloads in &server.reloads {
+        reloads.describe(&server.id, &mut text);
+    }
     if let Some(flow) = &server.flow {
         text.push_str(&flow.metrics());
     }

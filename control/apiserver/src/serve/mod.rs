@@ -38,7 +38,7 @@ use crate::ApiServer;
 
 /// The whole HTTP interface as one service.
 pub fn router(server: Arc<ApiServer>) -> Router {
-    Router::new()
+    let routes = Router::new()
         .route("/healthz", get(health::healthz))
         .route("/healthz/{check}", get(health::single))
         .route("/livez", get(health::livez))
@@ -55,7 +55,13 @@ pub fn router(server: Arc<ApiServer>) -> Router {
         .route("/openid/v1/jwks", get(health::jwks))
         .route("/debug/api_priority_and_fairness/{dump}", get(fairness::dump))
         .route("/", get(crate::discovery::paths))
-        .fallback(resource::handle)
+        .fallback(resource::handle);
+    filtered(server, routes)
+}
+
+/// These routes behind everything a request passes first.
+pub(crate) fn filtered(server: Arc<ApiServer>, routes: Router<Arc<ApiServer>>) -> Router {
+    routes
         .layer(from_fn_with_state(Arc::clone(&server), auth::authorize))
         .layer(from_fn_with_state(Arc::clone(&server), fairness::enter))
         .layer(from_fn_with_state(Arc::clone(&server), auth::authenticate))

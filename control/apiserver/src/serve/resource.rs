@@ -28,7 +28,7 @@ use crate::ApiServer;
 use crate::registry::{
     DeleteOptions, Patch, Sub, Target, WriteContext, from_storage, manager_of, to_storage,
 };
-use crate::resources::Kind;
+use crate::resources::{Deprecation, Kind};
 use crate::{aggregate, gateway};
 
 /// The encodings of custom resources.
@@ -98,7 +98,7 @@ impl Call {
         let kind =
             resources.lookup(&info.group, &info.version, &info.resource).ok_or_else(ApiError::generic_404)?;
         let served = kind.served;
-        self.warnings.lock().extend(kind.deprecation());
+        self.note_deprecation(&kind);
         self.check_scope(served)?;
         if !info.subresource.is_empty() {
             return subresource::handle(self, &kind, request).await;
@@ -125,6 +125,20 @@ impl Call {
             "deletecollection" => self.delete_collection(&target, request).await,
             _ => Err(ApiError::method_not_allowed()),
         }
+    }
+
+    /// Tells the client, the audit log and the metrics of a version that is on its way out.
+    ///
+    /// Authority: `k8s.io/apiserver/pkg/endpoints/metrics.MonitorRequest`.
+    fn note_deprecation(&self, kind: &Kind) {
+        let Some(Deprecation { warning, removed_release }) = kind.deprecation() else { return };
+        self.warnings.lock().push(warning);
+        let mut annotations = self.audit_annotations.lock();
+        annotations.insert("k8s.io/deprecated".to_owned(), "true".to_owned());
+        if !removed_release.is_empty() {
+            annotations.insert("k8s.io/removed-release".to_owned(), removed_release.to_owned());
+        }
+        self.server.metrics.request_deprecated(kind.served, &self.info.subresource, removed_release);
     }
 
     fn check_scope(&self, served: &Resource) -> Result<(), ApiError> {

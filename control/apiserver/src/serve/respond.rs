@@ -2,8 +2,10 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, StatusCode, Uri, header};
 use serde_json::Value;
+use xebec_api::gotext::quote;
 use xebec_api::status::ApiError;
 use xebec_store::StoreError;
 
@@ -49,6 +51,25 @@ pub fn bytes(code: StatusCode, content_type: &str, body: bytes::Bytes) -> Respon
         response.headers_mut().insert(header::CONTENT_TYPE, value);
     }
     response
+}
+
+/// An error in plain text, as Go's `http.Error` writes it.
+#[must_use]
+pub fn plain(code: StatusCode, words: &str) -> Response {
+    let mut response = text(code, format!("{words}\n"));
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// 500 where there is no resource yet to say it about; what could be read as HTML is not.
+///
+/// Authority: `k8s.io/apiserver/pkg/endpoints/handlers/responsewriters.InternalError`.
+#[must_use]
+pub fn internal(uri: &Uri, error: &str) -> Response {
+    let asked = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let words = format!("Internal Server Error: {}: {error}", quote(asked));
+    let words = words.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    plain(StatusCode::INTERNAL_SERVER_ERROR, &words)
 }
 
 /// A plain text response.

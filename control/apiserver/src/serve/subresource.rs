@@ -146,7 +146,10 @@ async fn evict(call: &Call, target: &Target, request: Request) -> Result<Respons
 
 async fn token(call: &Call, target: &Target, request: Request) -> Result<Response, ApiError> {
     let accepted = negotiate::accept(&call.headers, false)?;
-    let (token_request, _) = call.object(request, "authentication.k8s.io/v1", "TokenRequest").await?;
+    let (mut token_request, warnings) =
+        call.object(request, "authentication.k8s.io/v1", "TokenRequest").await?;
+    call.warnings.lock().extend(warnings);
+    body::check_identity(&mut token_request, target.served, &target.namespace, "")?;
     let answer = call.server.registry.token(&call.context()?, target, &token_request).await?;
     render::value(StatusCode::CREATED, accepted, &answer)
 }

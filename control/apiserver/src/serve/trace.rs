@@ -1,5 +1,6 @@
 //! A span and an id per request, a count per outcome, and a 500 instead of a torn connection when a handler panics.
 
+use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,10 +9,9 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use futures::FutureExt;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode};
 use tracing::{Instrument, debug, error, field, info_span};
 use uuid::Uuid;
-use xebec_api::status::ApiError;
 
 use super::respond;
 use crate::ApiServer;
@@ -32,10 +32,10 @@ pub async fn request(State(server): State<Arc<ApiServer>>, mut request: Request,
     );
     let started = Instant::now();
     let work = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone());
-    let mut response = work.await.unwrap_or_else(|_| {
+    let mut response = work.await.unwrap_or_else(|panic| {
         let _entered = span.enter();
-        error!("a request handler panicked");
-        respond::failure(&ApiError::internal("the server panicked while it handled the request"))
+        error!(reason = reason(&*panic), "a request handler panicked");
+        panicked()
     });
     let (status, elapsed) = (response.status(), started.elapsed());
     span.in_scope(|| debug!(status = status.as_u16(), elapsed_ms = elapsed.as_millis(), "request done"));
@@ -45,6 +45,18 @@ pub async fn request(State(server): State<Arc<ApiServer>>, mut request: Request,
     let caching = response.headers_mut().entry(http::header::CACHE_CONTROL);
     caching.or_insert(HeaderValue::from_static("no-cache, private"));
     response
+}
+
+/// What a client is told: no Status, as upstream (`k8s.io/apiserver/pkg/server/filters/wrap.go`).
+fn panicked() -> Response {
+    let text = "This request caused apiserver to panic. Look in the logs for details.";
+    respond::plain(StatusCode::INTERNAL_SERVER_ERROR, text)
+}
+
+/// The words of a panic.
+pub(super) fn reason(panic: &(dyn Any + Send)) -> String {
+    let words = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
+    words.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no words".to_owned())
 }
 
 fn new_id() -> HeaderValue {

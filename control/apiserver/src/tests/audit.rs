@@ -85,6 +85,18 @@ async fn requests_are_written_down_as_the_policy_says() {
     assert_eq!(refused["annotations"]["authorization.k8s.io/decision"], "forbid");
     assert_eq!((refused.get("requestObject"), refused.get("responseObject")), (None, None));
 
+    let old = "/api/v1/namespaces/default/endpoints";
+    let answer = cluster.send("GET", old, &[("audit-id", "old")], "").await;
+    assert_eq!(
+        answer.headers["warning"],
+        "299 - \"v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice\""
+    );
+    let annotations = event(&path, "old", "ResponseComplete").await["annotations"].clone();
+    assert_eq!(
+        (&annotations["k8s.io/deprecated"], annotations.get("k8s.io/removed-release")),
+        (&json!("true"), None)
+    );
+
     let acting = [("audit-id", "acting"), ("impersonate-user", "bob")];
     cluster.send("GET", "/version", &acting, "").await;
     let acting = event(&path, "acting", "ResponseComplete").await;

@@ -22,7 +22,7 @@ use crate::Config;
 use crate::identity::TokenWebhookOptions;
 
 /// A server outside: answers TLS on loopback, with a certificate of the cluster's CA; where it is.
-async fn outside(pki: &Pki, listener: TcpListener, router: Router) {
+pub async fn outside(pki: &Pki, listener: TcpListener, router: Router) {
     let mut leaf = Leaf::new("outside", Usage::Server);
     leaf.ip_addresses = vec![Ipv4Addr::LOCALHOST.into()];
     let stem = pki.path(&format!("outside-{}", listener.local_addr().unwrap().port()));
@@ -40,14 +40,14 @@ async fn outside(pki: &Pki, listener: TcpListener, router: Router) {
     ));
 }
 
-async fn listen() -> (TcpListener, String) {
+pub async fn listen() -> (TcpListener, String) {
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
     (listener, url)
 }
 
 /// A kubeconfig file for a webhook at this URL.
-fn webhook_file(pki: &Pki, name: &str, url: &str) -> std::path::PathBuf {
+pub fn webhook_file(pki: &Pki, name: &str, url: &str) -> std::path::PathBuf {
     let client = pki.issue(&Leaf::new("apiserver", Usage::Client)).unwrap();
     let path = pki.path(&format!("{name}.conf"));
     std::fs::write(&path, kubeconfig(url, pki.ca_pem(), &client.cert_pem, &client.key_pem, "webhook"))

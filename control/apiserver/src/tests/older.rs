@@ -97,6 +97,14 @@ async fn an_empty_selector_keeps_its_meaning_in_both_versions() {
           PodDisruptionBudget\""
         ]
     );
+    let metrics = cluster.get("/metrics").await.text;
+    let asked: Vec<&str> =
+        metrics.lines().filter(|line| line.starts_with("apiserver_requested_deprecated_apis{")).collect();
+    assert_eq!(
+        asked,
+        ["apiserver_requested_deprecated_apis{group=\"policy\",removed_release=\"1.25\",\
+          resource=\"poddisruptionbudgets\",subresource=\"\",version=\"v1beta1\"} 1"]
+    );
     assert_eq!(cluster.post(&budgets("v1"), &budget("v1", "all", &spec)).await.code, 201);
     let all = cluster.get(&format!("{}/all", budgets("v1beta1"))).await.json();
     assert_eq!(all["apiVersion"], "policy/v1beta1");

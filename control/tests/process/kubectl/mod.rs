@@ -17,6 +17,7 @@ mod delete;
 mod nodes;
 mod pods;
 mod read;
+mod running;
 mod workloads;
 
 use std::path::{Path, PathBuf};
@@ -214,8 +215,9 @@ async fn every_command_of_the_wire_file() {
         std::thread::scope(|scope| {
             let run =
                 |tables: &'static [Table]| tables.iter().map(|table| kubectl.run(table)).collect::<String>();
+            let running = scope.spawn(|| running::wrong(&kubectl));
             let threads = TABLES.map(|tables| scope.spawn(move || run(tables)));
-            threads.map(|thread| thread.join().unwrap()).concat()
+            threads.map(|thread| thread.join().unwrap()).concat() + &running.join().unwrap()
         })
     });
     let wrong = wrong.await.unwrap();

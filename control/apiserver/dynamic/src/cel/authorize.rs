@@ -6,6 +6,7 @@ use futures::FutureExt;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use xebec_cel::{Attributes, Decision, ResourceAttributes, User, Value};
 use xebec_identity::Authorizer;
+use xebec_identity::authz::{Evaluation, selectors};
 
 use super::Input;
 
@@ -15,15 +16,15 @@ struct Asked(Arc<Authorizer>);
 impl Asked {
     /// The decision. Expressions are evaluated without waiting and local authorizers answer at once; a webhook's answer
     /// is waited for on this thread, whose other tasks move on. None where the runtime has no other thread for them.
-    fn decide(&self, attributes: &xebec_identity::Attributes) -> Option<xebec_identity::Decision> {
-        if let Some(decision) = self.0.decide(attributes).now_or_never() {
-            return Some(decision);
+    fn decide(&self, attributes: &xebec_identity::Attributes) -> Option<Evaluation> {
+        if let Some(evaluation) = self.0.evaluate(attributes).now_or_never() {
+            return Some(evaluation);
         }
         let runtime = Handle::try_current().ok()?;
         if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
             return None;
         }
-        Some(tokio::task::block_in_place(|| runtime.block_on(self.0.decide(attributes))))
+        Some(tokio::task::block_in_place(|| runtime.block_on(self.0.evaluate(attributes))))
     }
 }
 
@@ -38,7 +39,6 @@ impl xebec_cel::Authorizer for Asked {
         let attributes = match attributes {
             Attributes::Path(path) => xebec_identity::Attributes::path(&user, &path.verb, &path.path),
             Attributes::Resource(check) => {
-                let selector = |text: &String| (!text.is_empty()).then(|| text.clone());
                 let (group, resource) = (&check.group, &check.resource);
                 let (namespace, name) = (&check.namespace, &check.name);
                 let mut attributes = xebec_identity::Attributes::resource(
@@ -50,16 +50,17 @@ impl xebec_cel::Authorizer for Asked {
                     name,
                 )
                 .with_subresource(&check.subresource);
-                attributes.field_selector = selector(&check.field_selector);
-                attributes.label_selector = selector(&check.label_selector);
+                attributes.field_selector = selectors::fields(&check.field_selector);
+                attributes.label_selector = selectors::labels(&check.label_selector);
                 attributes
             }
         };
-        let Some(decision) = self.decide(&attributes) else {
+        let Some(Evaluation { decision, error }) = self.decide(&attributes) else {
             let error = Some("the authorizer cannot be waited for here".to_owned());
             return Decision { error, ..Decision::default() };
         };
-        Decision { allowed: decision.allowed(), reason: decision.reason().to_owned(), error: None }
+        let error = (!error.is_empty()).then_some(error);
+        Decision { allowed: decision.allowed(), reason: decision.reason().to_owned(), error }
     }
 }
 

@@ -27,7 +27,7 @@ pub mod impersonate;
 pub mod issuers;
 pub mod jwt;
 pub mod peer;
-pub mod reload;
+mod reload;
 mod review;
 mod serviceaccount;
 pub mod token_file;

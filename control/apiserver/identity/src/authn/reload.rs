@@ -1,28 +1,16 @@
-//! The configuration file, followed while the server runs.
+//! The authentication configuration, taken over at the start and whenever its file changes.
 //!
-//! Enters: the file's path. Leaves: an authenticator that does as the file says. A changed file that is wrong is
-//! logged and changes nothing; the server goes on with what it had.
+//! Enters: a configuration. Leaves: an authenticator that does as it says; nothing changes if it is wrong.
 //!
-//! Authority: `pkg/controlplane/apiserver/config.go` (upstream looks once a minute).
+//! Authority: `pkg/kubeapiserver/options/authentication.go`.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use xebec_api::config_file;
+use async_trait::async_trait;
 
 use super::config::{AuthenticationConfiguration, ConfigError};
 use super::{Anonymous, Authenticator};
-
-/// How often the file is looked at.
-pub const LOOK_EVERY: Duration = Duration::from_secs(60);
-
-/// Reads and parses the file.
-pub fn read(path: &Path) -> Result<(String, AuthenticationConfiguration), ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(config_file::ConfigError::file(path))?;
-    let config = AuthenticationConfiguration::parse(&text)?;
-    Ok((text, config))
-}
+use crate::reload::Follower;
 
 impl Authenticator {
     /// Takes over a configuration: its issuers, and what it says about anonymous requests.
@@ -36,28 +24,12 @@ impl Authenticator {
         *self.anonymous.write() = Arc::new(anonymous);
         Ok(())
     }
+}
 
-    /// Follows the file for ever, looking every `every`; `seen` is the text that is in force. Runs in a task of its own.
-    pub async fn follow_file(self: Arc<Self>, path: PathBuf, mut seen: String, every: Duration) {
-        loop {
-            tokio::time::sleep(every).await;
-            let outcome = read(&path).and_then(|(text, config)| {
-                if text == seen {
-                    return Ok(None);
-                }
-                self.configure(&config)?;
-                Ok(Some(text))
-            });
-            match outcome {
-                Ok(None) => {}
-                Ok(Some(text)) => {
-                    tracing::info!(path = %path.display(), "authentication configuration reloaded");
-                    seen = text;
-                }
-                Err(error) => {
-                    tracing::error!(path = %path.display(), %error, "keeping the old authentication configuration");
-                }
-            }
-        }
+#[async_trait]
+impl Follower for Authenticator {
+    async fn take(&self, text: &str) -> Result<bool, ConfigError> {
+        self.configure(&AuthenticationConfiguration::parse(text)?)?;
+        Ok(true)
     }
 }

@@ -1,18 +1,20 @@
 //! May this user do that? Enters: [`Attributes`] of one request. Leaves: a [`Decision`].
 //!
-//! Members of `system:masters` may do anything; then the authorizers of the configuration are asked in its order, by
-//! default the [`node`] authorizer for kubelets and [`rbac`] for everyone. The first that allows or denies decides; the
+//! Members of `system:masters` may do anything; then the authorizers of the configuration are asked in its order
+//! ([`chain`], which follows the configuration's file), by default the [`node`] authorizer for kubelets and [`rbac`] for
+//! everyone. The first that allows or denies decides; the
 //! reasons of those without an opinion are joined. The API server calls [`Authorizer::decide`] for each request and the
 //! escalation checks of [`escalation`] on each write of a role or binding.
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use xebec_api::field::{FieldError, Path};
+use parking_lot::RwLock;
+use xebec_api::selector::{FieldOperator, FieldRequirement, Requirement};
 
 use crate::authn::config::ConfigError;
 use crate::{GROUP_MASTERS, ObjectReader, User};
 
+mod chain;
 mod conditions;
 pub mod config;
 mod escalation;
@@ -21,6 +23,7 @@ mod rbac;
 mod references;
 mod review;
 mod rules;
+pub mod selectors;
 pub mod webhook;
 
 pub use config::{AuthorizationConfiguration, ModeFlags};
@@ -31,12 +34,12 @@ pub use webhook::{AccessWebhook, FailurePolicy, WebhookOptions};
 
 pub(crate) use rbac::RBAC_GROUP;
 
-use conditions::Conditions;
+use chain::{Chain, Step};
 
 /// What a request wants to do.
 ///
 /// Authority: `k8s.io/apiserver/pkg/authorization/authorizer.Attributes`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Attributes {
     /// Who asks.
     pub user: User,
@@ -59,10 +62,10 @@ pub struct Attributes {
     pub path: String,
     /// Whether the request addresses a resource (else only `path` and `verb` count).
     pub is_resource: bool,
-    /// The `fieldSelector` parameter of `list`, `watch` and `deletecollection`.
-    pub field_selector: Option<String>,
-    /// The `labelSelector` parameter of `list`, `watch` and `deletecollection`.
-    pub label_selector: Option<String>,
+    /// What `list`, `watch` and `deletecollection` demand of fields, all of it; see [`selectors`].
+    pub field_selector: Vec<FieldRequirement>,
+    /// What `list`, `watch` and `deletecollection` demand of labels, all of it; see [`selectors`].
+    pub label_selector: Vec<Requirement>,
 }
 
 impl Attributes {
@@ -133,12 +136,9 @@ impl Attributes {
 
     /// Whether the field selector demands `field = value`.
     pub(crate) fn selects(&self, field: &str, value: &str) -> bool {
-        self.field_selector.as_deref().is_some_and(|selector| {
-            selector.split(',').any(|term| {
-                let Some((left, right)) = term.split_once('=') else { return false };
-                left.trim() == field && right.strip_prefix('=').unwrap_or(right).trim() == value
-            })
-        })
+        self.field_selector
+            .iter()
+            .any(|term| term.operator == FieldOperator::Equals && term.field == field && term.value == value)
     }
 }
 
@@ -167,13 +167,20 @@ impl Decision {
     }
 }
 
-/// One authorizer of the chain.
-enum Step {
-    AlwaysAllow,
-    AlwaysDeny,
-    Node,
-    Rbac,
-    Webhook(Arc<AccessWebhook>, Conditions),
+/// A decision, and what went wrong on the way to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evaluation {
+    /// What counts.
+    pub decision: Decision,
+    /// Why an authorizer could not say what it should have; empty if all could. A request that is not allowed is then
+    /// answered 500, since asking again may help.
+    pub error: String,
+}
+
+impl From<Decision> for Evaluation {
+    fn from(decision: Decision) -> Evaluation {
+        Evaluation { decision, error: String::new() }
+    }
 }
 
 /// Answers whether requests may proceed, from the roles, bindings and pods the reader holds now, and from webhooks.
@@ -181,7 +188,9 @@ pub struct Authorizer {
     reader: Arc<dyn ObjectReader>,
     rbac: rbac::Rbac,
     node_rules: Vec<Rule>,
-    steps: Vec<Step>,
+    chain: RwLock<Arc<Chain>>,
+    /// The configuration at the start of the server.
+    first: AuthorizationConfiguration,
 }
 
 impl Authorizer {
@@ -189,7 +198,8 @@ impl Authorizer {
     pub fn new(reader: Arc<dyn ObjectReader>) -> Authorizer {
         let node_rules = crate::bootstrap::node_rules();
         let rbac = rbac::Rbac::new(Arc::clone(&reader));
-        Authorizer { rbac, reader, node_rules, steps: vec![Step::Node, Step::Rbac] }
+        let chain = RwLock::new(Arc::new(Chain::usual()));
+        Authorizer { rbac, reader, node_rules, chain, first: AuthorizationConfiguration::default() }
     }
 
     /// An authorizer with the chain of a configuration that was found in order; webhooks' kubeconfigs are read now.
@@ -197,48 +207,37 @@ impl Authorizer {
         reader: Arc<dyn ObjectReader>,
         config: &AuthorizationConfiguration,
     ) -> Result<Authorizer, ConfigError> {
-        let mut steps = Vec::with_capacity(config.authorizers.len());
-        for (index, one) in config.authorizers.iter().enumerate() {
-            let at = Path::new("authorizers").index(index);
-            steps.push(match (one.kind.as_str(), &one.webhook) {
-                ("AlwaysAllow", _) => Step::AlwaysAllow,
-                ("AlwaysDeny", _) => Step::AlwaysDeny,
-                ("Node", _) => Step::Node,
-                ("RBAC", _) => Step::Rbac,
-                ("Webhook", Some(webhook)) => {
-                    let file = webhook.connection_info.kube_config_file.clone().unwrap_or_default();
-                    let conditions_at = at.child("webhook").child("matchConditions");
-                    let conditions = Conditions::new(&webhook.match_conditions, &conditions_at)?;
-                    let loaded = AccessWebhook::load(&file, webhook.options(&one.name)).await?;
-                    Step::Webhook(Arc::new(loaded), conditions)
-                }
-                (other, _) => {
-                    let allowed = ["AlwaysAllow", "AlwaysDeny", "Node", "RBAC", "Webhook"];
-                    let error = FieldError::not_supported(&at.child("type"), other, &allowed);
-                    return Err(ConfigError::field(error));
-                }
-            });
-        }
-        Ok(Authorizer { steps, ..Authorizer::new(reader) })
+        let chain = RwLock::new(Arc::new(Chain::new(config).await?));
+        Ok(Authorizer { chain, first: config.clone(), ..Authorizer::new(reader) })
+    }
+
+    /// The authorizers in force.
+    fn chain(&self) -> Arc<Chain> {
+        Arc::clone(&self.chain.read())
     }
 
     /// Decides one request, asking webhooks where the chain has them; without any it never waits.
     pub async fn decide(&self, attributes: &Attributes) -> Decision {
+        self.evaluate(attributes).await.decision
+    }
+
+    /// The same, with what went wrong.
+    pub async fn evaluate(&self, attributes: &Attributes) -> Evaluation {
         let mut reasons = Reasons::default();
         if attributes.user.in_group(GROUP_MASTERS) {
-            return Decision::Allow(String::new());
+            return Decision::Allow(String::new()).into();
         }
-        for step in &self.steps {
-            let decision = match step {
+        for step in &self.chain().steps {
+            let evaluation = match step {
                 Step::Webhook(webhook, conditions) => match conditions.hold(&webhook::spec(attributes, "v1"))
                 {
                     Ok(true) => webhook.authorize(attributes).await,
-                    Ok(false) => Decision::NoOpinion(String::new()),
+                    Ok(false) => Decision::NoOpinion(String::new()).into(),
                     Err(reason) => webhook.failed(&reason),
                 },
-                local => self.locally(local, attributes),
+                local => self.locally(local, attributes).into(),
             };
-            if let Some(decided) = reasons.add(decision) {
+            if let Some(decided) = reasons.add(evaluation) {
                 return decided;
             }
         }
@@ -253,12 +252,12 @@ impl Authorizer {
         if attributes.user.in_group(GROUP_MASTERS) {
             return Decision::Allow(String::new());
         }
-        for step in &self.steps {
-            if let Some(decided) = reasons.add(self.locally(step, attributes)) {
-                return decided;
+        for step in &self.chain().steps {
+            if let Some(decided) = reasons.add(self.locally(step, attributes).into()) {
+                return decided.decision;
             }
         }
-        reasons.undecided()
+        reasons.undecided().decision
     }
 
     fn locally(&self, step: &Step, attributes: &Attributes) -> Decision {
@@ -272,26 +271,28 @@ impl Authorizer {
     }
 }
 
-/// The reasons of those without an opinion, joined when nobody has one.
+/// The reasons and errors of those without an opinion, joined when nobody has one.
 #[derive(Default)]
-struct Reasons(Vec<String>);
+struct Reasons {
+    reasons: Vec<String>,
+    errors: Vec<String>,
+}
 
 impl Reasons {
-    /// The decision, if it is one.
-    fn add(&mut self, decision: Decision) -> Option<Decision> {
-        match decision {
-            Decision::NoOpinion(reason) => {
-                if !reason.is_empty() {
-                    self.0.push(reason);
-                }
-                None
+    /// The evaluation, if it decides.
+    fn add(&mut self, evaluation: Evaluation) -> Option<Evaluation> {
+        let Decision::NoOpinion(reason) = evaluation.decision else { return Some(evaluation) };
+        for (text, kept) in [(reason, &mut self.reasons), (evaluation.error, &mut self.errors)] {
+            if !text.is_empty() {
+                kept.push(text);
             }
-            decided => Some(decided),
         }
+        None
     }
 
-    fn undecided(self) -> Decision {
-        Decision::NoOpinion(self.0.join("\n"))
+    fn undecided(self) -> Evaluation {
+        let error = if self.errors.is_empty() { String::new() } else { rbac::aggregate(&self.errors) };
+        Evaluation { decision: Decision::NoOpinion(self.reasons.join("\n")), error }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::chain::Step;
 use super::rbac::aggregate;
 use super::{Authorizer, Rule};
 use crate::User;
@@ -46,18 +47,46 @@ impl RulesReview {
     }
 }
 
+/// What an authorizer that allows everything grants.
+fn everything() -> [Rule; 2] {
+    let all = || vec!["*".to_owned()];
+    [
+        Rule { verbs: all(), api_groups: all(), resources: all(), ..Rule::default() },
+        Rule { verbs: all(), non_resource_urls: all(), ..Rule::default() },
+    ]
+}
+
 impl Authorizer {
     /// The rules a user holds in a namespace (SelfSubjectRulesReview).
     ///
-    /// A node's rights depend on its pods and are not enumerated: its review is incomplete, as upstream's.
+    /// Each authorizer in force adds what it knows. A node's rights depend on its pods and are not enumerated, those a
+    /// webhook grants are not known: such a review is incomplete, as upstream's.
     pub fn rules_for(&self, user: &User, namespace: &str) -> RulesReview {
-        let (held, mut errors) = self.rbac.rules_for(user, namespace);
-        let is_node = user.node_name().is_some();
-        if is_node {
-            errors.insert(0, "node authorizer does not support user rule resolution".to_owned());
+        let (mut held, mut errors) = (Vec::new(), Vec::new());
+        let mut incomplete = false;
+        for step in &self.chain().steps {
+            let unknown = match step {
+                Step::AlwaysAllow => {
+                    held.extend(everything());
+                    None
+                }
+                Step::Rbac => {
+                    let (rules, failures) = self.rbac.rules_for(user, namespace);
+                    held.extend(rules);
+                    errors.extend(failures);
+                    None
+                }
+                Step::Node => user.node_name().map(|_| "node"),
+                Step::Webhook(..) => Some("webhook"),
+                Step::AlwaysDeny => None,
+            };
+            if let Some(authorizer) = unknown {
+                incomplete = true;
+                errors.push(format!("{authorizer} authorizer does not support user rule resolution"));
+            }
         }
         let mut review = RulesReview {
-            incomplete: is_node,
+            incomplete,
             evaluation_error: if errors.is_empty() { String::new() } else { aggregate(&errors) },
             ..RulesReview::default()
         };

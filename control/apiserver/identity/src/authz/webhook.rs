@@ -9,9 +9,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use xebec_api::selector::{FieldOperator, FieldSelector, LabelSelector, Operator};
 
-use super::{Attributes, Decision};
+use super::{Attributes, Decision, Evaluation, selectors};
 use crate::remote::{Remote, RemoteError};
 use crate::text;
 use crate::ttl::TtlCache;
@@ -84,20 +83,21 @@ impl AccessWebhook {
     }
 
     /// What a failure means, and why it came to it.
-    pub(super) fn failed(&self, reason: &str) -> Decision {
+    pub(super) fn failed(&self, reason: &str) -> Evaluation {
         tracing::warn!(webhook = self.options.name, reason, "authorization webhook failed");
-        match self.options.failure_policy {
+        let decision = match self.options.failure_policy {
             FailurePolicy::NoOpinion => Decision::NoOpinion(String::new()),
-            FailurePolicy::Deny => Decision::Deny(reason.to_owned()),
-        }
+            FailurePolicy::Deny => Decision::Deny(String::new()),
+        };
+        Evaluation { decision, error: reason.to_owned() }
     }
 
     /// Decides one request.
-    pub(super) async fn authorize(&self, attributes: &Attributes) -> Decision {
+    pub(super) async fn authorize(&self, attributes: &Attributes) -> Evaluation {
         let spec = spec(attributes, &self.options.version);
         let key = spec.to_string();
         if let Some(decision) = self.cache.get(&key) {
-            return decision;
+            return decision.into();
         }
         let review = json!({
             "apiVersion": format!("authorization.k8s.io/{}", self.options.version),
@@ -112,7 +112,8 @@ impl AccessWebhook {
         let reason = text(&status, "/reason").to_owned();
         let decision = match (status["allowed"] == true, status["denied"] == true) {
             (true, true) => {
-                return self.failed("webhook subject access review returned both allow and deny response");
+                let error = "webhook subject access review returned both allow and deny response".to_owned();
+                return Evaluation { decision: Decision::Deny(reason), error };
             }
             (true, false) => Decision::Allow(reason),
             (false, true) => Decision::Deny(reason),
@@ -123,7 +124,7 @@ impl AccessWebhook {
                 if decision.allowed() { self.options.authorized_ttl } else { self.options.unauthorized_ttl };
             self.cache.insert(key, decision.clone(), ttl);
         }
-        decision
+        decision.into()
     }
 }
 
@@ -161,48 +162,16 @@ pub(super) fn spec(attributes: &Attributes, version: &str) -> Value {
     ] {
         put(&mut resource, field, value);
     }
-    if let Some(requirements) = attributes.field_selector.as_deref().map(field_requirements)
-        && !requirements.is_empty()
-    {
-        resource["fieldSelector"] = json!({"requirements": requirements});
-    }
-    if let Some(requirements) = attributes.label_selector.as_deref().map(label_requirements)
-        && !requirements.is_empty()
-    {
-        resource["labelSelector"] = json!({"requirements": requirements});
+    for (field, requirements) in [
+        ("fieldSelector", selectors::shown_fields(&attributes.field_selector)),
+        ("labelSelector", selectors::shown_labels(&attributes.label_selector)),
+    ] {
+        if !requirements.is_empty() {
+            resource[field] = json!({"requirements": requirements});
+        }
     }
     spec["resourceAttributes"] = resource;
     spec
-}
-
-/// The terms of a field selector; one that is no selector says nothing, as upstream (the request will fail later).
-fn field_requirements(selector: &str) -> Vec<Value> {
-    let Ok(parsed) = FieldSelector::parse(selector) else { return Vec::new() };
-    let terms = parsed.requirements().iter().map(|term| {
-        let operator = if term.operator == FieldOperator::NotEquals { "NotIn" } else { "In" };
-        json!({"key": term.field, "operator": operator, "values": [term.value]})
-    });
-    terms.collect()
-}
-
-/// The terms of a label selector that reviews have words for (not `<` and `>`).
-fn label_requirements(selector: &str) -> Vec<Value> {
-    let Ok(parsed) = LabelSelector::parse(selector) else { return Vec::new() };
-    let terms = parsed.requirements().iter().filter_map(|term| {
-        let operator = match term.operator() {
-            Operator::In | Operator::Equals | Operator::DoubleEquals => "In",
-            Operator::NotIn | Operator::NotEquals => "NotIn",
-            Operator::Exists => "Exists",
-            Operator::DoesNotExist => "DoesNotExist",
-            Operator::GreaterThan | Operator::LessThan => return None,
-        };
-        let mut requirement = json!({"key": term.key(), "operator": operator});
-        if !term.values().is_empty() {
-            requirement["values"] = json!(term.values());
-        }
-        Some(requirement)
-    });
-    terms.collect()
 }
 
 #[cfg(test)]
@@ -216,8 +185,8 @@ mod tests {
         user.extra.insert("k".to_owned(), vec!["v".to_owned()]);
         let mut attributes = Attributes::resource(&user, "list", "apps", "deployments", "a", "x");
         attributes.version = "v1".to_owned();
-        attributes.field_selector = Some("metadata.name=x,spec.a!=b".to_owned());
-        attributes.label_selector = Some("a=b,c,!d,e notin (f),g>1".to_owned());
+        attributes.field_selector = selectors::fields("metadata.name=x,spec.a!=b");
+        attributes.label_selector = selectors::labels("a=b,c,!d,e notin (f),g>1");
         let wanted = json!({
             "user": "ann", "groups": ["devs"], "extra": {"k": ["v"]},
             "resourceAttributes": {
@@ -240,7 +209,7 @@ mod tests {
             spec(&path, "v1"),
             json!({"user": "ann", "nonResourceAttributes": {"path": "/metrics", "verb": "get"}})
         );
-        attributes.field_selector = Some("nonsense!".to_owned());
+        attributes.field_selector = selectors::fields("nonsense!");
         assert_eq!(spec(&attributes, "v1")["resourceAttributes"].get("fieldSelector"), None);
     }
 }

@@ -19,7 +19,7 @@ mod request;
 
 pub use claims::{Claims, KubernetesClaims, Reference};
 pub use key::{TokenSigner, TokenVerifier};
-pub use request::{TokenRequestError, TokenRequestOptions, token_request};
+pub use request::{TokenRequestError, TokenRequestOptions, complete_token_request, token_request};
 
 /// Tolerance for clocks that differ, in seconds, for `exp`, `nbf` and deletions (go-jose's default leeway).
 pub const LEEWAY_SECONDS: i64 = 60;

@@ -83,9 +83,46 @@ fn reference(object: &Value) -> Reference {
     }
 }
 
+/// Completes and checks a TokenRequest for `namespace/name`, which is how validating admission sees it: not answered.
+///
+/// `spec` defaults are filled in: 3600 s and the API server's audiences; `metadata` says which account it is about, and
+/// when. What is complete comes out as it is.
+pub fn complete_token_request(
+    reader: &dyn ObjectReader,
+    options: &TokenRequestOptions,
+    (namespace, name): (&str, &str),
+    request: &Value,
+    now: Timestamp,
+) -> Result<Value, TokenRequestError> {
+    let given = text(request, "/metadata/name");
+    if !given.is_empty() && given != name {
+        let detail = "must match the service account name if specified";
+        return Err(TokenRequestError::Invalid { field: "metadata.name", value: json!(given), detail });
+    }
+    if reader.get("", "serviceaccounts", namespace, name).is_none() {
+        return Err(TokenRequestError::NotFound { plural: "serviceaccounts", name: name.to_owned() });
+    }
+    let mut audiences = strings(request, "/spec/audiences");
+    if audiences.is_empty() {
+        audiences.clone_from(&options.api_audiences);
+    }
+    let mut spec = json!({"audiences": audiences, "expirationSeconds": lifetime(request)?});
+    spec["boundObjectRef"] = request.pointer("/spec/boundObjectRef").cloned().unwrap_or(Value::Null);
+    let mut metadata =
+        request.get("metadata").filter(|given| given.is_object()).cloned().unwrap_or(json!({}));
+    for (field, value) in
+        [("name", name), ("namespace", namespace), ("creationTimestamp", rfc3339(now).as_str())]
+    {
+        metadata[field] = json!(value);
+    }
+    Ok(json!({
+        "kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "metadata": metadata, "spec": spec,
+    }))
+}
+
 /// Answers a TokenRequest for `namespace/name`; the result is the whole object to return with 201.
 ///
-/// `spec` defaults are filled in: 3600 s and the API server's audiences.
+/// It is completed as by [`complete_token_request`] if it is not.
 pub fn token_request(
     reader: &dyn ObjectReader,
     signer: &TokenSigner,
@@ -97,11 +134,9 @@ pub fn token_request(
     let account = reader.get("", "serviceaccounts", namespace, name);
     let account = account
         .ok_or_else(|| TokenRequestError::NotFound { plural: "serviceaccounts", name: name.to_owned() })?;
-    let seconds = lifetime(request)?;
-    let mut audiences = strings(request, "/spec/audiences");
-    if audiences.is_empty() {
-        audiences.clone_from(&options.api_audiences);
-    }
+    let mut answer = complete_token_request(reader, options, (namespace, name), request, now)?;
+    let seconds = lifetime(&answer)?;
+    let audiences = strings(&answer, "/spec/audiences");
     let bound = match request.pointer("/spec/boundObjectRef") {
         Some(wanted) if !wanted.is_null() => bind(reader, namespace, name, wanted)?,
         _ => Bound::default(),
@@ -112,7 +147,7 @@ pub fn token_request(
         && audiences.iter().all(|audience| options.api_audiences.contains(audience));
     let issued = now.as_second();
     let claims = Claims {
-        aud: audiences.clone(),
+        aud: audiences,
         exp: issued.saturating_add(if extend { EXTENDED_SECONDS } else { seconds }),
         iat: issued,
         iss: signer.issuer().to_owned(),
@@ -129,19 +164,8 @@ pub fn token_request(
         sub: format!("system:serviceaccount:{namespace}:{name}"),
     };
     let expires = Timestamp::from_second(issued.saturating_add(seconds)).unwrap_or(Timestamp::MAX);
-    let mut spec = json!({"audiences": audiences, "expirationSeconds": seconds});
-    spec["boundObjectRef"] = request.pointer("/spec/boundObjectRef").cloned().unwrap_or(Value::Null);
-    Ok(json!({
-        "kind": "TokenRequest",
-        "apiVersion": "authentication.k8s.io/v1",
-        "metadata": {
-            "name": name,
-            "namespace": namespace,
-            "creationTimestamp": rfc3339(now),
-        },
-        "spec": spec,
-        "status": {"token": signer.sign(&claims)?, "expirationTimestamp": rfc3339(expires)},
-    }))
+    answer["status"] = json!({"token": signer.sign(&claims)?, "expirationTimestamp": rfc3339(expires)});
+    Ok(answer)
 }
 
 fn rfc3339(time: Timestamp) -> String {

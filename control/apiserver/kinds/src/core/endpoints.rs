@@ -45,10 +45,6 @@ impl Strategy for Endpoints {
     fn row(&self, obj: &Value, now: Timestamp) -> Vec<Value> {
         vec![name(obj), json!(addresses(obj)), age(obj, now)]
     }
-
-    fn warnings(&self, _obj: &Value) -> Vec<String> {
-        vec!["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned()]
-    }
 }
 
 fn validate_subset(subset: &Value, path: &Path) -> Vec<FieldError> {

@@ -58,15 +58,14 @@ pub(super) fn attributes<'a>(
     old: Option<&'a Value>,
     options: Value,
 ) -> dynamic::Attributes<'a> {
-    let target = attributes.target;
-    let served = target.served;
+    let served = attributes.served;
     let own = served.subresource(attributes.subresource);
     let kind = match own.filter(|own| !own.kind.is_empty()) {
         Some(own) => Kind::new(own.group, own.version, own.kind),
         None => Kind::new(served.group, served.version, served.kind),
     };
     // Upstream's attributes of a Namespace say it is in itself.
-    let namespace = if served.plural == "namespaces" { &target.name } else { &target.namespace };
+    let namespace = if served.plural == "namespaces" { attributes.name } else { attributes.namespace };
     dynamic::Attributes {
         user: attributes.user,
         operation: match attributes.operation {
@@ -78,8 +77,8 @@ pub(super) fn attributes<'a>(
         kind,
         resource: Resource::new(served.group, served.version, served.plural),
         subresource: attributes.subresource.to_owned(),
-        namespace: namespace.clone(),
-        name: if attributes.name_generated { String::new() } else { target.name.clone() },
+        namespace: namespace.to_owned(),
+        name: if attributes.name_generated { String::new() } else { attributes.name.to_owned() },
         dry_run: attributes.context.dry_run || options["dryRun"].is_array(),
         options,
         old_object: old,

@@ -9,6 +9,7 @@ use axum::Router;
 use axum::extract::State;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use http::Uri;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -25,6 +26,7 @@ type Answer = dyn Fn(&Value) -> Value + Send + Sync;
 struct Shared {
     answer: Box<Answer>,
     requests: Mutex<Vec<Value>>,
+    paths: Mutex<Vec<String>>,
 }
 
 /// A running webhook; it ends with this value.
@@ -45,7 +47,11 @@ impl Hook {
         cluster.pki.ensure_leaf(&stem, &leaf).unwrap();
         let (cert, key) = (stem.with_extension("crt"), stem.with_extension("key"));
         let tls = server_config(&cert, &key, None, &["http/1.1"]).unwrap();
-        let shared = Arc::new(Shared { answer: Box::new(answer), requests: Mutex::default() });
+        let shared = Arc::new(Shared {
+            answer: Box::new(answer),
+            requests: Mutex::default(),
+            paths: Mutex::default(),
+        });
         let router = Router::new().fallback(review).with_state(Arc::clone(&shared));
         let listener = crate::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -63,14 +69,23 @@ impl Hook {
         json!({"url": format!("https://localhost:{}/", self.address.port()), "caBundle": self.ca_bundle})
     }
 
-    /// A `clientConfig` that names the Service `default/hook`.
-    pub fn service(&self) -> Value {
-        json!({"service": {"namespace": "default", "name": "hook", "path": "/review"}, "caBundle": self.ca_bundle})
+    /// A `clientConfig` that names the Service `default/hook` and this port of it (443 if none).
+    pub fn service(&self, port: Option<u16>) -> Value {
+        let mut service = json!({"namespace": "default", "name": "hook", "path": "/review"});
+        if let Some(port) = port {
+            service["port"] = json!(port);
+        }
+        json!({"service": service, "caBundle": self.ca_bundle})
     }
 
     /// The `request` of each question so far.
     pub fn requests(&self) -> Vec<Value> {
         self.shared.requests.lock().clone()
+    }
+
+    /// The path of each.
+    pub fn paths(&self) -> Vec<String> {
+        self.shared.paths.lock().clone()
     }
 
     /// The last one.
@@ -79,8 +94,9 @@ impl Hook {
     }
 }
 
-async fn review(State(shared): State<Arc<Shared>>, Json(review): Json<Value>) -> Json<Value> {
+async fn review(State(shared): State<Arc<Shared>>, uri: Uri, Json(review): Json<Value>) -> Json<Value> {
     let request = &review["request"];
+    shared.paths.lock().push(uri.path().to_owned());
     shared.requests.lock().push(request.clone());
     let mut response = (shared.answer)(request);
     response["uid"] = request["uid"].clone();

@@ -2,6 +2,7 @@
 
 pub(super) mod hook;
 mod policies;
+mod reviews;
 mod webhooks;
 
 use serde_json::{Value, json};

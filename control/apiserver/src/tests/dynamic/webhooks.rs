@@ -1,5 +1,7 @@
 //! Webhooks through the front door: what they see, what they change, what they refuse.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use xebec_store::Expect;
@@ -166,32 +168,61 @@ async fn a_webhook_that_is_down_obeys_its_failure_policy_and_is_counted() {
 async fn services_are_found_by_their_endpoints() {
     let cluster = Cluster::start().await;
     let hook = Hook::start(&cluster, allow).await;
-    let value =
-        configuration("ValidatingWebhookConfiguration", "v", hook.service(), &["configmaps"], &json!({}));
-    made(&cluster, &format!("{API}/validatingwebhookconfigurations"), &value).await;
-    let refused = |answer: crate::tests::harness::Answer| {
-        let message = answer.message();
-        message.rsplit("Post \"https://hook.default.svc:443/review?timeout=5s\": ").next().unwrap().to_owned()
+    let webhooks = format!("{API}/validatingwebhookconfigurations");
+    let hooked = |client: Value| {
+        configuration("ValidatingWebhookConfiguration", "v", client, &["configmaps"], &json!({}))
     };
-    assert_eq!(refused(cluster.post(MAPS, &map("a", &json!({}))).await), "service \"hook\" not found");
-    let service =
-        json!({"metadata": {"name": "hook"}, "spec": {"ports": [{"port": 443, "targetPort": 8443}]}});
+    made(&cluster, &webhooks, &hooked(hook.service(None))).await;
+    let refused = |answer: crate::tests::harness::Answer, port: u16| {
+        let before = format!("Post \"https://hook.default.svc:{port}/review?timeout=5s\": ");
+        answer.message().rsplit(&before).next().unwrap().to_owned()
+    };
+    let ask = async |name: &str| cluster.post(MAPS, &map(name, &json!({}))).await;
+    assert_eq!(refused(ask("a").await, 443), "service \"hook\" not found");
+    let service = json!({"metadata": {"name": "hook"}, "spec": {"ports": [
+        {"name": "main", "port": 443, "targetPort": 8443}, {"name": "other", "port": 9443}]}});
     made(&cluster, "/api/v1/namespaces/default/services", &service).await;
-    assert_eq!(
-        refused(cluster.post(MAPS, &map("a", &json!({}))).await),
-        "no endpoints available for service \"hook\""
-    );
+    assert_eq!(refused(ask("a").await, 443), "no endpoints available for service \"hook\"");
     // No client may name loopback addresses, so the slice is put into the store itself.
-    let slice = json!({
-        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-        "metadata": {"name": "hook-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "hook"}},
-        "ports": [{"name": "", "port": hook.address.port(), "protocol": "TCP"}],
-        "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": true}}],
-    });
-    let key = "/registry/discovery.k8s.io/endpointslices/default/hook-1";
-    cluster.store.put(key, Bytes::from(slice.to_string()), Expect::Absent).await.unwrap();
-    made(&cluster, MAPS, &map("a", &json!({}))).await;
-    assert_eq!(hook.requests().len(), 1);
+    let slice = |port: &str| {
+        json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": port, "namespace": "default", "labels": {"kubernetes.io/service-name": "hook"}},
+            "ports": [{"name": port, "port": hook.address.port(), "protocol": "TCP"}],
+            "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": true}}],
+        })
+    };
+    let add = async |port: &str| {
+        let key = format!("/registry/discovery.k8s.io/endpointslices/default/{port}");
+        cluster.store.put(&key, Bytes::from(slice(port).to_string()), Expect::Absent).await.unwrap();
+    };
+    add("main").await;
+    assert_eq!(ask("a").await.code, 201);
+    assert_eq!(hook.paths(), ["/review"]);
+
+    // Another port of the Service has endpoints of its own.
+    let point = async |client: Value| {
+        let client = json!({"webhooks": [{"name": "v.example.com", "clientConfig": client}]});
+        let kind = "application/strategic-merge-patch+json";
+        let answer = cluster.patch(&format!("{webhooks}/v"), kind, &client).await;
+        assert_eq!(answer.code, 200, "{}", answer.text);
+    };
+    point(hook.service(Some(9443))).await;
+    assert_eq!(refused(ask("b").await, 9443), "no endpoints available for service \"hook\"");
+    add("other").await;
+    assert_eq!(ask("b").await.code, 201);
+    assert_eq!(hook.paths(), ["/review", "/review"]);
+    point(hook.service(Some(9444))).await;
+    assert_eq!(refused(ask("c").await, 9444), "no service port 9444 found for service \"hook\"");
+
+    // Only the bundle's authority vouches for the webhook, and only for the Service's name.
+    let mut wrong = hook.service(Some(9443));
+    let other = std::fs::read(cluster.pki.path("front-proxy-ca.crt")).unwrap();
+    wrong["caBundle"] = json!(STANDARD.encode(other));
+    point(wrong).await;
+    let reason = refused(ask("c").await, 9443);
+    assert!(reason.starts_with("tls: failed to verify certificate: "), "{reason}");
+    assert_eq!(hook.requests().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

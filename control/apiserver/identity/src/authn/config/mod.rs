@@ -2,7 +2,7 @@
 //!
 //! Enters: YAML or JSON of `apiserver.config.k8s.io/v1` (or v1beta1, which is the same), or flags. Leaves: an
 //! [`AuthenticationConfiguration`] whose every field is right, or all that is wrong, by field. Called by
-//! `xebec-control` at the start and by [`super::reload`] when the file changes.
+//! `xebec-control` at the start and by [`crate::reload`] when the file changes.
 //!
 //! Authority: `k8s.io/apiserver/pkg/apis/apiserver/{v1,validation}`, `kubeapiserver/options/authentication.go`.
 

@@ -18,6 +18,8 @@ use crate::authn::config::ConfigError;
 
 mod validate;
 
+pub(super) use validate::TYPES;
+
 const VERSIONS: [&str; 2] = ["apiserver.config.k8s.io/v1", "apiserver.config.k8s.io/v1beta1"];
 
 /// The file.
@@ -176,7 +178,7 @@ impl ModeFlags {
         }
         let mut authorizers = Vec::new();
         for (index, mode) in self.modes.iter().enumerate() {
-            if !validate::TYPES.contains(&mode.as_str()) {
+            if !TYPES.contains(&mode.as_str()) {
                 return Err(ModeError::Unknown(mode.clone()));
             }
             if self.modes[..index].contains(mode) {
@@ -217,14 +219,6 @@ impl AuthorizationConfiguration {
             })?;
         config_file::ConfigError::unless_empty(validate::validate(&config))?;
         Ok(config)
-    }
-}
-
-impl AuthorizationConfiguration {
-    /// Reads and checks a file.
-    pub fn load(path: &std::path::Path) -> Result<AuthorizationConfiguration, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(config_file::ConfigError::file(path))?;
-        AuthorizationConfiguration::parse(&text)
     }
 }
 

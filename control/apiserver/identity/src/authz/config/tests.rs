@@ -52,7 +52,12 @@ fn each_wrong_field_is_named() {
             "authorizers[2].type: Duplicate value: \"Node\"",
         ),
         ("name: rbac", "name: node", "authorizers[2].name: Duplicate value: \"node\""),
-        ("name: rbac", "name: R_", "authorizers[2].name: Invalid value: \"R_\""),
+        ("name: mine", "name: R_", "authorizers[0].name: Invalid value: \"R_\""),
+        (
+            "name: rbac",
+            "name: mine2",
+            "authorizers[2].name: Invalid value: \"mine2\": expected name rbac for authorizer RBAC",
+        ),
         ("name: node", "name: ''", "authorizers[1].name: Required value"),
         ("type: Webhook", "type: AlwaysAllow", "authorizers[0].webhook: Invalid value: \"non-null\""),
         ("type: Node", "type: Webhook", "authorizers[1].webhook: Required value: required when type=Webhook"),

@@ -10,7 +10,7 @@ use xebec_api::field::{FieldError, Path};
 use super::{AuthorizationConfiguration, AuthorizerConfig, ConnectionInfo, WebhookConfig, duration};
 
 /// The types of authorizers.
-pub(super) const TYPES: [&str; 5] = ["AlwaysAllow", "AlwaysDeny", "Node", "RBAC", "Webhook"];
+pub(in crate::authz) const TYPES: [&str; 5] = ["AlwaysAllow", "AlwaysDeny", "Node", "RBAC", "Webhook"];
 /// The most conditions of one webhook.
 const MAX_CONDITIONS: usize = 64;
 
@@ -45,6 +45,13 @@ fn check_authorizer(authorizer: &AuthorizerConfig, at: &Path, errors: &mut Vec<F
     let name_at = at.child("name");
     if authorizer.name.is_empty() {
         errors.push(FieldError::required(&name_at, ""));
+    } else if TYPES.contains(&authorizer.kind.as_str())
+        && authorizer.kind != "Webhook"
+        && authorizer.name != authorizer.kind.to_ascii_lowercase()
+    {
+        let expected = authorizer.kind.to_ascii_lowercase();
+        let detail = format!("expected name {expected} for authorizer {}", authorizer.kind);
+        errors.push(FieldError::invalid(&name_at, &authorizer.name, detail));
     } else {
         for problem in xebec_api::names::is_dns1123_subdomain(&authorizer.name) {
             errors.push(FieldError::invalid(&name_at, &authorizer.name, problem));

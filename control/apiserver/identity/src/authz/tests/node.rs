@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::super::{Attributes, Decision};
+use super::super::{Attributes, Decision, selectors};
 use super::{authorizer, request};
 use crate::User;
 
@@ -177,7 +177,7 @@ fn a_node_may_not_reach_more() {
 fn pods_are_listed_by_node() {
     let (_, authorizer) = authorizer(world());
     let listing = |selector: &str| Attributes {
-        field_selector: Some(selector.to_owned()),
+        field_selector: selectors::fields(selector),
         ..request(&n1(), "watch pods - -")
     };
     for (selector, allowed) in [
@@ -187,6 +187,8 @@ fn pods_are_listed_by_node() {
         ("spec.nodeName=n2", false),
         ("spec.nodeName!=n1", false),
         ("metadata.name=n1", false),
+        (r"metadata.name=x\,spec.nodeName=n1", false),
+        ("spec.nodeName=n1,nonsense", false),
     ] {
         assert_eq!(authorizer.decide_without_webhooks(&listing(selector)).allowed(), allowed, "{selector}");
     }
