@@ -70,11 +70,14 @@ pub enum AttachError {
 
 const CGROUP2_MAGIC: u64 = 0x6367_7270;
 
-/// The mount point of the first cgroup2 hierarchy in the text of a mountinfo file. PURE.
+/// The mount point of the first whole cgroup2 hierarchy in the text of a mountinfo file: one that shows only a part, as
+/// containers have it, is not where every process is below. PURE.
 pub fn cgroup2_mount(mountinfo: &str) -> Option<PathBuf> {
     mountinfo.lines().find_map(|line| {
         let (left, right) = line.split_once(" - ")?;
-        (right.split(' ').next() == Some("cgroup2")).then(|| left.split(' ').nth(4).map(PathBuf::from))?
+        let mut fields = left.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        (right.split(' ').next() == Some("cgroup2") && root == "/").then(|| PathBuf::from(point))
     })
 }
 
@@ -228,6 +231,10 @@ mod tests {
             Some("/sys/fs/cgroup".into())
         );
         assert_eq!(cgroup2_mount("25 24 0:21 / /x rw - cgroup cgroup rw\n"), None);
+        let part = "31 1 0:26 /kubepods/pod1 /sys/fs/cgroup ro - cgroup2 cgroup rw\n";
+        assert_eq!(cgroup2_mount(part), None);
+        let both = format!("{part}32 1 0:26 / /host/cgroup rw - cgroup2 cgroup rw\n");
+        assert_eq!(cgroup2_mount(&both), Some("/host/cgroup".into()));
     }
 
     #[test]
