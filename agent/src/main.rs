@@ -5,6 +5,7 @@
 //! somebody else's (`proxy`, `dns`, `cni`). Exit code 1 with one clear line when it cannot start, 2 for wrong usage.
 
 mod client;
+mod dataplane;
 mod dns;
 mod failure;
 mod kubelet;
@@ -26,7 +27,7 @@ use crate::failure::Failure;
 
 /// The node agent of Xebec.
 #[derive(Parser)]
-#[command(name = "xebec-agent", version)]
+#[command(name = "xebec-agent", version, propagate_version = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -36,8 +37,10 @@ struct Cli {
 enum Command {
     /// Everything a node needs: kubelet, service virtual IPs, pod network, cluster DNS.
     Run(Box<options::RunOptions>),
-    /// Only the service virtual IPs, in place of kube-proxy.
-    Proxy(proxy::ProxyArgs),
+    /// Only the service virtual IPs, in place of kube-proxy. Its flags without a meaning here are taken and said.
+    Proxy(Box<proxy::ProxyArgs>),
+    /// What the service virtual IPs are made of on this node: status, services, explain, doctor.
+    Dataplane(dataplane::DataplaneArgs),
     /// Only the cluster DNS.
     Dns(dns::DnsArgs),
     /// Only the pod network, beside another kubelet.
@@ -47,9 +50,22 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
+    let (arguments, notes) = proxy::flags::split(std::env::args_os());
+    let cli = Cli::parse_from(arguments);
+    let (level, json) = match &cli.command {
+        Command::Proxy(args) => (args.level().unwrap_or("info"), args.is_json()),
+        _ => ("info", false),
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| level.into());
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
+    if json {
+        log.json().init()
+    } else {
+        log.init()
+    }
+    for note in notes {
+        tracing::warn!("{note}");
+    }
     // One TLS implementation for the whole process; a second call can only mean that it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -84,7 +100,8 @@ async fn start(command: Command) -> Result<(), Failure> {
     });
     match command {
         Command::Run(options) => run::run(*options, stop).await,
-        Command::Proxy(args) => proxy::run(args, stop).await,
+        Command::Proxy(args) => proxy::run(*args, stop).await,
+        Command::Dataplane(args) => dataplane::run(args).await,
         Command::Dns(args) => dns::alone(args, stop).await,
         Command::Cni(args) => network::alone(args, stop).await,
         Command::Reset(args) => reset::run(&args).await,

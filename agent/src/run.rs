@@ -8,6 +8,7 @@ use xebec_cri::{Client as Cri, Runtime};
 use xebec_host::cgroups::{CgroupOptions, Cgroups};
 use xebec_kubelet::Deps;
 
+use crate::client::Server;
 use crate::failure::Failure;
 use crate::options::RunOptions;
 use crate::{client, dns, network, serve};
@@ -16,7 +17,8 @@ use crate::{client, dns, network, serve};
 pub(crate) async fn run(options: RunOptions, stop: CancellationToken) -> Result<(), Failure> {
     let options = Arc::new(options);
     let config = options.kubelet()?;
-    let api = client::from(Some(&options.kubeconfig)).await?;
+    let (api, requests) =
+        client::measured(Server { kubeconfig: Some(&options.kubeconfig), url: None }).await?;
     let cri = Cri::new(&options.container_runtime_endpoint);
     let runtime: Arc<dyn Runtime> = Arc::new(cri.clone());
     // Before anything else is started: a port in use is the most common mistake.
@@ -24,7 +26,8 @@ pub(crate) async fn run(options: RunOptions, stop: CancellationToken) -> Result<
 
     let mut parts: JoinSet<Result<(), Failure>> = JoinSet::new();
     if !options.no_proxy {
-        let dataplane = options.bpf.options(&options.node_name);
+        let mut dataplane = options.bpf.options(&options.node_name);
+        dataplane.more_metrics = requests;
         let (api, stop) = (api.clone(), stop.clone());
         parts.spawn(async move {
             xebec_dataplane::run(api, dataplane, stop)

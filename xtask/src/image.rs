@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::{build, packages, shell};
+use crate::{build, ebpf, packages, shell};
 
 /// What one image holds.
 struct Image {
@@ -30,14 +30,29 @@ pub(crate) const PAUSE: &str = "xebec.local/pause:1";
 
 /// `cargo xtask image`.
 pub(crate) fn run() -> Result<()> {
-    for path in build()? {
+    let mut built = build()?;
+    built.push(proxy()?);
+    for path in built {
         println!("built {}", path.display());
     }
     println!("next: `cargo xtask up` imports them, or `ctr --namespace k8s.io images import FILE`");
     Ok(())
 }
 
-/// Builds every image and returns the archives.
+/// Builds the image of `deploy/proxy.yaml`: the agent with the eBPF object beside it. No cluster of `up` needs it.
+fn proxy() -> Result<PathBuf> {
+    let object = ebpf::build()?;
+    let programs = build::static_programs(&["xebec-agent"])?;
+    let image = Image {
+        reference: "xebec.local/proxy:1",
+        file: "proxy.tar",
+        entrypoint: vec!["/bin/xebec-agent"],
+        command: vec!["proxy"],
+    };
+    image.write(&[(programs.join("xebec-agent"), "bin/xebec-agent"), (object, "bin/xebec.bpf.o")])
+}
+
+/// Builds every image that a cluster of `up` needs and returns the archives.
 pub(crate) fn build() -> Result<Vec<PathBuf>> {
     packages::ensure(&[packages::BUILD, packages::DEMO])?;
     let programs = build::static_programs(&["xebec-pause", "xebec-workload"])?;

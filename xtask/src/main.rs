@@ -41,7 +41,7 @@ enum Command {
     Test(test::TestArgs),
     /// Build the eBPF object, installing its toolchain when missing.
     Ebpf,
-    /// Build the container images of the demo and the tests as OCI archives.
+    /// Build the container images of the demo, the tests and the proxy as OCI archives.
     Image,
     /// Measure the hot paths of a running cluster, side by side.
     Bench(bench::BenchArgs),

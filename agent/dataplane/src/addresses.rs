@@ -37,7 +37,7 @@ pub fn local_addresses() -> io::Result<BTreeSet<IpAddr>> {
 pub fn outside_devices() -> io::Result<HashMap<u32, DeviceAddresses>> {
     let (mut indices, mut by_name) = (HashMap::new(), HashMap::<String, Vec<IpAddr>>::new());
     each_interface(|name, entry| match entry {
-        Entry::Ethernet(index) => {
+        Entry::Ethernet(index, _) => {
             indices.insert(name.to_owned(), index);
         }
         Entry::Address(addr) if !addr.is_loopback() => by_name.entry(name.to_owned()).or_default().push(addr),
@@ -49,11 +49,36 @@ pub fn outside_devices() -> io::Result<HashMap<u32, DeviceAddresses>> {
     Ok(known.collect())
 }
 
+/// A device of this network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ethernet {
+    /// Interface index.
+    pub index: u32,
+    /// Name.
+    pub name: String,
+    /// Link address.
+    pub mac: [u8; 6],
+}
+
+/// The Ethernet devices of this network namespace.
+///
+/// # Errors
+/// The kernel's.
+pub fn ethernet_devices() -> io::Result<Vec<Ethernet>> {
+    let mut out = Vec::new();
+    each_interface(|name, entry| {
+        if let Entry::Ethernet(index, mac) = entry {
+            out.push(Ethernet { index, name: name.to_owned(), mac });
+        }
+    })?;
+    Ok(out)
+}
+
 enum Entry {
     /// An address of the node.
     Address(IpAddr),
-    /// The index of an Ethernet device.
-    Ethernet(u32),
+    /// The index and link address of an Ethernet device.
+    Ethernet(u32, [u8; 6]),
 }
 
 /// Shows what getifaddrs tells of each interface, by name.
@@ -74,8 +99,8 @@ fn each_interface(mut show: impl FnMut(&str, Entry)) -> io::Result<()> {
             show(&name, Entry::Address(addr));
         }
         // SAFETY: as above.
-        if let Some(index) = unsafe { ethernet(entry.ifa_addr) } {
-            show(&name, Entry::Ethernet(index));
+        if let Some((index, mac)) = unsafe { ethernet(entry.ifa_addr) } {
+            show(&name, Entry::Ethernet(index, mac));
         }
         at = entry.ifa_next;
     }
@@ -84,11 +109,11 @@ fn each_interface(mut show: impl FnMut(&str, Entry)) -> io::Result<()> {
     Ok(())
 }
 
-/// The index of an Ethernet device, from its link address.
+/// The index of an Ethernet device and its address, from its link address.
 ///
 /// # Safety
 /// As [`address`].
-unsafe fn ethernet(at: *const libc::sockaddr) -> Option<u32> {
+unsafe fn ethernet(at: *const libc::sockaddr) -> Option<(u32, [u8; 6])> {
     if at.is_null() {
         return None;
     }
@@ -98,7 +123,8 @@ unsafe fn ethernet(at: *const libc::sockaddr) -> Option<u32> {
             return None;
         }
         let link = at.cast::<libc::sockaddr_ll>().read_unaligned();
-        (link.sll_hatype == libc::ARPHRD_ETHER).then_some(link.sll_ifindex as u32)
+        let [a, b, c, d, e, f, ..] = link.sll_addr;
+        (link.sll_hatype == libc::ARPHRD_ETHER).then_some((link.sll_ifindex as u32, [a, b, c, d, e, f]))
     }
 }
 

@@ -7,7 +7,8 @@ use crate::compile::facts::Owner;
 use crate::compile::{Place, Tables, compile};
 use crate::diff::{Full, Grace, Installed};
 use crate::maps::{Capacity, MapError, MapWriter, Snapshot, Write};
-use crate::model::{FrontKey, ServicePort};
+use crate::metrics::{Fill, Named, NoLocal};
+use crate::model::{Family, FrontKey, ServicePort};
 use crate::world::World;
 
 /// Brings the maps to what the API says.
@@ -16,6 +17,7 @@ pub struct Applier<W> {
     tables: Tables,
     installed: Installed,
     maps: W,
+    capacity: Capacity,
     place: Place,
     complete: bool,
     /// Service ports that did not fit or could not be written, tried again with every change.
@@ -47,7 +49,7 @@ impl<W: MapWriter> Applier<W> {
             maps.write(write)?;
         }
         let (tables, behind) = (Tables::default(), BTreeSet::new());
-        let mut applier = Self { tables, installed, maps, place, complete: false, behind };
+        let mut applier = Self { tables, installed, maps, capacity, place, complete: false, behind };
         let probe = ServicePort::probe();
         applier.reconcile(&probe.primary, Some(&probe), &mut Applied::default())?;
         Ok(applier)
@@ -63,9 +65,60 @@ impl<W: MapWriter> Applier<W> {
         self.installed.is_empty()
     }
 
+    /// Where this node is.
+    pub const fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Whether something did not fit or could not be written.
+    pub fn is_behind(&self) -> bool {
+        !self.behind.is_empty()
+    }
+
+    /// How full the maps are.
+    pub fn fill(&self) -> Vec<Fill> {
+        self.installed.fills(self.capacity)
+    }
+
+    /// Index, name and primary frontend of every service port in the maps whose name is known by now, in the order of
+    /// the frontends.
+    pub fn service_ports(&self) -> Vec<(u32, String, FrontKey)> {
+        let mut ports: Vec<_> = self
+            .installed
+            .indices()
+            .filter_map(|(key, index)| Some((index, self.tables.name(key)?.to_owned(), *key)))
+            .collect();
+        ports.sort_unstable_by_key(|(_, _, key)| *key);
+        ports
+    }
+
+    /// As [`Applier::service_ports`], for the answer to `xebec-agent dataplane`.
+    pub fn names(&self) -> Vec<Named> {
+        self.service_ports().into_iter().map(|(index, name, _)| Named { index, name }).collect()
+    }
+
+    /// Service ports that a Local traffic policy leaves without endpoints here, of IPv4 and of IPv6.
+    pub fn no_local(&self) -> [NoLocal; 2] {
+        let mut out = [NoLocal::default(); 2];
+        for port in self.tables.ports().filter(|p| !p.sets.cluster.is_empty() && p.sets.local.is_empty()) {
+            let count = &mut out[usize::from(port.primary.family() == Family::V6)];
+            count.internal += usize::from(port.internal_local);
+            count.external += usize::from(port.external_local && !port.aliases.is_empty());
+        }
+        out
+    }
+
     /// The maps.
     pub fn maps(&mut self) -> &mut W {
         &mut self.maps
+    }
+
+    /// Where this node is, which decides about endpoints' hints; everything is compiled again if that is news.
+    pub fn set_zone(&mut self, zone: Option<&str>, world: &mut World) {
+        if self.place.zone.as_deref() != zone {
+            self.place.zone = zone.map(str::to_owned);
+            world.touch_all();
+        }
     }
 
     /// Applies the Services that changed. The first call with a complete world also removes what the maps hold and

@@ -70,11 +70,14 @@ pub enum AttachError {
 
 const CGROUP2_MAGIC: u64 = 0x6367_7270;
 
-/// The mount point of the first cgroup2 hierarchy in the text of a mountinfo file. PURE.
+/// The mount point of the first whole cgroup2 hierarchy in the text of a mountinfo file: one that shows only a part, as
+/// containers have it, is not where every process is below. PURE.
 pub fn cgroup2_mount(mountinfo: &str) -> Option<PathBuf> {
     mountinfo.lines().find_map(|line| {
         let (left, right) = line.split_once(" - ")?;
-        (right.split(' ').next() == Some("cgroup2")).then(|| left.split(' ').nth(4).map(PathBuf::from))?
+        let mut fields = left.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        (right.split(' ').next() == Some("cgroup2") && root == "/").then(|| PathBuf::from(point))
     })
 }
 
@@ -85,6 +88,29 @@ pub fn cgroup2_mount(mountinfo: &str) -> Option<PathBuf> {
 pub fn root_cgroup() -> Result<PathBuf, AttachError> {
     let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     cgroup2_mount(&mountinfo).ok_or(AttachError::NoCgroup2)
+}
+
+/// The cgroup2 directory meant by a path: itself, or `unified` in it where systemd mounts both versions side by side
+/// (a container that is shown the node's /sys/fs/cgroup need not know which it is).
+///
+/// # Errors
+/// [`AttachError::NotCgroup2`], [`AttachError::Cgroup`].
+pub fn resolve_cgroup(path: &Path) -> Result<PathBuf, AttachError> {
+    let magic = |path: &Path| rustix::fs::statfs(path).map(|fs| fs.f_type as u64);
+    let own = magic(path).map_err(|e| AttachError::Cgroup { path: path.to_owned(), source: e.into() })?;
+    let hybrid = path.join("unified");
+    if own == CGROUP2_MAGIC {
+        Ok(path.to_owned())
+    } else if magic(&hybrid).is_ok_and(|magic| magic == CGROUP2_MAGIC) {
+        Ok(hybrid)
+    } else {
+        Err(AttachError::NotCgroup2(path.to_owned()))
+    }
+}
+
+/// Whether a cgroup2 directory is the root of its hierarchy, which alone has no type.
+pub fn is_root(cgroup: &Path) -> bool {
+    !cgroup.join("cgroup.type").exists()
 }
 
 /// Attaches every program to `cgroup`, by pinned links.
@@ -205,6 +231,22 @@ mod tests {
             Some("/sys/fs/cgroup".into())
         );
         assert_eq!(cgroup2_mount("25 24 0:21 / /x rw - cgroup cgroup rw\n"), None);
+        let part = "31 1 0:26 /kubepods/pod1 /sys/fs/cgroup ro - cgroup2 cgroup rw\n";
+        assert_eq!(cgroup2_mount(part), None);
+        let both = format!("{part}32 1 0:26 / /host/cgroup rw - cgroup2 cgroup rw\n");
+        assert_eq!(cgroup2_mount(&both), Some("/host/cgroup".into()));
+    }
+
+    #[test]
+    fn a_cgroup_is_meant_by_itself_or_by_the_folder_of_both_versions() {
+        let Ok(root) = root_cgroup() else { return };
+        assert_eq!(resolve_cgroup(&root).unwrap(), root);
+        assert!(is_root(&root));
+        if root.ends_with("unified") {
+            assert_eq!(resolve_cgroup(Path::new("/sys/fs/cgroup")).unwrap(), root);
+        }
+        assert!(matches!(resolve_cgroup(Path::new("/proc")), Err(AttachError::NotCgroup2(_))));
+        assert!(matches!(resolve_cgroup(Path::new("/no/such")), Err(AttachError::Cgroup { .. })));
     }
 
     #[test]

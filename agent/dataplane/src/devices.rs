@@ -129,6 +129,11 @@ pub fn reserve_ports() -> io::Result<()> {
     }
 }
 
+/// Whether a list of reserved ports has our block. PURE.
+pub(crate) fn has_block(present: &str) -> bool {
+    with_block(present).is_none()
+}
+
 /// The list with our block added; `None` if it is there. PURE.
 fn with_block(present: &str) -> Option<String> {
     use xebec_abi::flow::{REJECT_PORT, SNAT_HIGH};

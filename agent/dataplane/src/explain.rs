@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::Serialize;
 use xebec_abi::service::{META_AFFINITY, META_INTERNAL_LOCAL, Sel};
 
+use crate::inspect::endpoints;
 use crate::load::versioned;
 use crate::maps::pinned::PinnedMaps;
 use crate::maps::{MapError, Stored};
@@ -84,16 +85,7 @@ fn describe(
     index: u32,
     stored: &Stored,
 ) -> Result<Explanation, MapError> {
-    let endpoints = |sel: Sel| -> Result<Vec<Endpoint>, MapError> {
-        let first = sel.base().wrapping_sub(stored.base) as usize;
-        let slots = stored.slots.iter().skip(first).take(sel.count() as usize);
-        slots
-            .map(|(address, owner, backend)| {
-                let usable = *owner == index && maps.backend(*backend)?.is_live();
-                Ok(Endpoint { address: *address, backend: *backend, usable })
-            })
-            .collect()
-    };
+    let endpoints = |sel: Sel| endpoints(maps, index, stored, sel);
     let flags = stored.meta.flags;
     let local = flags & META_INTERNAL_LOCAL != 0 && kind == Kind::ClusterIp.to_string();
     Ok(Explanation {

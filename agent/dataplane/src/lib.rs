@@ -16,22 +16,27 @@ pub mod devices;
 pub mod diff;
 mod explain;
 pub mod health;
+pub mod inspect;
 pub mod load;
 pub mod maps;
+pub mod metrics;
 pub mod model;
+pub mod node;
 pub mod probe;
 mod run;
 mod sys;
 pub mod world;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 pub use attach::detach;
 pub use explain::{Endpoint, Explanation, explain};
 pub use maps::Capacity;
-pub use model::Protocol;
+pub use metrics::MoreMetrics;
+pub use model::{Protocol, SourceRange};
+pub use node::{NodePorts, PodRanges};
 pub use run::{install, run};
 
 /// Where pins are, unless told otherwise; the layout's version is a directory below.
@@ -55,8 +60,12 @@ pub struct Health {
 pub struct Options {
     /// This node's name, as in `spec.nodeName`.
     pub node_name: String,
-    /// The node's `topology.kubernetes.io/zone`.
-    pub zone: Option<String>,
+    /// This node's address of each family (`--bind-address`), before those of its Node object.
+    pub node_ips: Vec<IpAddr>,
+    /// Where node ports answer (`--nodeport-addresses`).
+    pub node_ports: NodePorts,
+    /// Which sources are the cluster's own pods (`--detect-local-mode`).
+    pub pod_ranges: PodRanges,
     /// The cgroup2 directory to attach to; the root of the hierarchy if absent, a node's subtree in test clusters.
     pub cgroup_path: Option<PathBuf>,
     /// The eBPF object (`--bpf-object`); else XEBEC_BPF_OBJECT, `xebec.bpf.o` beside the binary, /usr/lib/xebec.
@@ -70,6 +79,10 @@ pub struct Options {
     pub devices: Option<Vec<String>>,
     /// Where `/healthz` and `/livez` are answered (`--healthz-bind-address`); nowhere if absent.
     pub healthz: Option<SocketAddr>,
+    /// Where `/metrics` and `/proxyMode` are answered (`--metrics-bind-address`); nowhere if absent.
+    pub metrics: Option<SocketAddr>,
+    /// Metrics of the agent's other parts.
+    pub more_metrics: MoreMetrics,
     /// Let the programs log every translation through the `log` facade. For finding faults: it costs per connect.
     pub log_programs: bool,
     /// Receives what [`Health`] becomes.
@@ -81,13 +94,17 @@ impl Options {
     pub fn new(node_name: impl Into<String>) -> Self {
         Self {
             node_name: node_name.into(),
-            zone: None,
+            node_ips: Vec::new(),
+            node_ports: NodePorts::default(),
+            pod_ranges: PodRanges::default(),
             cgroup_path: None,
             bpf_object: None,
             pin_dir: DEFAULT_PIN_DIR.into(),
             capacity: Capacity::default(),
             devices: None,
             healthz: None,
+            metrics: None,
+            more_metrics: MoreMetrics::default(),
             log_programs: false,
             health: tokio::sync::watch::Sender::new(Health::default()),
         }
@@ -156,11 +173,11 @@ pub enum DataplaneError {
         "the socket hooks do not see this process ({0}); is the cgroup path the root of the cgroup2 hierarchy?"
     )]
     Unseen(String),
-    /// The address of the proxy's own health checks.
-    #[error(
-        "--healthz-bind-address {address}: cannot listen there; give a free address of this node, or none (\"\")"
-    )]
-    Healthz {
+    /// The address of the proxy's own health checks or metrics.
+    #[error("{option} {address}: cannot listen there; give a free address of this node, or none (\"\")")]
+    Listen {
+        /// The option.
+        option: &'static str,
         /// The address.
         address: SocketAddr,
         /// The kernel's answer.

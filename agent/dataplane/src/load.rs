@@ -10,7 +10,7 @@ use xebec_abi::{LAYOUT_VERSION, MARKER_PREFIX};
 
 use crate::devices::PACKET_PROGRAMS;
 use crate::maps::pinned::{PINNED, inspect};
-use crate::maps::{Capacity, MapError};
+use crate::maps::{Capacity, MapError, shards};
 use crate::sys;
 
 /// Why the programs are not in the kernel.
@@ -194,11 +194,19 @@ pub fn load(
     let level: u8 = if log_programs { 5 } else { 0 };
     let mut loader = EbpfLoader::new();
     loader.override_global("AYA_LOG_LEVEL", &level, true).override_global("HOST_NETNS", &netns, true);
+    // A pinned META keeps its size, and the counters of its services theirs.
+    let shape = |name: &str| PINNED.iter().find(|shape| shape.name == name);
+    let pinned = shape("META").map(|shape| inspect(&dir, shape)).transpose()?.flatten();
+    let services = pinned.map_or(capacity.services, |info| info.max_entries());
+    let shards = shards(aya::util::nr_cpus().map_or(1, |cpus| cpus as u32));
+    let mask = shards - 1;
+    loader.override_global("SERVICES", &services, true).override_global("SHARD_MASK", &mask, true);
     for shape in PINNED {
         let pinned = inspect(&dir, shape)?;
         let size = pinned.map(|info| info.max_entries()).or(match shape.name {
             "FE4" | "FE6" => Some(capacity.frontends),
             "META" => Some(capacity.services),
+            "SERVED" => Some(services.saturating_mul(shards)),
             "SLOT4" => Some(capacity.slots4),
             "SLOT6" => Some(capacity.slots6),
             "BE_STATE" => Some(capacity.backends),

@@ -96,6 +96,18 @@ impl SourceRange {
         };
         Some(Self { addr, bits })
     }
+
+    /// Whether an address is in it.
+    pub fn contains(&self, addr: &IpAddr) -> bool {
+        let (own, addr) = match (self.addr, addr) {
+            (IpAddr::V4(own), IpAddr::V4(addr)) => (own.to_ipv6_mapped(), addr.to_ipv6_mapped()),
+            (IpAddr::V6(own), IpAddr::V6(addr)) => (own, *addr),
+            _ => return false,
+        };
+        let before = if self.addr.is_ipv4() { 96 } else { 0 };
+        let low = 128 - before - u32::from(self.bits);
+        ((own.to_bits() ^ addr.to_bits()) & u128::MAX.checked_shl(low).unwrap_or(0)) == 0
+    }
 }
 
 /// Where a service answers.
@@ -273,6 +285,10 @@ mod tests {
         assert_eq!(range("1.2.3.4/0").as_deref(), Some("0.0.0.0/0"));
         assert_eq!(range("1.2.3.4/32").as_deref(), Some("1.2.3.4/32"));
         assert_eq!(range("fd00:1::5/16").as_deref(), Some("fd00::/16"));
+        let within = |range, addr: &str| SourceRange::parse(range).unwrap().contains(&addr.parse().unwrap());
+        assert!(within("10.0.0.0/8", "10.255.0.1") && !within("10.0.0.0/8", "11.0.0.1"));
+        assert!(within("0.0.0.0/0", "1.2.3.4") && !within("0.0.0.0/0", "::1") && within("::/0", "::1"));
+        assert!(within("fd00::/8", "fd12::1") && !within("fd00::1/128", "fd00::2"));
         for bad in ["1.2.3.4", "1.2.3.4/33", "fd00::/129", "x/8", "10.0.0.0/-1"] {
             assert_eq!(range(bad), None, "{bad}");
         }

@@ -1,5 +1,6 @@
 //! The dataplane's life: load, attach, prove, adopt, follow the API. Called by the agent.
 
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,12 +18,15 @@ use tracing::{debug, error, info, warn};
 
 use crate::addresses::{AddressWatch, local_addresses, outside_devices};
 use crate::apply::Applier;
-use crate::attach::{attach, root_cgroup};
+use crate::attach::{attach, is_root, resolve_cgroup, root_cgroup};
 use crate::compile::Place;
 use crate::devices::{Devices, reserve_ports};
 use crate::health::{self, Checks, Status};
 use crate::load::{find_object, load, versioned};
 use crate::maps::pinned::PinnedMaps;
+use crate::metrics::{self, Exporter, ProxyMetrics};
+use crate::model::Family;
+use crate::node::{NodeFacts, OwnNode, node_addresses};
 use crate::probe::{Probe, probe};
 use crate::world::World;
 use crate::{DataplaneError, Options, sys};
@@ -43,39 +47,58 @@ const COLLECTION: Duration = Duration::from_secs(10);
 pub async fn run(client: Client, options: Options, cancel: CancellationToken) -> Result<(), DataplaneError> {
     options.validate()?;
     // Before anything is changed: an address in use is mostly another agent's.
+    let healthz = listen("--healthz-bind-address", options.healthz)?;
+    let exports = listen("--metrics-bind-address", options.metrics)?;
     let status = Arc::new(RwLock::new(Status::default()));
-    let _healthz = healthz(&options, &status)?;
+    let metrics = Arc::new(Mutex::new(ProxyMetrics::new(Timestamp::now())));
+    let _healthz = healthz.map(|listener| {
+        let answers = health::serve(listener, Arc::clone(&status), Arc::clone(&metrics));
+        AbortOnDropHandle::new(tokio::spawn(answers))
+    });
     let mut checks = Checks::new(Arc::clone(&status));
     let (applier, mut devices) = install(&options)?;
     let applier = Arc::new(Mutex::new(applier));
+    let exporter = Exporter {
+        metrics: Arc::clone(&metrics),
+        applier: Arc::clone(&applier),
+        more: options.more_metrics.clone(),
+    };
+    let _exports =
+        exports.map(|listener| AbortOnDropHandle::new(tokio::spawn(metrics::serve(listener, exporter))));
     if options.devices.as_ref().is_none_or(|only| !only.is_empty())
         && let Err(error) = reserve_ports()
     {
         warn!(%error, "cannot reserve the ports of translated sources; a socket may be given one of them");
     }
     let addresses = AddressWatch::new().map_err(DataplaneError::Addresses)?;
-    refresh_addresses(&applier, &mut devices);
+    let mut own = OwnNode::default();
+    refresh_addresses(&applier, &mut devices, &options, own.facts());
     let mut collection = tokio::time::interval(COLLECTION);
     collection.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let config = || watcher::Config::default();
     let mut services = pin!(watcher(Api::<Service>::all(client.clone()), config()).default_backoff());
     let mut slices = pin!(watcher(Api::<EndpointSlice>::all(client.clone()), config()).default_backoff());
-    let own = config().fields(&format!("metadata.name={}", options.node_name));
-    let mut nodes = pin!(watcher(Api::<Node>::all(client), own).default_backoff());
+    let only_own = config().fields(&format!("metadata.name={}", options.node_name));
+    let mut nodes = pin!(watcher(Api::<Node>::all(client), only_own).default_backoff());
     let mut world = World::default();
-    let (mut behind, mut listed) = (false, false);
+    let mut behind = false;
     loop {
         tokio::select! {
             () = cancel.cancelled() => return Ok(()),
             event = services.next() => take(event, "services", |e| world.service(e)),
             event = slices.next() => take(event, "endpointslices", |e| world.slice(e)),
             event = nodes.next() => {
-                take(event, "nodes", |e| follow_node(&mut status.write(), &mut listed, e));
-                continue;
+                let known = own.is_settled();
+                if follow_node(event, &mut own, &mut status.write()) {
+                    applier.lock().set_zone(own.facts().zone.as_deref(), &mut world);
+                    refresh_addresses(&applier, &mut devices, &options, own.facts());
+                } else if known {
+                    continue;
+                }
             }
             changed = addresses.changed() => {
                 changed.map_err(DataplaneError::Addresses)?;
-                refresh_addresses(&applier, &mut devices);
+                refresh_addresses(&applier, &mut devices, &options, own.facts());
                 continue;
             }
             _ = collection.tick() => {
@@ -91,37 +114,40 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
         while let Some(event) = slices.next().now_or_never() {
             take(event, "endpointslices", |e| world.slice(e));
         }
-        if world.synced() {
+        metrics.lock().queue(world.changes().services, world.changes().slices, Timestamp::now());
+        // Before the node's zone is known, hints could only be read wrong.
+        if world.synced() && own.is_settled() {
+            let start = Instant::now();
             let unwritten = step(&applier, &mut world, &options);
+            let triggers = (!unwritten).then(|| world.settle());
+            metrics.lock().applied(start.elapsed(), triggers.as_deref(), Timestamp::now());
             status.write().applied(unwritten, Timestamp::now(), Instant::now());
             behind = checks.sync(&world.health_checks(&options.node_name)).await || unwritten;
         }
     }
 }
 
-/// Answers `/healthz` and `/livez` if that is wanted, until the handle is dropped.
-fn healthz(
-    options: &Options,
-    status: &Arc<RwLock<Status>>,
-) -> Result<Option<AbortOnDropHandle<()>>, DataplaneError> {
-    let Some(address) = options.healthz else { return Ok(None) };
-    let listener = health::bind(address).map_err(|source| DataplaneError::Healthz { address, source })?;
-    let serving = tokio::spawn(health::serve(listener, Arc::clone(status)));
-    Ok(Some(AbortOnDropHandle::new(serving)))
+/// Takes an address, if there is to be one.
+fn listen(
+    option: &'static str,
+    address: Option<SocketAddr>,
+) -> Result<Option<tokio::net::TcpListener>, DataplaneError> {
+    let Some(address) = address else { return Ok(None) };
+    health::bind(address).map(Some).map_err(|source| DataplaneError::Listen { option, address, source })
 }
 
-/// An event of the own Node. A whole list without it says that it is gone; one that only began, as without an API
-/// server, says nothing.
-fn follow_node(status: &mut Status, listed: &mut bool, event: watcher::Event<Node>) {
-    match event {
-        watcher::Event::Init => *listed = false,
-        watcher::Event::Apply(node) | watcher::Event::InitApply(node) => {
-            *listed = true;
-            status.node(Some(&node));
-        }
-        watcher::Event::InitDone if *listed => {}
-        watcher::Event::InitDone | watcher::Event::Delete(_) => status.node(None),
+/// An event of the own Node, or that there are none for now; true if what is known of it changed.
+fn follow_node(
+    event: Option<Result<watcher::Event<Node>, watcher::Error>>,
+    own: &mut OwnNode,
+    status: &mut Status,
+) -> bool {
+    let mut changed = false;
+    if matches!(event, Some(Err(_))) {
+        own.give_up();
     }
+    take(event, "nodes", |event| changed = own.follow(event, status));
+    changed
 }
 
 /// Applies what changed; true if something has to be tried again.
@@ -174,9 +200,22 @@ fn take<T>(event: Option<Result<T, watcher::Error>>, what: &'static str, put: im
     }
 }
 
-fn refresh_addresses(applier: &Mutex<Applier<PinnedMaps>>, devices: &mut Devices) {
+fn refresh_addresses(
+    applier: &Mutex<Applier<PinnedMaps>>,
+    devices: &mut Devices,
+    options: &Options,
+    node: &NodeFacts,
+) {
+    if let Err(error) = applier.lock().maps().set_pod_ranges(&options.pod_ranges.resolve(node)) {
+        error!(error = %crate::chain(&error), "cannot write the pods' networks");
+    }
+    // What was said on the command line counts in its family.
+    let given = |a: &IpAddr| options.node_ips.iter().any(|own| Family::of(own) == Family::of(a));
+    let others = node.addresses.iter().filter(|a| !given(a));
+    let primary: Vec<IpAddr> = options.node_ips.iter().chain(others).copied().collect();
     match local_addresses() {
-        Ok(addresses) => {
+        Ok(own) => {
+            let addresses = node_addresses(&own, &options.node_ports, &primary);
             if let Err(error) = applier.lock().maps().set_node_addresses(&addresses) {
                 error!(error = %crate::chain(&error), "cannot write the node's addresses");
             }
@@ -210,8 +249,12 @@ fn collect_flows(applier: &Mutex<Applier<PinnedMaps>>) {
 /// As [`run`].
 pub fn install(options: &Options) -> Result<(Applier<PinnedMaps>, Devices), DataplaneError> {
     let object = find_object(options.bpf_object.as_deref())?;
-    let mount = root_cgroup()?;
-    let cgroup = options.cgroup_path.clone().unwrap_or_else(|| mount.clone());
+    let cgroup = match &options.cgroup_path {
+        Some(path) => resolve_cgroup(path)?,
+        None => root_cgroup()?,
+    };
+    // In a container the hierarchy's own mount may be out of sight, and then only the probe is without it.
+    let mount = if is_root(&cgroup) { Some(cgroup.clone()) } else { root_cgroup().ok() };
     let mut ebpf = load(&object, &options.pin_dir, options.capacity, options.log_programs)?;
     attach(&mut ebpf, &cgroup, &options.pin_dir)?;
     if options.log_programs {
@@ -224,14 +267,14 @@ pub fn install(options: &Options) -> Result<(Applier<PinnedMaps>, Devices), Data
     let maps = PinnedMaps::open(&versioned(&options.pin_dir).join("maps"))?;
     let snapshot = maps.snapshot()?;
     let capacity = maps.capacity();
-    let place = Place { node: options.node_name.clone(), zone: options.zone.clone() };
+    let place = Place { node: options.node_name.clone(), zone: None };
     let applier = Applier::adopt(maps, capacity, &snapshot, place)?;
     info!(
         object = %object.display(), cgroup = %cgroup.display(), pins = %options.pin_dir.display(),
         adopted = snapshot.services.len(), epoch = snapshot.epoch, "service dataplane attached"
     );
     options.health.send_modify(|health| health.attached = true);
-    match probe(&cgroup, &mount) {
+    match mount.map_or(Probe::Outside, |mount| probe(&cgroup, &mount)) {
         Probe::Working => debug!("self-probe: the hooks see this process"),
         Probe::Outside => {
             debug!("self-probe skipped: this process is outside the cgroup the programs are on")
@@ -265,28 +308,5 @@ fn follow_log(ebpf: &mut aya::Ebpf) {
             });
         }
         Err(error) => warn!(%error, "no log from the programs"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use kube::runtime::watcher::Event;
-
-    use super::*;
-
-    #[test]
-    fn only_a_whole_list_or_a_deletion_says_that_the_node_is_gone() {
-        let (mut status, mut listed) = (Status::default(), false);
-        let mut after = |events: Vec<Event<Node>>| {
-            events.into_iter().for_each(|e| follow_node(&mut status, &mut listed, e));
-            status.report(true, Timestamp::UNIX_EPOCH, Instant::now()).is_ok()
-        };
-        assert!(!after(vec![Event::Init]));
-        assert!(after(vec![Event::InitApply(Node::default()), Event::InitDone]));
-        // The API server is away: the watch begins again and again.
-        assert!(after(vec![Event::Init, Event::Init]));
-        assert!(!after(vec![Event::InitDone]));
-        assert!(after(vec![Event::Apply(Node::default())]));
-        assert!(!after(vec![Event::Delete(Node::default())]));
     }
 }

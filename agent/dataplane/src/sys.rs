@@ -58,6 +58,12 @@ pub(crate) struct LinkInfo {
 }
 
 impl LinkInfo {
+    /// Whether this is a link to a cgroup.
+    pub(crate) const fn is_cgroup(&self) -> bool {
+        const BPF_LINK_TYPE_CGROUP: u32 = 3;
+        self.link_type == BPF_LINK_TYPE_CGROUP
+    }
+
     /// The device's index, if this is a tcx link whose device is there. The kernel's answer for tcx has the index
     /// where that for a cgroup has the low half of its id.
     pub(crate) fn device(&self) -> Option<u32> {
@@ -112,6 +118,170 @@ pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
 /// The kernel's: EOPNOTSUPP for links that cannot.
 pub(crate) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
     bpf(BPF_LINK_DETACH, &mut (link.as_raw_fd() as u32)).map(|_| ())
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct NextKey {
+    map: u32,
+    pad: u32,
+    key: u64,
+    next: u64,
+    flags: u64,
+}
+
+/// How many keys a map has, of any type that can be walked; those that come and go meanwhile count or not. At most
+/// `most`, twice the entries there can be: a walk begins anew when its key vanishes.
+///
+/// # Errors
+/// The kernel's: ENOTSUPP for maps without keys.
+pub(crate) fn count_keys(map: BorrowedFd<'_>, key_size: u32, most: u64) -> io::Result<u64> {
+    const BPF_MAP_GET_NEXT_KEY: libc::c_long = 4;
+    let (mut key, mut next) = (vec![0_u8; key_size as usize], vec![0_u8; key_size as usize]);
+    let mut count = 0;
+    while count < most {
+        let first = if count == 0 { 0 } else { key.as_ptr() as u64 };
+        let map = map.as_raw_fd() as u32;
+        let next_key = next.as_mut_ptr() as u64;
+        match bpf(
+            BPF_MAP_GET_NEXT_KEY,
+            &mut NextKey { map, key: first, next: next_key, ..NextKey::default() },
+        ) {
+            Ok(_) => count += 1,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => break,
+            Err(error) => return Err(error),
+        }
+        std::mem::swap(&mut key, &mut next);
+    }
+    Ok(count)
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct Element {
+    map: u32,
+    pad: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// Reads an element into `value`, which is as long as the map's values; false if there is none.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<bool> {
+    const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
+    let (map, key, value) = (map.as_raw_fd() as u32, key.as_ptr() as u64, value.as_mut_ptr() as u64);
+    match bpf(BPF_MAP_LOOKUP_ELEM, &mut Element { map, key, value, ..Element::default() }) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        result => result.map(|_| true),
+    }
+}
+
+/// Removes an element; that there was none is no error.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<()> {
+    const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
+    let (map, key) = (map.as_raw_fd() as u32, key.as_ptr() as u64);
+    match bpf(BPF_MAP_DELETE_ELEM, &mut Element { map, key, ..Element::default() }) {
+        Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Opens a program by its id.
+///
+/// # Errors
+/// The kernel's: ENOENT if it is gone.
+pub(crate) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
+    const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
+    let mut request = [id, 0, 0];
+    let fd = bpf(BPF_PROG_GET_FD_BY_ID, &mut request)?;
+    // SAFETY: a new descriptor, ours alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct TestRun {
+    program: u32,
+    answer: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    context_size_in: u32,
+    context_size_out: u32,
+    context_in: u64,
+    context_out: u64,
+    flags: u32,
+    cpu: u32,
+    batch_size: u32,
+    pad: u32,
+}
+
+/// Runs a packet program once on a frame, as if it came by the device of that index. Returns the program's answer and
+/// the frame as it left it.
+///
+/// # Errors
+/// The kernel's: ENODEV without such a device in this network namespace.
+pub(crate) fn run_packet(program: BorrowedFd<'_>, frame: &[u8], device: u32) -> io::Result<(i32, Vec<u8>)> {
+    const BPF_PROG_TEST_RUN: libc::c_long = 10;
+    /// Of `ifindex` in `struct __sk_buff`, in words.
+    const IFINDEX: usize = 10;
+    let mut context = [0_u32; IFINDEX + 1];
+    context[IFINDEX] = device;
+    let mut out = vec![0_u8; frame.len() + 256];
+    let mut run = TestRun {
+        program: program.as_raw_fd() as u32,
+        data_size_in: frame.len() as u32,
+        data_size_out: out.len() as u32,
+        data_in: frame.as_ptr() as u64,
+        data_out: out.as_mut_ptr() as u64,
+        repeat: 1,
+        context_size_in: size_of_val(&context) as u32,
+        context_in: context.as_ptr() as u64,
+        ..TestRun::default()
+    };
+    bpf(BPF_PROG_TEST_RUN, &mut run)?;
+    out.truncate(run.data_size_out as usize);
+    Ok((run.answer as i32, out))
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct ProgramQuery {
+    target: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    ids: u64,
+    count: u32,
+    pad: u32,
+}
+
+/// The ids of the programs at a hook of a cgroup, in the order they run.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn cgroup_programs(cgroup: BorrowedFd<'_>, attach_type: u32) -> io::Result<Vec<u32>> {
+    const BPF_PROG_QUERY: libc::c_long = 16;
+    let mut ids = vec![0_u32; 64];
+    let mut query = ProgramQuery {
+        target: cgroup.as_raw_fd() as u32,
+        attach_type,
+        ids: ids.as_mut_ptr() as u64,
+        count: ids.len() as u32,
+        ..ProgramQuery::default()
+    };
+    bpf(BPF_PROG_QUERY, &mut query)?;
+    ids.truncate(query.count as usize);
+    Ok(ids)
 }
 
 /// Returns after an RCU grace period: no program that started before the call is still running.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::jiff::Timestamp;
 use kube::runtime::watcher::Event;
 
 use crate::compile::facts::{self, Owner, ServiceFacts, SliceFacts};
@@ -35,6 +36,37 @@ pub struct World {
     /// Services with a health check.
     checked: BTreeSet<Owner>,
     dirty: BTreeSet<Owner>,
+    changes: Changes,
+}
+
+/// How many changes came, and how many of them are not applied yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Since the process began.
+    pub total: u64,
+    /// Not applied yet.
+    pub pending: u64,
+}
+
+/// What came, for the metrics.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Of Services.
+    pub services: Counted,
+    /// Of EndpointSlices.
+    pub slices: Counted,
+    /// By Service, what set off the changes that are not applied yet.
+    triggers: BTreeMap<Owner, Vec<Trigger>>,
+}
+
+/// When the change happened that the control plane wrote a slice for, and the slice's family.
+pub type Trigger = (Family, Timestamp);
+
+/// Upstream's annotation of that time, RFC 3339; absent or malformed is unknown.
+const TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+
+fn trigger(object: &EndpointSlice) -> Option<Timestamp> {
+    object.metadata.annotations.as_ref()?.get(TRIGGER)?.parse().ok()
 }
 
 fn name(meta: &kube::api::ObjectMeta) -> Owner {
@@ -73,9 +105,13 @@ impl World {
         match event {
             Event::Init => self.services.listing = Some(HashSet::new()),
             Event::InitApply(object) | Event::Apply(object) => {
+                self.changes.services.total += 1;
                 self.put_service(&name(&object.metadata), facts::service(&object));
             }
-            Event::Delete(object) => self.put_service(&name(&object.metadata), None),
+            Event::Delete(object) => {
+                self.changes.services.total += 1;
+                self.put_service(&name(&object.metadata), None);
+            }
             Event::InitDone => {
                 for gone in self.services.gone() {
                     self.put_service(&gone, None);
@@ -92,6 +128,7 @@ impl World {
         }
         if self.services.put(name, fact).is_some() {
             self.dirty.insert(name.clone());
+            self.changes.services.pending += 1;
         }
     }
 
@@ -100,20 +137,35 @@ impl World {
         match event {
             Event::Init => self.slices.listing = Some(HashSet::new()),
             Event::InitApply(object) | Event::Apply(object) => {
-                self.put_slice(&name(&object.metadata), facts::slice(&object));
+                self.changes.slices.total += 1;
+                self.put_slice(&name(&object.metadata), facts::slice(&object), trigger(&object));
             }
-            Event::Delete(object) => self.put_slice(&name(&object.metadata), None),
+            Event::Delete(object) => {
+                self.changes.slices.total += 1;
+                self.put_slice(&name(&object.metadata), None, None);
+            }
             Event::InitDone => {
                 for gone in self.slices.gone() {
-                    self.put_slice(&gone, None);
+                    self.put_slice(&gone, None, None);
                 }
             }
         }
     }
 
-    fn put_slice(&mut self, name: &Owner, fact: Option<SliceFacts>) {
+    fn put_slice(&mut self, name: &Owner, fact: Option<SliceFacts>, trigger: Option<Timestamp>) {
         let service = fact.as_ref().map(|f| f.owner.clone());
+        let family = fact.as_ref().map(|f| f.family);
         let Some((old, _)) = self.slices.put(name, fact) else { return };
+        self.changes.slices.pending += 1;
+        match (&service, &old) {
+            (Some(service), _) => {
+                let triggers = self.changes.triggers.entry(service.clone()).or_default();
+                triggers.extend(family.zip(trigger));
+            }
+            // A removed slice's time is that of an earlier change.
+            (None, Some(old)) => drop(self.changes.triggers.remove(&old.owner)),
+            (None, None) => {}
+        }
         if let Some(old) = old {
             if let Some(slices) = self.by_service.get_mut(&old.owner) {
                 slices.remove(name);
@@ -127,6 +179,22 @@ impl World {
             self.by_service.entry(service.clone()).or_default().insert(name.clone());
             self.dirty.insert(service);
         }
+    }
+
+    /// Every Service is to be compiled again: something all of them depend on changed.
+    pub fn touch_all(&mut self) {
+        self.dirty.extend(self.services.known.keys().cloned());
+    }
+
+    /// What came so far.
+    pub const fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// Everything that came is applied; returns what set it off.
+    pub fn settle(&mut self) -> Vec<Trigger> {
+        (self.changes.services.pending, self.changes.slices.pending) = (0, 0);
+        std::mem::take(&mut self.changes.triggers).into_values().flatten().collect()
     }
 
     /// The Services that changed since the last call.
@@ -153,5 +221,40 @@ impl World {
         let slices: BTreeMap<&Owner, &SliceFacts> =
             names.into_iter().flatten().filter_map(|n| Some((n, self.slices.known.get(n)?))).collect();
         Some((service, slices.into_values().collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn slice(name: &str, address: &str, time: &str) -> EndpointSlice {
+        serde_json::from_value(json!({
+            "metadata": {
+                "name": name, "namespace": "default", "labels": {"kubernetes.io/service-name": "s"},
+                "annotations": {TRIGGER: time},
+            },
+            "addressType": "IPv4", "ports": [{"port": 80}], "endpoints": [{"addresses": [address]}],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn changes_are_counted_until_they_are_applied() {
+        let mut world = World::default();
+        let time = "2026-01-01T00:00:00.5Z";
+        world.slice(Event::Apply(slice("a", "10.0.0.1", time)));
+        world.slice(Event::Apply(slice("a", "10.0.0.1", "2026-01-02T00:00:00Z")));
+        assert_eq!(world.changes().slices, Counted { total: 2, pending: 1 }, "the second says nothing new");
+        world.slice(Event::Apply(slice("a", "10.0.0.2", "not a time")));
+        assert_eq!(world.settle(), [(Family::V4, time.parse().unwrap())]);
+        assert_eq!(world.changes().slices, Counted { total: 3, pending: 0 });
+        assert_eq!(world.settle(), []);
+        world.slice(Event::Apply(slice("a", "10.0.0.3", time)));
+        world.slice(Event::Delete(slice("a", "10.0.0.3", time)));
+        assert_eq!(world.settle(), [], "a removed slice's time is no change's");
+        assert_eq!(world.changes().services, Counted::default());
     }
 }

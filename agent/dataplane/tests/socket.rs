@@ -16,6 +16,7 @@ use rig::client::Client;
 use rig::objects::{Agent, service, slice, tcp_udp};
 use rig::server::Server;
 use serde_json::json;
+use xebec_abi::state::{NODE_IP_ANY, NODE_IP_HOST_ONLY, NODE_IP_OWN};
 
 const VIP: &str = "10.96.77.1";
 const VIP6: &str = "fd96::77";
@@ -222,7 +223,9 @@ fn internal_traffic_policy_local_and_node_ports() {
     assert_eq!(client.ask("tcp 10.96.77.2:80"), ECONNREFUSED);
     assert_eq!(client.ask("tcp 198.51.100.7:80"), "THERE 198.51.100.7:80");
     // The node port answers at the node's addresses with the cluster's endpoints, and nowhere else.
-    agent.applier.maps().set_node_addresses(&["10.99.0.7".parse().unwrap()].into()).unwrap();
+    let flags = [("10.99.0.7", NODE_IP_ANY), ("10.99.0.8", NODE_IP_OWN), ("127.0.0.1", NODE_IP_HOST_ONLY)];
+    let own = flags.map(|(address, flags)| (address.parse().unwrap(), flags));
+    agent.applier.maps().set_node_addresses(&own.into()).unwrap();
     let answers: Vec<String> = (0..30).map(|_| client.ask("tcp 10.99.0.7:30080")).collect();
     assert!(answers.iter().any(|a| a == "HERE 10.99.0.7:30080"), "{answers:?}");
     assert!(answers.iter().any(|a| a == "THERE 10.99.0.7:30080"), "{answers:?}");
@@ -255,7 +258,7 @@ fn endpoints_swap_under_load_without_a_misroute() {
         ],
         vec![slice("a", 8080, "TCP", &a), slice("b", 8080, "TCP", &b)],
     );
-    client.send(&format!("hammer 3 2 A={VIP}:80 B=10.96.77.2:80"));
+    client.send(&format!("hammer 6 2 A={VIP}:80 B=10.96.77.2:80"));
     let end = std::time::Instant::now() + std::time::Duration::from_millis(2900);
     let mut swaps = 0;
     while std::time::Instant::now() < end {
@@ -281,7 +284,7 @@ fn a_killed_agent_leaves_everything_working_and_the_next_takes_over() {
         .collect();
     let mut client = Client::start(&rig);
     let loader = Client::loader(&rig, "10.99.1.1,10.99.1.2");
-    client.send(&format!("hammer 3 2 A={VIP}:80"));
+    client.send(&format!("hammer 6 2 A={VIP}:80"));
     std::thread::sleep(std::time::Duration::from_millis(300));
     loader.kill();
     std::thread::sleep(std::time::Duration::from_millis(300));

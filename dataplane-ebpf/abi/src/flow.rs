@@ -23,7 +23,8 @@ pub const SNAT_LOW: u16 = REJECT_PORT + 1;
 pub const SNAT_HIGH: u16 = u16::MAX;
 /// Backend id of a flow that the node refuses.
 pub const BACKEND_REJECT: u32 = u32::MAX;
-/// Service index of a flow to a port that its VIP does not have.
+/// Service index of a flow to a port that its VIP does not have; in SRC_LPM, the index of the pods' networks, whose
+/// traffic is the cluster's own and not external.
 pub const NO_SERVICE: u32 = u32::MAX;
 
 /// [`Flow::flags`]: the source is replaced by the node's address on the way out.

@@ -32,6 +32,8 @@ pub const META_EXTERNAL_LOCAL: u32 = 8;
 /// [`Meta::flags`]: load balancer frontends answer only sources in SRC_LPM.
 pub const META_SOURCE_RANGES: u32 = 16;
 
+/// Most shards of SERVED; beyond so many CPUs several share one, and a few counts get lost among them.
+pub const MAX_SHARDS: u32 = 32;
 /// Largest service index (24 bits).
 pub const MAX_INDEX: u32 = 0x00ff_ffff;
 /// Largest number of endpoints in one [`Sel`] (20 bits).

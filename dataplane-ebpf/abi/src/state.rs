@@ -14,10 +14,13 @@ pub struct State {
     pub reserved: u64,
 }
 
-/// NODE_IPS flag: reachable as a node address from everywhere on this node.
+/// NODE_IPS flag: node ports answer here, for everybody.
 pub const NODE_IP_ANY: u32 = 1;
-/// NODE_IPS flag: only for sockets in the host's network namespace (loopback).
+/// NODE_IPS flag: node ports answer here, for sockets in the host's network namespace only (loopback; 127.0.0.1 stands
+/// for its whole network).
 pub const NODE_IP_HOST_ONLY: u32 = 2;
+/// NODE_IPS flag: the node's own address, where no node port answers.
+pub const NODE_IP_OWN: u32 = 4;
 
 /// Counters in STATS, per CPU; the discriminant is the index.
 #[repr(u32)]

@@ -1,6 +1,8 @@
 //! Frontends, services, slots. The loader may override the sizes.
 
 use aya_ebpf::{
+    Global,
+    helpers::generated::bpf_get_smp_processor_id,
     macros::map,
     maps::{Array, HashMap},
 };
@@ -18,3 +20,25 @@ pub static META: Array<Meta> = Array::with_max_entries(1024, F_MMAPABLE);
 pub static SLOT4: Array<Slot4> = Array::with_max_entries(1024, F_MMAPABLE);
 #[map]
 pub static SLOT6: Array<Slot6> = Array::with_max_entries(1024, F_MMAPABLE);
+/// Connections and datagram flows given an endpoint, by `shard * SERVICES + index`: each CPU has a shard, so that none
+/// waits for another's memory.
+#[map]
+static SERVED: Array<u64> = Array::with_max_entries(1024, F_MMAPABLE);
+
+/// Entries of META, set at load.
+#[unsafe(no_mangle)]
+pub static SERVICES: Global<u32> = Global::new(1024);
+/// Number of shards less one; a power of two less one, set at load.
+#[unsafe(no_mangle)]
+pub static SHARD_MASK: Global<u32> = Global::new(0);
+
+/// Counts one connection or datagram flow of a service.
+#[inline(always)]
+pub fn served(index: u32) {
+    // SAFETY: a helper without arguments.
+    let shard = unsafe { bpf_get_smp_processor_id() } & SHARD_MASK.load();
+    if let Some(value) = SERVED.get_ptr_mut(shard.wrapping_mul(SERVICES.load()).wrapping_add(index)) {
+        // SAFETY: this CPU's own word, as in `state::count`.
+        unsafe { *value += 1 };
+    }
+}

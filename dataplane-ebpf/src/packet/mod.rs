@@ -25,7 +25,10 @@ use xebec_abi::{
 
 use self::access::Packet;
 use crate::{
-    maps::flow::{DEVICES, count},
+    maps::{
+        flow::{DEVICES, count},
+        service::served,
+    },
     socket::Family as _,
 };
 
@@ -115,6 +118,7 @@ pub fn ingress<P: Packet>(p: &P, v6: bool) -> Verdict {
         Selection::Drop => return Verdict::Drop,
         Selection::To(index, chosen) => {
             count(PacketStat::Flows);
+            served(index);
             (index, chosen)
         }
         Selection::Refuse(index) => {

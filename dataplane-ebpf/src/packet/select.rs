@@ -8,7 +8,7 @@ use xebec_abi::{
         KIND_CLUSTER_IP, KIND_LOAD_BALANCER, KIND_PROBE, META_EXTERNAL_LOCAL, META_INTERNAL_LOCAL,
         META_SOURCE_RANGES, SCOPE_ADDRESS, SCOPE_NODE,
     },
-    state::NODE_IP_HOST_ONLY,
+    state::NODE_IP_ANY,
 };
 
 use crate::{
@@ -50,6 +50,13 @@ pub fn is_vip<A: Family>(addr: A) -> bool {
     VIPS.get_ptr(addr.wide()).is_some() && addr.node_flags().is_none()
 }
 
+/// Whether an address is in one of the networks listed under an index.
+#[inline(always)]
+fn is_listed(index: u32, addr: Ip6) -> bool {
+    let source = SourceKey { index: index.to_be_bytes(), addr: addr.octets() };
+    SRC_LPM.get(lpm_trie::Key::new(SOURCE_BITS, source)).is_some()
+}
+
 /// Looks the destination up and chooses.
 #[inline(always)]
 pub fn select<A: Family>(key: &FlowKey) -> Selection {
@@ -58,7 +65,7 @@ pub fn select<A: Family>(key: &FlowKey) -> Selection {
     let found = match own {
         Some(value) => Some(value),
         None if maybe_node_port(key.dport.host())
-            && matches!(vip.node_flags(), Some(f) if f & NODE_IP_HOST_ONLY == 0) =>
+            && matches!(vip.node_flags(), Some(f) if f & NODE_IP_ANY != 0) =>
         {
             tagged::<A>(A::ANY, key.dport, key.proto, SCOPE_NODE)
         }
@@ -75,15 +82,15 @@ pub fn select<A: Family>(key: &FlowKey) -> Selection {
     // SAFETY: the map's own memory, written before the frontend was.
     let flags = unsafe { core::ptr::read_volatile(&raw const (*meta).flags) };
     if kind == KIND_LOAD_BALANCER && flags & META_SOURCE_RANGES != 0 {
-        let source = SourceKey { index: index.to_be_bytes(), addr: key.src.octets() };
-        if SRC_LPM.get(lpm_trie::Key::new(SOURCE_BITS, source)).is_none() {
+        if !is_listed(index, key.src) {
             count(PacketStat::Denied);
             return Selection::Drop;
         }
     }
     let external = kind != KIND_CLUSTER_IP;
     let policy = if external { META_EXTERNAL_LOCAL } else { META_INTERNAL_LOCAL };
-    let local = flags & policy != 0;
+    // What comes from the cluster's own pods is not external, whatever address of the Service they ask.
+    let local = flags & policy != 0 && !(external && is_listed(NO_SERVICE, key.src));
     let client = ClientKey { addr: key.src, index, pad: 0 };
     match choose_for::<A, _>(&AFF_CLIENTS, client, index, meta, local) {
         Choice::Endpoint(e) => Selection::To(

@@ -5,7 +5,7 @@ use xebec_abi::{
     Be16, Be32, Ip6,
     reverse::Ring,
     service::{FeKey4, FeKey6, FeValue},
-    state::NODE_IP_HOST_ONLY,
+    state::{NODE_IP_ANY, NODE_IP_HOST_ONLY},
 };
 
 use super::Call;
@@ -51,9 +51,13 @@ pub trait Family: Copy {
     fn narrow(wide: Ip6) -> Self;
 }
 
+/// 127.0.0.1, which stands for its network.
+const LOOPBACK: Be32 = Be32::new(0x7f00_0001);
+
+/// Whether node ports answer a socket at an address of these flags.
 #[inline(always)]
-fn host_netns(call: &Call<'_>) -> bool {
-    call.netns() == HOST_NETNS.load()
+fn answers(flags: u32, call: &Call<'_>) -> bool {
+    flags & NODE_IP_ANY != 0 || (flags & NODE_IP_HOST_ONLY != 0 && call.netns() == HOST_NETNS.load())
 }
 
 impl Family for Be32 {
@@ -83,10 +87,8 @@ impl Family for Be32 {
 
     #[inline(always)]
     fn is_node(self, call: &Call<'_>) -> bool {
-        if self.0 as u8 == 127 {
-            return host_netns(call);
-        }
-        self.node_flags().is_some_and(|flags| flags & NODE_IP_HOST_ONLY == 0 || host_netns(call))
+        let own = if self.0 as u8 == 127 { LOOPBACK } else { self };
+        own.node_flags().is_some_and(|flags| answers(flags, call))
     }
 
     #[inline(always)]
@@ -144,7 +146,7 @@ impl Family for Ip6 {
 
     #[inline(always)]
     fn is_node(self, call: &Call<'_>) -> bool {
-        self.node_flags().is_some_and(|flags| flags & NODE_IP_HOST_ONLY == 0 || host_netns(call))
+        self.node_flags().is_some_and(|flags| answers(flags, call))
     }
 
     #[inline(always)]

@@ -13,7 +13,7 @@ pub use forward::{Choice, choose_for, tagged};
 
 use crate::{
     diag::note,
-    maps::{backend, state::count},
+    maps::{backend, service::served, state::count},
     verdict::Outcome,
 };
 
@@ -30,6 +30,7 @@ pub fn connect<A: Family>(call: &Call<'_>, vip: A) -> Outcome<A> {
         Choice::Endpoint(to) => {
             ring::restart(call, vip, port, &to);
             count(Stat::Translated);
+            served(service.index());
             note!(call, "connect: service {} port {}", service.index(), port.host());
             Outcome::Rewrite(to.addr, to.port)
         }
@@ -56,6 +57,7 @@ pub fn send<A: Family>(call: &Call<'_>, vip: A) -> Outcome<A> {
         Choice::Endpoint(to) => {
             ring::remember(call, vip, port, &to);
             count(Stat::Translated);
+            served(service.index());
             note!(call, "sendmsg: service {} port {}", service.index(), port.host());
             Outcome::Rewrite(to.addr, to.port)
         }

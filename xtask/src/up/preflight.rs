@@ -11,7 +11,8 @@ use crate::packages;
 use crate::process::Process;
 
 /// Ports a node needs, and the component that holds them when it is ours.
-const PORTS: [(u16, &str); 3] = [(6443, "xebec-control"), (10250, "xebec-agent"), (10256, "xebec-agent")];
+const PORTS: [(u16, &str); 4] =
+    [(6443, "xebec-control"), (10250, "xebec-agent"), (10256, "xebec-agent"), (10249, "xebec-agent")];
 
 /// Fails with every problem at once; nothing has been changed then.
 pub(crate) fn check(args: &UpArgs) -> Result<()> {

@@ -70,6 +70,17 @@ impl Tables {
         Some(port)
     }
 
+    /// The name of the service port at a primary frontend.
+    pub fn name(&self, primary: &FrontKey) -> Option<&str> {
+        let holder = self.holder(primary)?;
+        (holder.port.primary == *primary).then_some(holder.port.name.as_str())
+    }
+
+    /// Every service port.
+    pub fn ports(&self) -> impl Iterator<Item = &ServicePort> {
+        self.by_owner.values().flatten().map(|port| &**port)
+    }
+
     /// Every primary frontend.
     pub fn primaries(&self) -> BTreeSet<FrontKey> {
         self.by_owner.values().flatten().map(|p| p.primary).collect()

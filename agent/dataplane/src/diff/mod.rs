@@ -7,6 +7,7 @@
 //! after a grace period: [`Installed::seal`] names what waits, [`Installed::release`] says that the period is over.
 
 mod adopt;
+mod fill;
 mod pool;
 #[cfg(test)]
 mod tests;

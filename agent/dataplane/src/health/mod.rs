@@ -9,5 +9,6 @@ mod server;
 mod status;
 
 pub use checks::{Check, Checks};
+pub(crate) use server::{Answer, accept, answer, code};
 pub use server::{bind, serve};
 pub use status::{Report, Status};

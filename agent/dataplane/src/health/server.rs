@@ -11,11 +11,12 @@ use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use k8s_openapi::jiff::Timestamp;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::Status;
+use crate::metrics::ProxyMetrics;
 
 /// For the head of a request.
 const HEAD: Duration = Duration::from_secs(10);
@@ -23,10 +24,10 @@ const HEAD: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// An answer.
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(crate) type Answer = Response<Full<Bytes>>;
 
 /// An answer with a body of one type, which browsers are not to guess otherwise.
-pub(super) fn answer(status: StatusCode, kind: &'static str, body: String) -> Answer {
+pub(crate) fn answer(status: StatusCode, kind: &'static str, body: String) -> Answer {
     let mut answer = Response::new(Full::new(Bytes::from(body)));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
@@ -36,7 +37,7 @@ pub(super) fn answer(status: StatusCode, kind: &'static str, body: String) -> An
 }
 
 /// 200 or 503.
-pub(super) fn code(ok: bool) -> StatusCode {
+pub(crate) fn code(ok: bool) -> StatusCode {
     if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
@@ -50,8 +51,8 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-/// Answers `/healthz` and `/livez` until it is dropped.
-pub async fn serve(listener: TcpListener, status: Arc<RwLock<Status>>) {
+/// Answers `/healthz` and `/livez` until it is dropped, and counts the answers.
+pub async fn serve(listener: TcpListener, status: Arc<RwLock<Status>>, metrics: Arc<Mutex<ProxyMetrics>>) {
     accept(listener, move |request| {
         let node = match request.uri().path() {
             "/healthz" => true,
@@ -62,6 +63,7 @@ pub async fn serve(listener: TcpListener, status: Arc<RwLock<Status>>) {
             }
         };
         let report = status.read().report(node, Timestamp::now(), Instant::now());
+        metrics.lock().answered(!node, code(report.is_ok()).as_u16());
         match serde_json::to_string(&report) {
             Ok(body) => answer(code(report.is_ok()), "application/json", body),
             Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", error.to_string()),
@@ -71,7 +73,7 @@ pub async fn serve(listener: TcpListener, status: Arc<RwLock<Status>>) {
 }
 
 /// Answers every request by `respond`, until it is dropped, and its connections with it.
-pub(super) async fn accept(
+pub(crate) async fn accept(
     listener: TcpListener,
     respond: impl Fn(&Request<Incoming>) -> Answer + Clone + Send + Sync + 'static,
 ) {

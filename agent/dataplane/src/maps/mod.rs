@@ -4,7 +4,9 @@
 mod encode;
 pub mod fake;
 mod mapping;
+mod node;
 pub mod pinned;
+mod served;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -15,6 +17,7 @@ pub(crate) use encode::{
 };
 pub use encode::{endpoint4, endpoint6, key4, key6};
 pub(crate) use mapping::Mapping;
+pub use served::{Served, shards};
 pub use snapshot::{Snapshot, Stored, StoredSlot};
 
 use std::net::{IpAddr, SocketAddr};

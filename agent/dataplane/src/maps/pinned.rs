@@ -9,10 +9,12 @@ use std::path::Path;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{HashMap as BpfHash, Map, MapData, MapInfo, PerCpuArray};
 use xebec_abi::backend::BackendState;
+use xebec_abi::flow::NO_SERVICE;
 use xebec_abi::service::{FeValue, META_V6, Meta, Sel, Slot4, Slot6};
-use xebec_abi::state::{NODE_IP_ANY, NODE_IP_HOST_ONLY, STATS};
+use xebec_abi::state::STATS;
 use xebec_abi::{Be16, Be32, Ip6};
 
+use super::served::Served;
 use super::tracked::Tracked;
 use super::{Capacity, Key4, Key6, MapError, MapWriter, Mapping, Snapshot, Stored, StoredSlot, Write};
 use super::{
@@ -27,6 +29,14 @@ pub(crate) struct Shape {
     value: u32,
 }
 
+impl Shape {
+    /// Whether how many keys there are says how full it is: not of arrays, nor of what is kept with sockets.
+    pub(crate) fn is_keyed(&self) -> bool {
+        !["META", "SLOT4", "SLOT6", "BE_STATE", "SERVED", "STATE", "STAT", "PACKETS", "REV4", "REV6"]
+            .contains(&self.name)
+    }
+}
+
 /// Every pinned map. Session affinity and socket storage are pinned too: sockets and clients outlive an agent.
 pub(crate) const PINNED: &[Shape] = &[
     Shape { name: "FE4", key: 8, value: 8 },
@@ -35,6 +45,7 @@ pub(crate) const PINNED: &[Shape] = &[
     Shape { name: "SLOT4", key: 4, value: 16 },
     Shape { name: "SLOT6", key: 4, value: 32 },
     Shape { name: "BE_STATE", key: 4, value: 8 },
+    Shape { name: "SERVED", key: 4, value: 8 },
     Shape { name: "STATE", key: 4, value: 32 },
     Shape { name: "NODE_IPS4", key: 4, value: 4 },
     Shape { name: "NODE_IPS6", key: 16, value: 4 },
@@ -80,10 +91,10 @@ pub(crate) fn inspect(dir: &Path, shape: &Shape) -> Result<Option<MapInfo>, MapE
 pub struct PinnedMaps {
     frontends4: BpfHash<MapData, Key4, u64>,
     frontends6: BpfHash<MapData, Key6, u64>,
-    node_ips4: BpfHash<MapData, u32, u32>,
-    node_ips6: BpfHash<MapData, [u32; 4], u32>,
+    pub(super) node_ips4: BpfHash<MapData, u32, u32>,
+    pub(super) node_ips6: BpfHash<MapData, [u32; 4], u32>,
     stat: PerCpuArray<MapData, u64>,
-    sources: LpmTrie<MapData, [u8; 20], u32>,
+    pub(super) sources: LpmTrie<MapData, [u8; 20], u32>,
     vips: BpfHash<MapData, [u32; 4], u32>,
     tracked: Tracked,
     meta: Mapping,
@@ -91,6 +102,7 @@ pub struct PinnedMaps {
     slots6: Mapping,
     backends: Mapping,
     state: Mapping,
+    served: Served,
     capacity: Capacity,
 }
 
@@ -147,6 +159,7 @@ impl PinnedMaps {
             stat: Map::PerCpuArray(data("STAT")?.0).try_into().map_err(element("STAT", "open"))?,
             sources: Map::LpmTrie(data("SRC_LPM")?.0).try_into().map_err(element("SRC_LPM", "open"))?,
             vips: hash("VIPS")?.try_into().map_err(element("VIPS", "open"))?,
+            served: Served::new(mapping("SERVED", 1)?, capacity.services),
             tracked: Tracked::open(&|name| data(name).map(|(data, _)| data))?,
             meta,
             slots4,
@@ -155,6 +168,11 @@ impl PinnedMaps {
             state: mapping("STATE", 4)?,
             capacity,
         })
+    }
+
+    /// Connections by service.
+    pub const fn served(&self) -> &Served {
+        &self.served
     }
 
     /// What the packet programs keep.
@@ -251,7 +269,8 @@ impl PinnedMaps {
         let mut sources: HashMap<u32, BTreeSet<SourceRange>> = HashMap::new();
         for key in self.sources.keys() {
             let key = key.map_err(element("SRC_LPM", "read"))?;
-            if let Some((index, range)) = from_source_key(key.prefix_len(), &key.data()) {
+            let source = from_source_key(key.prefix_len(), &key.data());
+            if let Some((index, range)) = source.filter(|(index, _)| *index != NO_SERVICE) {
                 sources.entry(index).or_default().insert(range);
             }
         }
@@ -267,39 +286,6 @@ impl PinnedMaps {
             epoch: self.state.load(0, 2)?,
         })
     }
-
-    /// Makes the node's addresses those of `wanted`.
-    ///
-    /// # Errors
-    /// The kernel refused an element; call again.
-    pub fn set_node_addresses(&mut self, wanted: &BTreeSet<IpAddr>) -> Result<(), MapError> {
-        let flags = |addr: &IpAddr| if addr.is_loopback() { NODE_IP_HOST_ONLY } else { NODE_IP_ANY };
-        let (mut v4, mut v6) = (HashMap::new(), HashMap::new());
-        for addr in wanted {
-            match addr {
-                IpAddr::V4(a) => v4.insert(Be32::new(a.to_bits()).0, flags(addr)),
-                IpAddr::V6(a) => v6.insert(Ip6::from_octets(a.octets()).0, flags(addr)),
-            };
-        }
-        sync(&mut self.node_ips4, "NODE_IPS4", &v4)?;
-        sync(&mut self.node_ips6, "NODE_IPS6", &v6)
-    }
-}
-
-/// Makes a map's content that of `wanted`.
-pub(super) fn sync<K: aya::Pod + Eq + std::hash::Hash, V: aya::Pod>(
-    map: &mut BpfHash<MapData, K, V>,
-    name: &'static str,
-    wanted: &HashMap<K, V>,
-) -> Result<(), MapError> {
-    let present: Vec<K> = map.keys().collect::<Result<_, _>>().map_err(element(name, "read"))?;
-    for (key, flags) in wanted {
-        map.insert(key, flags, 0).map_err(element(name, "insert"))?;
-    }
-    for key in present.iter().filter(|k| !wanted.contains_key(k)) {
-        map.remove(key).map_err(element(name, "remove"))?;
-    }
-    Ok(())
 }
 
 /// What a removal came to: that there was nothing is no error.
@@ -336,6 +322,7 @@ impl MapWriter for PinnedMaps {
                 }
             }
             Write::Meta { index, meta } => {
+                self.served.reset(index)?;
                 // SAFETY: 64 bytes of integers without padding.
                 self.meta.fill(index, &unsafe { transmute::<Meta, [u64; 8]>(meta) })
             }

@@ -10,8 +10,10 @@ use xebec_abi::flow::{FLOW_CLOSING, Flow, FlowKey, PACKET_STATS, ROLES, Role};
 use xebec_abi::{Ip6, PROTO_TCP};
 
 use super::encode::wide;
-use super::pinned::{absent_is_fine, element, sync};
+use super::node::sync;
+use super::pinned::{absent_is_fine, element};
 use super::{FlowEntry, FlowId, MapError};
+use crate::metrics::Fill;
 
 const SECOND: u64 = 1_000_000_000;
 /// An open connection may be quiet this long: kube-proxy's `conntrack.tcpEstablishedTimeout`.
@@ -38,6 +40,10 @@ pub struct Tracked {
     probation: BpfHash<MapData, FlowId, FlowEntry>,
     devices: BpfHash<MapData, u32, [u32; 8]>,
     counters: PerCpuArray<MapData, u64>,
+    /// As last counted: entries of answered flows, of those on probation.
+    counted: (usize, usize),
+    /// The most entries of each.
+    most: (u32, u32),
 }
 
 /// What one collection decided. PURE data.
@@ -107,11 +113,15 @@ fn is_over(proto: u8, closing: bool, last: u64, now: u64) -> bool {
 
 impl Tracked {
     pub(super) fn open(data: &dyn Fn(&'static str) -> Result<MapData, MapError>) -> Result<Self, MapError> {
+        let (flows, fresh) = (data("FLOWS")?, data("FLOWS_NEW")?);
+        let size = |data: &MapData, name| {
+            data.info().map(|info| info.max_entries()).map_err(element(name, "inspect"))
+        };
         Ok(Self {
-            established: Map::HashMap(data("FLOWS")?).try_into().map_err(element("FLOWS", "open"))?,
-            probation: Map::LruHashMap(data("FLOWS_NEW")?)
-                .try_into()
-                .map_err(element("FLOWS_NEW", "open"))?,
+            counted: (0, 0),
+            most: (size(&flows, "FLOWS")?, size(&fresh, "FLOWS_NEW")?),
+            established: Map::HashMap(flows).try_into().map_err(element("FLOWS", "open"))?,
+            probation: Map::LruHashMap(fresh).try_into().map_err(element("FLOWS_NEW", "open"))?,
             devices: Map::HashMap(data("DEVICES")?).try_into().map_err(element("DEVICES", "open"))?,
             counters: Map::PerCpuArray(data("PACKETS")?).try_into().map_err(element("PACKETS", "open"))?,
         })
@@ -126,12 +136,43 @@ impl Tracked {
         (0..PACKET_STATS).map(read).collect()
     }
 
+    /// How full the flows' maps were when they were last collected.
+    pub fn fill(&self) -> Vec<Fill> {
+        let of = |map, entries: usize, max: u32| Fill { map, entries: entries as u64, max: max.into() };
+        vec![of("FLOWS", self.counted.0, self.most.0), of("FLOWS_NEW", self.counted.1, self.most.1)]
+    }
+
     /// Entries of answered flows.
     ///
     /// # Errors
     /// The kernel's.
     pub fn established(&self) -> Result<HashMap<FlowKey, Flow>, MapError> {
         read(&self.established, "FLOWS")
+    }
+
+    /// Whether there is an entry of a flow, answered or not.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn flow(&self, key: &FlowKey) -> Result<Option<Flow>, MapError> {
+        for (map, name) in [(&self.established, "FLOWS"), (&self.probation, "FLOWS_NEW")] {
+            match map.get(&FlowId(*key), 0) {
+                Ok(FlowEntry(flow)) => return Ok(Some(flow)),
+                Err(aya::maps::MapError::KeyNotFound) => {}
+                Err(source) => return Err(element(name, "read")(source)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Removes every entry of a flow that nobody has answered.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn forget(&mut self, flow: &Flow) -> Result<(), MapError> {
+        ROLES
+            .iter()
+            .try_for_each(|role| absent_is_fine("FLOWS_NEW", self.probation.remove(&FlowId(flow.key(*role)))))
     }
 
     /// Makes the devices known, by interface index.
@@ -156,7 +197,8 @@ impl Tracked {
     /// # Errors
     /// The kernel's; call again.
     pub fn collect(&mut self, now: u64) -> Result<(usize, usize), MapError> {
-        let Collection { remove, restore } = collect(&self.established()?, now);
+        let established = self.established()?;
+        let Collection { remove, restore } = collect(&established, now);
         for key in &remove {
             absent_is_fine("FLOWS", self.established.remove(&FlowId(*key)))?;
         }
@@ -164,12 +206,15 @@ impl Tracked {
             self.established.insert(FlowId(*key), FlowEntry(*flow), 0).map_err(element("FLOWS", "insert"))?;
         }
         let mut stale = 0;
-        for (key, flow) in read(&self.probation, "FLOWS_NEW")? {
+        let probation = read(&self.probation, "FLOWS_NEW")?;
+        let fresh = probation.len();
+        for (key, flow) in probation {
             if now.saturating_sub(flow.last) > PROBATION {
                 absent_is_fine("FLOWS_NEW", self.probation.remove(&FlowId(key)))?;
                 stale += 1;
             }
         }
+        self.counted = (established.len() + restore.len() - remove.len(), fresh - stale);
         Ok((remove.len() + stale, restore.len()))
     }
 }

@@ -102,7 +102,9 @@ impl Outside {
         let found = xebec_dataplane::addresses::outside_devices().unwrap();
         let names: Vec<&str> = found.values().map(|d| d.name.as_str()).collect();
         assert!(names.len() == 2 && names.contains(&"wire") && names.contains(&"back"), "{names:?}");
-        let addresses = xebec_dataplane::addresses::local_addresses().unwrap();
+        let own = xebec_dataplane::addresses::local_addresses().unwrap();
+        let addresses =
+            xebec_dataplane::node::node_addresses(&own, &xebec_dataplane::NodePorts::Everywhere, &[]);
         self.agent.applier.maps().set_node_addresses(&addresses).unwrap();
         self.agent.applier.maps().tracked().set_devices(&found).unwrap();
         self.agent.devices.refresh(found).unwrap();

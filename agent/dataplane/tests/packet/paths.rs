@@ -10,7 +10,10 @@ use xebec_abi::flow::PacketStat;
 
 use super::net::{Outside, ask_tcp, ask_udp, exchange, neighbour, ping, tcp, udp, udp_socket, within};
 use super::{REFUSED, SILENCE, VIP, node_port, ports, slices};
-use crate::rig::objects::{service, slice, tcp_udp};
+use xebec_dataplane::node::node_addresses;
+use xebec_dataplane::{NodePorts, SourceRange};
+
+use crate::rig::objects::{Agent, service, slice, tcp_udp};
 use crate::rig::{NetNs, run};
 
 #[test]
@@ -149,4 +152,47 @@ fn a_narrow_hop_behind_the_translation_is_known_to_the_client() {
         assert!(outside.count(PacketStat::Errors) >= errors, "{to}");
     }
     assert_eq!(outside.kernel_checksum_errors(), 0);
+}
+
+#[test]
+fn what_comes_from_the_clusters_pods_is_not_external() {
+    let Some(mut outside) = Outside::new() else { return };
+    let local = || service("a", &[VIP], ports(), node_port(json!({"externalTrafficPolicy": "Local"})));
+    outside.agent.sync(vec![local()], slices(&["10.244.1.5@node-b"]));
+    let to = "10.99.0.2:30080";
+    assert_eq!(ask_udp(&outside.rig.client_ns, to, 10), SILENCE, "no endpoint is here");
+    let range = |text: &str| std::collections::BTreeSet::from([SourceRange::parse(text).unwrap()]);
+    outside.agent.applier.maps().set_pod_ranges(&range("10.99.0.0/24")).unwrap();
+    assert_eq!(ask_tcp(&outside.rig.client_ns, to), "FAR 10.98.0.2");
+    // The next agent finds the networks in the maps and leaves them.
+    outside.agent = Agent::new(&outside.rig.options.clone());
+    outside.refresh();
+    outside.agent.sync(vec![local()], slices(&["10.244.1.5@node-b"]));
+    assert_eq!(ask_tcp(&outside.rig.client_ns, to), "FAR 10.98.0.2");
+    outside.agent.applier.maps().set_pod_ranges(&range("10.1.0.0/16")).unwrap();
+    assert_eq!(ask_udp(&outside.rig.client_ns, to, 10), SILENCE, "the client's network is no pods' any more");
+}
+
+#[test]
+fn node_ports_answer_only_at_the_addresses_they_are_told() {
+    let Some(mut outside) = Outside::new() else { return };
+    outside
+        .agent
+        .sync(vec![service("a", &[VIP], ports(), node_port(json!({})))], slices(&["10.244.0.5@node-a"]));
+    let to = "10.99.0.2:30080";
+    assert_eq!(ask_tcp(&outside.rig.client_ns, to), "POD 10.99.0.1");
+    let own = xebec_dataplane::addresses::local_addresses().unwrap();
+    let only = NodePorts::Within(vec![SourceRange::parse("10.98.0.0/24").unwrap()]);
+    outside.agent.applier.maps().set_node_addresses(&node_addresses(&own, &only, &[])).unwrap();
+    assert_eq!(
+        ask_tcp(&outside.rig.client_ns, to),
+        REFUSED,
+        "the node's kernel answers, where nobody listens"
+    );
+    assert_eq!(ask_tcp(&outside.rig.client_ns, "10.96.77.1:80"), "POD 10.99.0.1");
+    // The address is still the node's own: its kernel answers pings.
+    assert_eq!(ping(&outside.rig.client_ns, "10.99.0.2"), "type 0 from 10.99.0.2");
+    let primary = node_addresses(&own, &NodePorts::Primary, &["10.99.0.2".parse().unwrap()]);
+    outside.agent.applier.maps().set_node_addresses(&primary).unwrap();
+    assert_eq!(ask_tcp(&outside.rig.client_ns, to), "POD 10.99.0.1");
 }

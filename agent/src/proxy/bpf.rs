@@ -1,14 +1,10 @@
-//! The service dataplane alone, and what it can tell.
+//! Options of the service dataplane that `run` and `proxy` share.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
-use tokio_util::sync::CancellationToken;
+use clap::Args;
 use xebec_dataplane::Options;
-
-use crate::client;
-use crate::failure::Failure;
 
 /// Where the programs come from and go.
 #[derive(Args, Clone, Debug)]
@@ -31,24 +27,39 @@ pub(crate) struct BpfOptions {
     /// Where /healthz and /livez tell of the service virtual IPs: an address, with a port other than 10256 after it;
     /// empty for nowhere.
     #[arg(long, default_value = "0.0.0.0:10256", value_parser = healthz)]
-    healthz_bind_address: Healthz,
+    pub(super) healthz_bind_address: Listen,
+    /// Where /metrics, /proxyMode and the names for `xebec-agent dataplane` are answered: an address, with a port other
+    /// than 10249 after it; empty for nowhere.
+    #[arg(long, default_value = "127.0.0.1:10249", value_parser = metrics)]
+    pub(super) metrics_bind_address: Listen,
 }
 
 /// The port of the proxy's health checks, as upstream.
-const HEALTHZ_PORT: u16 = 10256;
+pub(super) const HEALTHZ_PORT: u16 = 10256;
+/// The port of the proxy's metrics, as upstream.
+pub(super) const METRICS_PORT: u16 = 10249;
 
 /// An address to listen on, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Healthz(Option<SocketAddr>);
+pub(super) struct Listen(pub(super) Option<SocketAddr>);
 
-fn healthz(text: &str) -> Result<Healthz, String> {
+fn healthz(text: &str) -> Result<Listen, String> {
+    listen(text, HEALTHZ_PORT)
+}
+
+fn metrics(text: &str) -> Result<Listen, String> {
+    listen(text, METRICS_PORT)
+}
+
+/// An address with or without a port. PURE.
+pub(super) fn listen(text: &str, port: u16) -> Result<Listen, String> {
     if text.is_empty() {
-        return Ok(Healthz(None));
+        return Ok(Listen(None));
     }
     let with_port = text.parse::<SocketAddr>().ok().filter(|address| address.port() != 0);
-    let alone = || text.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, HEALTHZ_PORT));
+    let alone = || text.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, port));
     match with_port.or_else(alone) {
-        Some(address) => Ok(Healthz(Some(address))),
+        Some(address) => Ok(Listen(Some(address))),
         None => Err("give an IP address, with or without a port from 1 to 65535, or nothing".to_owned()),
     }
 }
@@ -63,62 +74,9 @@ impl BpfOptions {
         options.devices.clone_from(&self.bpf_devices);
         options.log_programs = self.bpf_log;
         options.healthz = self.healthz_bind_address.0;
+        options.metrics = self.metrics_bind_address.0;
         options
     }
-}
-
-/// Of `xebec-agent proxy`.
-#[derive(Args)]
-pub(crate) struct ProxyArgs {
-    /// How to reach the API server.
-    #[arg(long)]
-    kubeconfig: Option<PathBuf>,
-    /// This node's name.
-    #[arg(long, default_value_t = crate::options::hostname())]
-    node_name: String,
-    #[command(flatten)]
-    bpf: BpfOptions,
-    #[command(subcommand)]
-    question: Option<Question>,
-}
-
-#[derive(Subcommand)]
-enum Question {
-    /// What a virtual address leads to, as the kernel's maps say it.
-    Explain {
-        /// Address and port, such as 10.96.0.1:443.
-        address: SocketAddr,
-        /// TCP or UDP.
-        #[arg(long, default_value = "tcp")]
-        protocol: String,
-    },
-}
-
-/// Runs the dataplane, or answers a question about a running one.
-pub(crate) async fn run(args: ProxyArgs, stop: CancellationToken) -> Result<(), Failure> {
-    match args.question {
-        None => {
-            let client = client::from(args.kubeconfig.as_deref()).await?;
-            let options = args.bpf.options(&args.node_name);
-            xebec_dataplane::run(client, options, stop)
-                .await
-                .map_err(|error| Failure::part("service dataplane")(&error))
-        }
-        Some(Question::Explain { address, protocol }) => explain(&args.bpf, address, &protocol),
-    }
-}
-
-#[expect(clippy::print_stdout, reason = "the answer of a command")]
-fn explain(bpf: &BpfOptions, address: SocketAddr, protocol: &str) -> Result<(), Failure> {
-    let protocol = match protocol.to_ascii_lowercase().as_str() {
-        "tcp" => xebec_dataplane::Protocol::Tcp,
-        "udp" => xebec_dataplane::Protocol::Udp,
-        other => return Err(Failure::Option(format!("--protocol {other:?}: give tcp or udp"))),
-    };
-    let found = xebec_dataplane::explain(&bpf.bpf_pin_dir, address.ip(), address.port(), protocol)
-        .map_err(|error| Failure::part("service dataplane")(&error))?;
-    println!("{found}");
-    Ok(())
 }
 
 #[cfg(test)]
@@ -127,7 +85,7 @@ mod tests {
 
     #[test]
     fn health_checks_are_at_an_address_or_nowhere() {
-        let at = |text: &str| healthz(text).map(|Healthz(address)| address.map(|a| a.to_string()));
+        let at = |text: &str| healthz(text).map(|Listen(address)| address.map(|a| a.to_string()));
         assert_eq!(at(""), Ok(None));
         for (text, address) in [
             ("0.0.0.0:10256", "0.0.0.0:10256"),
@@ -137,6 +95,7 @@ mod tests {
         ] {
             assert_eq!(at(text), Ok(Some(address.to_owned())), "{text}");
         }
+        assert_eq!(metrics("127.0.0.1"), Ok(Listen(Some(([127, 0, 0, 1], 10249).into()))));
         for bad in ["localhost", "10.0.0.1:0", "10.0.0.1:65536", ":10256", "10256"] {
             assert!(at(bad).is_err(), "{bad}");
         }

@@ -1,0 +1,18 @@
+//! Looking at a dataplane from beside it: what is in the kernel (`status`, `services`), where a packet from outside
+//! would go (`packet`), whether the maps say what the API says (`compare`), and what is amiss on this node (`doctor`).
+//! Enters: a pin directory. Leaves: data that prints itself. Works with and without a running proxy, and changes
+//! nothing. Called by `xebec-agent dataplane`.
+
+mod compare;
+mod doctor;
+mod others;
+mod packet;
+mod services;
+mod status;
+
+pub use compare::{Difference, compare, compare_pinned};
+pub use doctor::{Check, State, doctor, from_api, from_running};
+pub use packet::{Fate, Route, RouteError, route};
+pub(crate) use services::endpoints;
+pub use services::{ServiceRow, services};
+pub use status::{LinkStatus, MapStatus, Report, status};

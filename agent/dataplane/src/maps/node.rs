@@ -1,0 +1,69 @@
+//! What the maps hold of the node: its addresses, and the networks of the cluster's pods. Called by run.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use aya::maps::lpm_trie::Key;
+use aya::maps::{HashMap as BpfHash, MapData};
+use xebec_abi::flow::NO_SERVICE;
+use xebec_abi::{Be32, Ip6};
+
+use super::pinned::{PinnedMaps, absent_is_fine, element};
+use super::{MapError, MapWriter, Write, from_source_key};
+use crate::model::SourceRange;
+
+impl PinnedMaps {
+    /// Makes the node's addresses, with their `NODE_IP_` flags, those of `wanted`.
+    ///
+    /// # Errors
+    /// The kernel refused an element; call again.
+    pub fn set_node_addresses(&mut self, wanted: &BTreeMap<IpAddr, u32>) -> Result<(), MapError> {
+        let (mut v4, mut v6) = (HashMap::new(), HashMap::new());
+        for (addr, flags) in wanted {
+            match addr {
+                IpAddr::V4(a) => v4.insert(Be32::new(a.to_bits()).0, *flags),
+                IpAddr::V6(a) => v6.insert(Ip6::from_octets(a.octets()).0, *flags),
+            };
+        }
+        sync(&mut self.node_ips4, "NODE_IPS4", &v4)?;
+        sync(&mut self.node_ips6, "NODE_IPS6", &v6)
+    }
+
+    /// Makes the networks whose traffic is the cluster's own those of `wanted`.
+    ///
+    /// # Errors
+    /// The kernel refused an element; call again.
+    pub fn set_pod_ranges(&mut self, wanted: &BTreeSet<SourceRange>) -> Result<(), MapError> {
+        let mut gone = Vec::new();
+        for key in self.sources.keys() {
+            let key = key.map_err(element("SRC_LPM", "read"))?;
+            let (prefix, data) = (key.prefix_len(), key.data());
+            let listed = from_source_key(prefix, &data);
+            if listed.is_some_and(|(index, range)| index == NO_SERVICE && !wanted.contains(&range)) {
+                gone.push((prefix, data));
+            }
+        }
+        for range in wanted {
+            self.write(&Write::AddSource { index: NO_SERVICE, range: *range })?;
+        }
+        gone.into_iter().try_for_each(|(prefix, data)| {
+            absent_is_fine("SRC_LPM", self.sources.remove(&Key::new(prefix, data)))
+        })
+    }
+}
+
+/// Makes a map's content that of `wanted`.
+pub(super) fn sync<K: aya::Pod + Eq + std::hash::Hash, V: aya::Pod>(
+    map: &mut BpfHash<MapData, K, V>,
+    name: &'static str,
+    wanted: &HashMap<K, V>,
+) -> Result<(), MapError> {
+    let present: Vec<K> = map.keys().collect::<Result<_, _>>().map_err(element(name, "read"))?;
+    for (key, flags) in wanted {
+        map.insert(key, flags, 0).map_err(element(name, "insert"))?;
+    }
+    for key in present.iter().filter(|k| !wanted.contains_key(k)) {
+        map.remove(key).map_err(element(name, "remove"))?;
+    }
+    Ok(())
+}
