@@ -32,7 +32,7 @@ struct Shared<T> {
     waiting: Vec<u8>,
     /// How much of what waits has been sent.
     sent: usize,
-    /// Whether a flush sends: nobody polls the connection any more.
+    /// Whether a write leaves at once: nobody polls the connection any more.
     open: bool,
     /// Why sending failed when nobody was there to hear of it.
     failed: Option<io::Error>,
@@ -57,8 +57,8 @@ pub(super) struct Driver<T> {
 }
 
 impl<T: AsyncWrite + Unpin> Driver<T> {
-    /// Polls the connection until it ends. Who takes the stream over then (an upgrade) finds everything sent, and that a
-    /// flush sends again.
+    /// Polls the connection until it ends. Who takes the stream over then (an upgrade) finds everything sent, and writes
+    /// without a detour.
     pub(super) async fn run<O, E>(self, connection: impl Future<Output = Result<O, E>>) -> Result<O, E> {
         let mut connection = pin!(connection);
         let mut yielded = false;
@@ -146,6 +146,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Cork<T> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut shared = self.shared.lock();
+        if shared.open {
+            // Who took the stream over need not flush what it was used to see leave at once.
+            ready!(shared.poll_send(context))?;
+            return Pin::new(&mut shared.stream).poll_write_vectored(context, slices);
+        }
         let room = ready!(shared.poll_room(context))?;
         let mut left = room;
         for slice in slices {
@@ -265,7 +270,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_takes_the_stream_over_gets_everything_sent_and_flushes_by_itself() {
+    async fn who_takes_the_stream_over_gets_everything_sent_and_writes_at_once() {
         let (mut cork, mut peer, _) = corked(8);
         let driver = cork.driver();
         let connection = async move {
@@ -276,12 +281,9 @@ mod tests {
         let mut received = [0; 32];
         peer.read_exact(&mut received).await.unwrap();
         let mut upgraded = running.await.unwrap().unwrap();
-        let write = async {
-            upgraded.write_all(b"hello").await.unwrap();
-            upgraded.flush().await.unwrap();
-        };
         let mut received = [0; 5];
-        let (_, read) = tokio::join!(write, peer.read_exact(&mut received));
+        let (written, read) = tokio::join!(upgraded.write_all(b"hello"), peer.read_exact(&mut received));
+        written.unwrap();
         read.unwrap();
         assert_eq!(&received, b"hello");
     }
