@@ -2,9 +2,9 @@
 //!
 //! Enters: where this server is. Leaves: the three objects, made again or put right within [`EVERY`] when somebody
 //! deletes or changes them. Of a Service that exists only ports and type are put right, and only at the start: the rest
-//! is an operator's. Called by [`super::run`], then by a task of its own.
+//! is an operator's. Called by [`super::run`], then by a task of its own, which also keeps what they stand on.
 //!
-//! Authority: `pkg/controlplane/controller/kubernetesservice`.
+//! Authority: `pkg/controlplane/controller/{kubernetesservice,systemnamespaces,defaultservicecidr}`.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{BootstrapError, Existing, ensure, objects, own_context};
+use super::{BootstrapError, Existing, ensure, foundations, objects, own_context};
 use crate::config::Config;
 use crate::registry::Registry;
 
@@ -40,10 +40,6 @@ pub(super) async fn reconcile(
     service: Existing,
 ) -> Result<(), BootstrapError> {
     let context = own_context();
-    let namespace = objects::namespaces().into_iter().find(|one| one["metadata"]["name"] == "default");
-    if let Some(namespace) = namespace {
-        ensure(registry, &context, namespace, Existing::Keep).await?;
-    }
     let address = registry.allocators().first_address();
     ensure(registry, &context, objects::service(address, place.port), service).await?;
     for endpoints in objects::endpoints(place.address, place.port) {
@@ -58,8 +54,12 @@ pub fn keep(registry: Arc<Registry>, config: &Config, stop: CancellationToken) {
     let work = async move {
         loop {
             tokio::time::sleep(EVERY).await;
-            if let Err(error) = reconcile(&registry, place, Existing::Keep).await {
-                warn!(%error, "the Service of the API server cannot be put right");
+            let put_right = async {
+                foundations(&registry).await?;
+                reconcile(&registry, place, Existing::Keep).await
+            };
+            if let Err(error) = put_right.await {
+                warn!(%error, "what every cluster has cannot be put right");
             }
         }
     };

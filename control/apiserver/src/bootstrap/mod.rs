@@ -47,9 +47,7 @@ enum Existing {
 /// Writes everything.
 pub async fn run(registry: &Registry, config: &Config) -> Result<(), BootstrapError> {
     let context = own_context();
-    for namespace in objects::namespaces() {
-        ensure(registry, &context, namespace, Existing::Keep).await?;
-    }
+    foundations(registry).await?;
     for object in xebec_identity::bootstrap::objects() {
         ensure(registry, &context, object, Existing::Extend).await?;
     }
@@ -59,12 +57,20 @@ pub async fn run(registry: &Registry, config: &Config) -> Result<(), BootstrapEr
     for object in objects::flow_control() {
         ensure(registry, &context, object, Existing::OverwriteIfAutomatic).await?;
     }
-    let ranges: Vec<String> = registry.allocators().ranges().iter().map(ToString::to_string).collect();
-    ensure(registry, &context, objects::service_cidr(&ranges), Existing::Keep).await?;
     kubernetes::reconcile(registry, kubernetes::Place::of(config), Existing::Correct).await?;
     let read = |name: &str| std::fs::read_to_string(config.pki_dir.join(name)).unwrap_or_default();
     let authentication = objects::authentication(&read("ca.crt"), &read("front-proxy-ca.crt"));
     ensure(registry, &context, authentication, Existing::Overwrite).await
+}
+
+/// The system's namespaces and the range of Services' addresses: they come back when somebody deletes them.
+async fn foundations(registry: &Registry) -> Result<(), BootstrapError> {
+    let context = own_context();
+    for namespace in objects::namespaces() {
+        ensure(registry, &context, namespace, Existing::Keep).await?;
+    }
+    let ranges: Vec<String> = registry.allocators().ranges().iter().map(ToString::to_string).collect();
+    ensure(registry, &context, objects::service_cidr(&ranges), Existing::Keep).await
 }
 
 /// The server writes as itself.

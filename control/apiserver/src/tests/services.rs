@@ -162,7 +162,8 @@ async fn the_service_of_the_api_is_put_right_by_itself() {
     let endpoints = "/api/v1/namespaces/default/endpoints/kubernetes";
     let slice = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes";
     let before = cluster.get(service).await.json();
-    for path in [service, slice] {
+    let range = "/apis/networking.k8s.io/v1/servicecidrs/kubernetes";
+    for path in [service, slice, range] {
         assert_eq!(cluster.send("DELETE", path, &[], "").await.code, 200, "{path}");
     }
     let elsewhere = json!({"subsets": [{"addresses": [{"ip": "10.9.9.9"}], "ports": [{"port": 1}]}]});
@@ -171,14 +172,16 @@ async fn the_service_of_the_api_is_put_right_by_itself() {
     for round in 0.. {
         let (new, slice) = (cluster.get(service).await, cluster.get(slice).await);
         let addresses = cluster.get(endpoints).await.json()["subsets"][0]["addresses"].clone();
-        if (new.code, slice.code) == (200, 200) && addresses == json!([{"ip": "10.0.0.10"}]) {
+        let range = cluster.get(range).await;
+        if (new.code, slice.code, range.code) == (200, 200, 200) && addresses == json!([{"ip": "10.0.0.10"}])
+        {
             assert_eq!(new.json()["spec"], before["spec"]);
             assert_ne!(new.json()["metadata"]["uid"], before["metadata"]["uid"]);
             assert_eq!(slice.json()["endpoints"][0]["addresses"], json!(["10.0.0.10"]));
             assert_eq!(slice.json()["metadata"]["labels"]["kubernetes.io/service-name"], "kubernetes");
             return;
         }
-        assert!(round < 300, "{} {} {addresses}", new.text, slice.text);
+        assert!(round < 300, "{} {} {} {addresses}", new.text, slice.text, range.text);
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
 }
