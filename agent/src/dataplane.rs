@@ -15,9 +15,9 @@ use serde::Serialize;
 use serde_json::json;
 use xebec_dataplane::inspect::{self, Check, State};
 use xebec_dataplane::metrics::Running;
+use xebec_program::Failure;
 
 use crate::client;
-use crate::failure::Failure;
 use crate::proxy::transport;
 
 /// How long a running proxy may take.

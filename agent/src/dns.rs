@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use clap::Args;
 use tokio_util::sync::CancellationToken;
+use xebec_program::Failure;
 
 use crate::client;
-use crate::failure::Failure;
 
 /// How long one of the node's resolvers may take.
 const RESOLVER_TIMEOUT: Duration = Duration::from_secs(2);

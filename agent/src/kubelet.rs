@@ -5,8 +5,7 @@ use std::path::Path;
 use xebec_host::cgroups::{CgroupOptions, Cgroups};
 use xebec_host::qos::Amounts;
 use xebec_host::volumes::{LocalVolumes, VolumeManager, VolumeOptions};
-
-use crate::failure::Failure;
+use xebec_program::Failure;
 
 /// Removes pod folders, with what is mounted in them, and the `kubepods` cgroups; for `reset`.
 pub(crate) async fn remove_leftovers(root_dir: &Path, cgroup_root: &str) -> Result<(), Failure> {

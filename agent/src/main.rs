@@ -7,7 +7,6 @@
 mod client;
 mod dataplane;
 mod dns;
-mod failure;
 mod kubelet;
 mod network;
 mod options;
@@ -20,10 +19,8 @@ mod stats;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-
-use crate::failure::Failure;
+use xebec_program::{Failure, Program};
 
 /// The node agent of Xebec.
 #[derive(Parser)]
@@ -56,48 +53,16 @@ fn main() -> ExitCode {
         Command::Proxy(args) => (args.level().unwrap_or("info"), args.is_json()),
         _ => ("info", false),
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| level.into());
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
-    if json {
-        log.json().init()
-    } else {
-        log.init()
-    }
+    let stopping = "stopping; pods, connections and virtual IPs stay";
+    let program = Program { name: "xebec-agent", level, json, stopping };
+    program.start_log();
     for note in notes {
         tracing::warn!("{note}");
     }
-    // One TLS implementation for the whole process; a second call can only mean that it is installed already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("cannot start the runtime: {error}")),
-    };
-    let outcome = runtime.block_on(start(cli.command));
-    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => fail(&failure.to_string()),
-    }
+    program.run(|stop| start(cli.command, stop))
 }
 
-#[expect(clippy::print_stderr, reason = "the one line that says why the program ends")]
-fn fail(message: &str) -> ExitCode {
-    eprintln!("xebec-agent: {message}");
-    ExitCode::FAILURE
-}
-
-async fn start(command: Command) -> Result<(), Failure> {
-    let stop = CancellationToken::new();
-    let on_signal = stop.clone();
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| Failure::part("signals")(&error))?;
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
-        tracing::info!("stopping; pods, connections and virtual IPs stay");
-        on_signal.cancel();
-    });
+async fn start(command: Command, stop: CancellationToken) -> Result<(), Failure> {
     match command {
         Command::Run(options) => run::run(*options, stop).await,
         Command::Proxy(args) => proxy::run(*args, stop).await,

@@ -9,9 +9,9 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
 use xebec_network::{Cidr, Options};
+use xebec_program::Failure;
 
 use crate::client;
-use crate::failure::Failure;
 
 /// Where the network keeps its things.
 #[derive(Args, Clone, Debug)]

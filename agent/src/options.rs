@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use xebec_program::Failure;
 
-use crate::failure::Failure;
 use crate::network::NetworkPaths;
 use crate::proxy::BpfOptions;
 

@@ -10,8 +10,8 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 use xebec_cri::messages::PodSandboxFilter;
 use xebec_cri::{Client as Cri, Runtime};
+use xebec_program::Failure;
 
-use crate::failure::Failure;
 use crate::kubelet;
 use crate::network::{self, NetworkPaths};
 

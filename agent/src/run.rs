@@ -7,9 +7,9 @@ use tokio_util::sync::CancellationToken;
 use xebec_cri::{Client as Cri, Runtime};
 use xebec_host::cgroups::{CgroupOptions, Cgroups};
 use xebec_kubelet::Deps;
+use xebec_program::{Failure, first_end};
 
 use crate::client::Server;
-use crate::failure::Failure;
 use crate::options::RunOptions;
 use crate::{client, dns, network, serve};
 
@@ -61,20 +61,5 @@ pub(crate) async fn run(options: RunOptions, stop: CancellationToken) -> Result<
     });
     let serve_stop = stop.clone();
     parts.spawn(async move { serve::run(server, source, runtime, api, serve_stop).await });
-    first_end(parts, &stop).await
-}
-
-/// Waits for the first part that ends. One that ends by itself takes the others with it: whoever supervises the agent
-/// restarts it, and nothing on the node stops meanwhile.
-async fn first_end(mut parts: JoinSet<Result<(), Failure>>, stop: &CancellationToken) -> Result<(), Failure> {
-    let mut outcome = Ok(());
-    while let Some(ended) = parts.join_next().await {
-        let early = !stop.is_cancelled();
-        stop.cancel();
-        let result = ended.unwrap_or_else(|error| Err(Failure::part("a part")(&error)));
-        let early_end = || Failure::Part { part: "agent", reason: "a part ended by itself".to_owned() };
-        let result = if early { result.and_then(|()| Err(early_end())) } else { result };
-        outcome = outcome.and(result);
-    }
-    outcome
+    first_end("agent", parts, &stop).await
 }

@@ -16,8 +16,8 @@ use xebec_kubelet_serve::stats::Summary;
 use xebec_kubelet_serve::{
     FileLogs, KubeAccess, LogFile, Options, PodSource, RuntimeStreaming, Server, SourceError,
 };
+use xebec_program::Failure;
 
-use crate::failure::Failure;
 use crate::options::RunOptions;
 use crate::stats;
 

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use xebec_identity::pki::{Pki, PkiOptions};
-
-use crate::Failure;
+use xebec_program::Failure;
 
 /// What to issue.
 #[derive(Subcommand)]

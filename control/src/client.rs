@@ -4,8 +4,7 @@ use std::path::Path;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-
-use crate::Failure;
+use xebec_program::Failure;
 
 /// A client from a kubeconfig's current context.
 pub(crate) async fn from_kubeconfig(path: &Path) -> Result<Client, Failure> {

@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use xebec_program::Failure;
 use xebec_store::{EtcdOptions, EtcdTls};
-
-use crate::Failure;
 
 /// TLS if there is a CA or a client certificate; both files of a client certificate are read now, so that a wrong name is
 /// an error at the start.

@@ -9,8 +9,8 @@ use clap::Args;
 use serde::Deserialize;
 use xebec_api::config_file;
 use xebec_apiserver::resources::RuntimeConfig;
+use xebec_program::Failure;
 
-use crate::Failure;
 use crate::security::SecurityOptions;
 
 /// Of the API server, alone or with everything.

@@ -8,10 +8,12 @@ use tokio_util::sync::CancellationToken;
 use xebec_apiserver::{ApiServer, Config};
 use xebec_identity::User;
 use xebec_identity::pki::Pki;
+use xebec_program::{Failure, first_end};
 use xebec_store::{Embedded, Etcd, Store};
 
 use crate::options::{ControllerOptions, SchedulerOptions, Server};
-use crate::{Failure, certs, client, etcd, service_dns, store};
+
+use crate::{certs, client, etcd, service_dns, store};
 
 /// The API server, and with `all` the controllers and the scheduler on its in-memory client.
 pub(crate) async fn server(options: Server, all: bool, stop: CancellationToken) -> Result<(), Failure> {
@@ -71,7 +73,7 @@ pub(crate) async fn server(options: Server, all: bool, stop: CancellationToken) 
         let scheduler = xebec_scheduler::Options::default();
         parts.spawn(run_scheduler(local("system:kube-scheduler"), scheduler, stop.clone()));
     }
-    let outcome = first_end(parts, &stop).await;
+    let outcome = first_end("control plane", parts, &stop).await;
     api.shutdown();
     outcome
 }
@@ -140,22 +142,6 @@ async fn run_scheduler(
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     xebec_scheduler::run(client, options, stop).await.map_err(|error| Failure::part("scheduler")(&error))
-}
-
-/// Waits for the first part that ends. One that ends by itself takes the others with it: half a control plane that looks
-/// alive is worse than a restart.
-async fn first_end(mut parts: JoinSet<Result<(), Failure>>, stop: &CancellationToken) -> Result<(), Failure> {
-    let mut outcome = Ok(());
-    while let Some(ended) = parts.join_next().await {
-        let early = !stop.is_cancelled();
-        stop.cancel();
-        let result = ended.unwrap_or_else(|error| Err(Failure::part("a part")(&error)));
-        let early_end =
-            || Failure::Part { part: "control plane", reason: "a part ended by itself".to_owned() };
-        let result = if early { result.and_then(|()| Err(early_end())) } else { result };
-        outcome = outcome.and(result);
-    }
-    outcome
 }
 
 /// The first address of a range: the Service `kubernetes`.

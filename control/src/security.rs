@@ -20,9 +20,8 @@ use xebec_audit::{Auditor, Policy};
 use xebec_encryption::EncryptedStore;
 use xebec_identity::authn::config::OidcFlags;
 use xebec_identity::authz::ModeFlags;
+use xebec_program::Failure;
 use xebec_store::Store;
-
-use crate::Failure;
 
 /// The options as given; what is not given has upstream's default.
 #[derive(Args, Clone, Debug, Default, PartialEq, Deserialize)]

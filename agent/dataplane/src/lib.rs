@@ -188,20 +188,3 @@ pub enum DataplaneError {
     #[error("cannot follow the node's addresses")]
     Addresses(#[source] io::Error),
 }
-
-/// An error with its causes, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    // Parsers draw the place of an error over several lines; the first one says what and where.
-    let first = |text: String| text.lines().next().unwrap_or_default().to_owned();
-    let mut line = first(error.to_string());
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let text = first(inner.to_string());
-        if !line.contains(&text) {
-            line.push_str(": ");
-            line.push_str(&text);
-        }
-        cause = inner.source();
-    }
-    line
-}

@@ -164,7 +164,7 @@ fn step(applier: &Arc<Mutex<Applier<PinnedMaps>>>, world: &mut World, options: &
             !applied.full.is_empty()
         }
         Err(error) => {
-            error!(error = %crate::chain(&error), "cannot write a map; will try again");
+            error!(error = %xebec_program::chain(&error), "cannot write a map; will try again");
             true
         }
     };
@@ -194,7 +194,7 @@ fn take<T>(event: Option<Result<T, watcher::Error>>, what: &'static str, put: im
     match event {
         Some(Ok(event)) => put(event),
         Some(Err(error)) => {
-            warn!(what, error = %crate::chain(&error), "watch failed; the tables stay as they are")
+            warn!(what, error = %xebec_program::chain(&error), "watch failed; the tables stay as they are")
         }
         None => {}
     }
@@ -207,7 +207,7 @@ fn refresh_addresses(
     node: &NodeFacts,
 ) {
     if let Err(error) = applier.lock().maps().set_pod_ranges(&options.pod_ranges.resolve(node)) {
-        error!(error = %crate::chain(&error), "cannot write the pods' networks");
+        error!(error = %xebec_program::chain(&error), "cannot write the pods' networks");
     }
     // What was said on the command line counts in its family.
     let given = |a: &IpAddr| options.node_ips.iter().any(|own| Family::of(own) == Family::of(a));
@@ -217,7 +217,7 @@ fn refresh_addresses(
         Ok(own) => {
             let addresses = node_addresses(&own, &options.node_ports, &primary);
             if let Err(error) = applier.lock().maps().set_node_addresses(&addresses) {
-                error!(error = %crate::chain(&error), "cannot write the node's addresses");
+                error!(error = %xebec_program::chain(&error), "cannot write the node's addresses");
             }
         }
         Err(error) => error!(%error, "cannot list the node's addresses"),
@@ -228,10 +228,10 @@ fn refresh_addresses(
     };
     // The devices' addresses go in first: a program without them refuses nobody and hides nobody.
     if let Err(error) = applier.lock().maps().tracked().set_devices(&found) {
-        error!(error = %crate::chain(&error), "cannot write the node's devices");
+        error!(error = %xebec_program::chain(&error), "cannot write the node's devices");
     }
     if let Err(error) = devices.refresh(found) {
-        error!(error = %crate::chain(&error), "services are not reachable from outside by every device");
+        error!(error = %xebec_program::chain(&error), "services are not reachable from outside by every device");
     }
 }
 
@@ -239,7 +239,7 @@ fn collect_flows(applier: &Mutex<Applier<PinnedMaps>>) {
     match applier.lock().maps().tracked().collect(sys::monotonic()) {
         Ok((0, 0)) => {}
         Ok((removed, restored)) => debug!(removed, restored, "collected flows"),
-        Err(error) => warn!(error = %crate::chain(&error), "cannot collect flows; will try again"),
+        Err(error) => warn!(error = %xebec_program::chain(&error), "cannot collect flows; will try again"),
     }
 }
 

@@ -9,8 +9,7 @@ use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use xebec_dataplane::MoreMetrics;
-
-use crate::failure::Failure;
+use xebec_program::Failure;
 
 /// Where the API server is and who asks.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,7 +50,7 @@ pub(crate) async fn measured(server: Server<'_>) -> Result<(Client, MoreMetrics)
         (None, None) => Config::incluster().map_err(|error| {
             Failure::Option(format!(
                 "neither --kubeconfig nor --master is given, and this is no pod with a service account: {}",
-                xebec_dataplane::chain(&error)
+                xebec_program::chain(&error)
             ))
         })?,
     };
@@ -67,7 +66,7 @@ pub(crate) async fn measured(server: Server<'_>) -> Result<(Client, MoreMetrics)
 
 async fn from_kubeconfig(path: &Path) -> Result<Config, Failure> {
     let named = |error: &dyn std::error::Error| {
-        Failure::Option(format!("--kubeconfig {}: {}", path.display(), xebec_dataplane::chain(error)))
+        Failure::Option(format!("--kubeconfig {}: {}", path.display(), xebec_program::chain(error)))
     };
     let file = Kubeconfig::read_from(path).map_err(|error| named(&error))?;
     Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(|error| named(&error))

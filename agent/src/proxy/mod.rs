@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use tokio_util::sync::CancellationToken;
+use xebec_program::Failure;
 
 pub(crate) use self::bpf::BpfOptions;
 use self::config::FileConfig;
 use self::settings::{Given, Settings};
 use crate::client::{self, Server};
-use crate::failure::Failure;
 
 /// Between two looks at the configuration file.
 const LOOK: Duration = Duration::from_secs(10);

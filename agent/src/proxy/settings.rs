@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use xebec_dataplane::{NodePorts, PodRanges, SourceRange};
+use xebec_program::Failure;
 
 use super::bpf::{HEALTHZ_PORT, METRICS_PORT, listen};
 use super::config::FileConfig;
-use crate::failure::Failure;
 
 /// Lower than every pod's: the node's services must not be the first to go (pkg/kubelet/qos).
 const OOM_SCORE: i64 = -999;

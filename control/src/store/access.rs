@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::net::UnixStream;
+use xebec_program::Failure;
 use xebec_store::snapshot::Header;
 use xebec_store::{Embedded, StoreError};
 
 use super::report::StatusReport;
 use super::socket::{self, Request};
 use super::{FILE, failed};
-use crate::Failure;
 
 /// Where the store is.
 pub(super) enum Access {

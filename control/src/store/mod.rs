@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::Failure;
 use access::Access;
 use report::Outcome;
+use xebec_program::Failure;
 
 /// The file's name in the data directory.
 pub(crate) const FILE: &str = "store.redb";

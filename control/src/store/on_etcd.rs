@@ -6,12 +6,13 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+use xebec_program::Failure;
 use xebec_store::embedded::Usage;
 use xebec_store::{Etcd, ListAt, Store, StoreError, resource};
 
 use super::report::{Outcome, StatusReport};
 use super::{Command, StoreArgs, failed, progress, refuse_existing};
-use crate::{Failure, etcd};
+use crate::etcd;
 
 /// Keys read at once.
 const PAGE: usize = 500;

@@ -19,11 +19,11 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use xebec_program::Failure;
 use xebec_store::{Embedded, Store, StoreError};
 
 use super::failed;
 use super::report::StatusReport;
-use crate::Failure;
 
 /// The socket's name in the data directory.
 pub(crate) const FILE: &str = "store.sock";

@@ -42,6 +42,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "xebec-control",
         &[
             "xebec-api",
+            "xebec-program",
             "xebec-store",
             "xebec-encryption",
             "xebec-identity",
@@ -54,12 +55,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("xebec-host", &["xebec-api"]),
     ("xebec-kubelet-serve", &["xebec-api", "xebec-host", "xebec-cri"]),
     ("xebec-kubelet", &["xebec-api", "xebec-host", "xebec-cri"]),
-    ("xebec-dataplane", &["xebec-abi"]),
+    ("xebec-dataplane", &["xebec-abi", "xebec-program"]),
     ("xebec-dns", &["xebec-api"]),
     (
         "xebec-agent",
         &[
             "xebec-api",
+            "xebec-program",
             "xebec-cri",
             "xebec-host",
             "xebec-kubelet-serve",

@@ -86,7 +86,7 @@ pub fn doctor(pin_dir: &Path, cgroup: Option<&Path>) -> Vec<Check> {
         Err(error) => checks.push(Check::new(
             "cgroup2",
             State::Fail,
-            crate::chain(&error),
+            xebec_program::chain(&error),
             "mount one: mount -t cgroup2 none /sys/fs/cgroup/unified; in a container, mount the node's and give --bpf-cgroup",
         )),
     }

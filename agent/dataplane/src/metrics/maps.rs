@@ -77,7 +77,9 @@ fn events(
 ) {
     let counters = match counters {
         Ok(counters) => counters,
-        Err(error) => return tracing::warn!(error = %crate::chain(&error), "cannot read the counters"),
+        Err(error) => {
+            return tracing::warn!(error = %xebec_program::chain(&error), "cannot read the counters");
+        }
     };
     let name = format!("xebec_dataplane_{kind}_events_total");
     text.family(&name, "counter", help);

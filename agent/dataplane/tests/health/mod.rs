@@ -127,7 +127,7 @@ fn load_balancers_are_told_where_endpoints_are() {
         }
         // Another agent at the same address is told which option to change, and touches nothing.
         let error = xebec_dataplane::run(client, options, cancel.clone()).await.unwrap_err();
-        let text = xebec_dataplane::chain(&error);
+        let text = xebec_program::chain(&error);
         assert!(matches!(error, DataplaneError::Listen { address, .. } if address == healthz), "{text}");
         assert!(text.starts_with("--healthz-bind-address 127.0.0.1:10256: "), "{text}");
         assert!(text.contains("in use"), "{text}");

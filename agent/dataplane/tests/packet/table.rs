@@ -166,7 +166,7 @@ fn run(outside: &mut Outside, program: &str, packet: &[u8]) -> (u32, Vec<u8>) {
     let mut out = vec![0; packet.len() + 64];
     let options = TestRunOptions { data_in: Some(packet), data_out: Some(&mut out), ..TestRunOptions::new() };
     let result = outside.agent.devices.program(program).unwrap().test_run(options);
-    let result = result.unwrap_or_else(|e| panic!("{} bytes: {}", packet.len(), xebec_dataplane::chain(&e)));
+    let result = result.unwrap_or_else(|e| panic!("{} bytes: {}", packet.len(), xebec_program::chain(&e)));
     out.truncate(result.data_size_out as usize);
     (result.return_value, out)
 }
