@@ -1,5 +1,7 @@
-//! The bpf(2) commands that aya 0.14 has no door for: replacing the program of a pinned cgroup link, asking which
-//! cgroup a link is on, detaching it. Enters: paths and descriptors. Leaves: the kernel's answer.
+//! The system calls that aya 0.14 has no door for. Links: replacing a pinned one's program, asking what it is on,
+//! detaching it. Maps of types known only by their pin: walking, reading, removing. Programs: which are at a hook, and one
+//! run on a packet. Beside bpf(2): grace periods, clocks, namespaces. Enters: paths and descriptors. Leaves: the kernel's
+//! answer.
 #![expect(unsafe_code, reason = "raw bpf(2)")]
 
 use std::ffi::CString;
@@ -39,7 +41,7 @@ pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// What the kernel says of a cgroup link.
+/// What the kernel says of a link to a cgroup or a device.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LinkInfo {
@@ -50,7 +52,7 @@ pub(crate) struct LinkInfo {
     /// The program's id.
     pub(crate) program: u32,
     pad: u32,
-    /// The cgroup's id, zero once the cgroup is gone.
+    /// The cgroup's id, zero once the cgroup is gone; of a link to a device see [`LinkInfo::device`].
     pub(crate) cgroup: u64,
     /// The hook.
     pub(crate) attach_type: u32,

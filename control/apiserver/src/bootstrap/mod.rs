@@ -2,7 +2,7 @@
 //!
 //! Enters: the configuration. Leaves: objects in the store, written through the registry like any other. Called once
 //! by `ApiServer::build`; what exists is left as it is, except for the server's own address and missing RBAC rules. The
-//! `kubernetes` Service is kept afterwards, too ([`keep`]).
+//! `kubernetes` Service is kept afterwards, too, with the namespaces and the range it stands on ([`keep`]).
 
 mod kubernetes;
 mod objects;
