@@ -13,7 +13,7 @@ use xebec_api::time;
 use xebec_store::{Expect, Revision, StoreError};
 
 use crate::registry::Registry;
-use crate::watch::{Object, Selection};
+use crate::watch::{Cut, Object, Selection};
 
 /// How many events are deleted at once.
 const DELETE_BATCH: usize = 128;
@@ -63,7 +63,7 @@ async fn expire_events(registry: Arc<Registry>, ttl: Duration) {
 /// One pass over the events; how many it deleted.
 pub(crate) async fn delete_expired(registry: &Registry, expiry: &mut Expiry) -> usize {
     let Some(cache) = registry.caches().of("", "events") else { return 0 };
-    let objects = cache.list(&Selection::everything(None), None, 0).objects;
+    let objects = cache.list(&Selection::everything(None), Cut::default()).objects;
     let due: Vec<(String, Revision)> = expiry
         .due(&objects, registry.now())
         .map(|object| (cache.key(&object.namespace, &object.name), object.revision))

@@ -52,6 +52,8 @@ pub struct ListAt {
     pub after: Option<String>,
     /// The most entries to return; 0 for all.
     pub limit: usize,
+    /// How many entries follow `after`, where the page before told; a store may then skip counting what follows.
+    pub left: Option<u64>,
 }
 
 /// A part of a prefix, as of one revision.
@@ -61,7 +63,8 @@ pub struct Page {
     pub entries: Vec<Entry>,
     /// The revision they are of.
     pub revision: Revision,
-    /// How many entries of the prefix follow the last one, at that revision.
+    /// How many entries of the prefix follow the last one, at that revision; 0 exactly when none does, whatever `left`
+    /// said.
     pub remaining: u64,
 }
 

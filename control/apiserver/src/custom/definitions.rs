@@ -25,7 +25,7 @@ use super::serving::Served;
 use super::version::{State, merge_schema};
 use crate::registry::{Registry, Sub};
 use crate::resources::{Kind, StrategyRef};
-use crate::watch::{self, Cache, FeederError, Object, Selection};
+use crate::watch::{self, Cache, Cut, FeederError, Object, Selection};
 
 /// Where definitions are.
 pub(super) const GROUP: &str = "apiextensions.k8s.io";
@@ -101,7 +101,9 @@ impl Definitions {
 
     fn all(&self) -> Vec<Arc<Object>> {
         let cache = self.registry.caches().of(GROUP, PLURAL);
-        cache.map(|cache| cache.list(&Selection::everything(None), None, 0).objects).unwrap_or_default()
+        cache
+            .map(|cache| cache.list(&Selection::everything(None), Cut::default()).objects)
+            .unwrap_or_default()
     }
 
     /// Looks at every definition that changed until none has; false when something is to be tried again.

@@ -9,7 +9,7 @@ use xebec_store::Expect;
 use super::delete_plan::{DeletePlan, plan};
 use super::{PutError, Registry, Target, WriteContext, namespace};
 use crate::admission::{Attributes, Operation};
-use crate::watch::{Object, Selection};
+use crate::watch::{Cut, Object, Selection};
 
 pub use super::delete_plan::DeleteOptions;
 
@@ -130,7 +130,7 @@ impl Registry {
         options: &DeleteOptions,
     ) -> Result<Vec<Value>, ApiError> {
         self.settle().await?;
-        let listed = target.select(selection, None, 0).await?;
+        let listed = target.select(selection, Cut::default()).await?;
         let mut deleted = Vec::with_capacity(listed.objects.len());
         for object in listed.objects {
             let one = target.named(&object.namespace, &object.name);

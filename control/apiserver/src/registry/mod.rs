@@ -25,6 +25,7 @@ mod patch;
 mod pod;
 mod read;
 mod requester;
+mod resume;
 mod scale;
 mod target;
 mod token;

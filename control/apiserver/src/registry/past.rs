@@ -8,30 +8,31 @@ use std::sync::Arc;
 use xebec_api::status::ApiError;
 use xebec_store::{Entry, ListAt, Store, StoreError};
 
-use crate::watch::{Cache, Listed, Object, Selection};
+use crate::watch::{Cache, Cut, Listed, Object, Selection};
 
 /// Entries read from the store at once when a selector may leave most of them out.
 const CHUNK: usize = 1000;
 
-/// At most `limit` (0: all) of the chosen objects after key suffix `after`, as of `revision`.
+/// The chosen objects of `cut`, as of `revision`.
 pub(super) async fn list(
     store: &dyn Store,
     cache: &Cache,
     selection: &Selection,
     revision: u64,
-    after: Option<&str>,
-    limit: usize,
+    cut: Cut<'_>,
 ) -> Result<Listed, StoreError> {
     let prefix = match &selection.namespace {
         Some(namespace) => format!("{}{namespace}/", cache.prefix()),
         None => cache.prefix().to_owned(),
     };
     let mut then = Listed { objects: Vec::new(), last_key: None, remaining: 0, revision };
-    let mut after = after.map(|suffix| format!("{}{suffix}", cache.prefix()));
+    let mut after = cut.after.map(|suffix| format!("{}{suffix}", cache.prefix()));
+    let (limit, mut left) = (cut.limit, cut.left);
     loop {
         let wanted = if limit == 0 { CHUNK } else { limit - then.objects.len() };
         let chunk = if selection.is_whole() && limit > 0 { wanted } else { wanted.max(CHUNK) };
-        let page = store.list_at(&prefix, ListAt { revision: Some(revision), after, limit: chunk }).await?;
+        let page =
+            store.list_at(&prefix, ListAt { revision: Some(revision), after, limit: chunk, left }).await?;
         let read = page.entries.len() as u64;
         let mut passed = 0;
         for entry in &page.entries {
@@ -46,6 +47,7 @@ pub(super) async fn list(
             }
         }
         then.remaining = page.remaining + (read - passed);
+        left = Some(page.remaining);
         after = page.entries.last().map(|entry| entry.key.clone());
         if then.remaining == 0 || (limit > 0 && then.objects.len() == limit) {
             return Ok(then);

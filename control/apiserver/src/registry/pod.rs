@@ -67,7 +67,7 @@ impl Registry {
         }
         let budgets = Target::find(&self.resources, "policy", "poddisruptionbudgets", &target.namespace, "")?;
         let selection = crate::watch::Selection::everything(Some(target.namespace.clone()));
-        for budget in budgets.cache.list(&selection, None, 0).objects {
+        for budget in budgets.cache.list(&selection, crate::watch::Cut::default()).objects {
             let spec = budget.value();
             let selector = xebec_api::selector::LabelSelector::from_object(&spec["spec"]["selector"])
                 .map_err(|error| ApiError::internal(error.to_string()))?;

@@ -6,14 +6,12 @@
 
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Value, json};
 use xebec_api::status::ApiError;
 use xebec_store::StoreError;
 
+use super::resume::Resume;
 use super::{Registry, Target, past};
-use crate::watch::{Listed, Object, Selection};
+use crate::watch::{Cut, Listed, Object, Selection};
 
 /// `resourceVersionMatch`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,28 +66,29 @@ impl Registry {
     ) -> Result<ListPage, ApiError> {
         let resume = match options.continue_token.as_str() {
             "" => None,
-            token => Some(decode_continue(token)?),
+            token => Some(Resume::decode(token)?),
         };
-        if let Some((wanted, key)) = &resume {
+        let first = Cut { limit: options.limit, ..Cut::default() };
+        if let Some(resume) = &resume {
             if !options.resource_version.is_empty() && options.resource_version != "0" {
                 return Err(ApiError::bad_request(
                     "specifying resource version is not allowed when using continue".to_owned(),
                 ));
             }
-            if let Some(wanted) = *wanted {
-                let expired = || past::too_old_to_continue(encode_continue(None, key));
-                return self.list_at(target, selection, options.limit, wanted, Some(key), expired).await;
+            if let Some(wanted) = resume.revision {
+                let expired = || past::too_old_to_continue(resume.regardless().encode());
+                return self.list_at(target, selection, resume.cut(options.limit), wanted, expired).await;
             }
         } else {
             self.reach(&options.resource_version).await?;
             if options.version_match == VersionMatch::Exact {
                 let wanted = parse_version(&options.resource_version)?;
-                return self.list_at(target, selection, options.limit, wanted, None, past::too_old).await;
+                return self.list_at(target, selection, first, wanted, past::too_old).await;
             }
         }
         let applied = self.caches.applied();
-        let after = resume.as_ref().map(|(_, key)| key.as_str());
-        let listed = target.select(selection, after, options.limit).await?;
+        let cut = resume.as_ref().map_or(first, |resume| resume.cut(options.limit));
+        let listed = target.select(selection, cut).await?;
         let revision = applied.max(listed.revision);
         Ok(page(selection, revision, listed))
     }
@@ -99,25 +98,25 @@ impl Registry {
         &self,
         target: &Target,
         selection: &Selection,
-        limit: usize,
+        cut: Cut<'_>,
         revision: u64,
-        after: Option<&str>,
         expired: impl Fn() -> ApiError,
     ) -> Result<ListPage, ApiError> {
         if target.cache.revision() <= revision && revision <= self.caches.applied() {
-            let listed = target.select(selection, after, limit).await?;
+            let listed = target.select(selection, cut).await?;
             // A change may have come in between; history then tells.
             if listed.revision <= revision {
                 return Ok(page(selection, revision, listed));
             }
         }
-        let (choice, most) = target.asks(selection, limit);
-        let then = match past::list(&*self.store, &target.cache, &choice, revision, after, most).await {
-            Ok(then) => then,
-            Err(StoreError::Compacted { .. }) => return Err(expired()),
-            Err(error) => return Err(super::store_error(error)),
-        };
-        Ok(page(selection, revision, target.choose(selection, limit, then).await?))
+        let (choice, limit) = target.asks(selection, cut.limit);
+        let then =
+            match past::list(&*self.store, &target.cache, &choice, revision, Cut { limit, ..cut }).await {
+                Ok(then) => then,
+                Err(StoreError::Compacted { .. }) => return Err(expired()),
+                Err(error) => return Err(super::store_error(error)),
+            };
+        Ok(page(selection, revision, target.choose(selection, cut.limit, then).await?))
     }
 
     /// Brings the caches to where a read of `resource_version` may be answered.
@@ -132,9 +131,11 @@ impl Registry {
 
 fn page(selection: &Selection, revision: u64, listed: Listed) -> ListPage {
     let more = listed.remaining > 0;
+    let remaining = (more && selection.is_whole()).then_some(listed.remaining);
+    let next = |after| Resume { revision: Some(revision), after, left: remaining }.encode();
     ListPage {
-        continue_token: listed.last_key.filter(|_| more).map(|key| encode_continue(Some(revision), &key)),
-        remaining: (more && selection.is_whole()).then_some(listed.remaining),
+        continue_token: listed.last_key.filter(|_| more).map(next),
+        remaining,
         objects: listed.objects,
         revision,
     }
@@ -150,35 +151,9 @@ pub fn parse_version(text: &str) -> Result<u64, ApiError> {
     })
 }
 
-/// Without a revision the next page is cut from the state at that time (upstream's inconsistent continue, rv -1).
-fn encode_continue(revision: Option<u64>, key: &str) -> String {
-    let revision = revision.map_or(json!(-1), |revision| json!(revision));
-    URL_SAFE_NO_PAD.encode(json!({"v": "meta.k8s.io/v1", "rv": revision, "start": key}).to_string())
-}
-
-fn decode_continue(token: &str) -> Result<(Option<u64>, String), ApiError> {
-    let invalid = || ApiError::bad_request("continue key is not valid: malformed token".to_owned());
-    let bytes = URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|_| invalid())?;
-    let value: Value = serde_json::from_slice(&bytes).map_err(|_| invalid())?;
-    let revision = match value["rv"].as_i64().ok_or_else(invalid)? {
-        -1 => None,
-        revision => Some(u64::try_from(revision).map_err(|_| invalid())?),
-    };
-    let key = value["start"].as_str().ok_or_else(invalid)?;
-    Ok((revision, key.to_owned()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn continue_tokens_round_trip() {
-        assert_eq!(decode_continue(&encode_continue(Some(7), "ns/a")).unwrap(), (Some(7), "ns/a".to_owned()));
-        assert_eq!(decode_continue(&encode_continue(None, "ns/a")).unwrap(), (None, "ns/a".to_owned()));
-        assert_eq!(decode_continue("%%%").unwrap_err().code, 400);
-        assert_eq!(decode_continue("e30").unwrap_err().code, 400);
-    }
 
     #[test]
     fn versions_are_numbers() {

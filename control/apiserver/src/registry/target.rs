@@ -8,7 +8,7 @@ use xebec_api::status::ApiError;
 
 use super::merge_schema::{self, Node};
 use crate::resources::{Custom, Kind, Resources, StrategyRef};
-use crate::watch::{Cache, Listed, Object, Selection};
+use crate::watch::{Cache, Cut, Listed, Object, Selection};
 
 /// An object or collection as the URL names it, with its storage.
 #[derive(Clone)]
@@ -90,15 +90,10 @@ impl Target {
     }
 
     /// The chosen objects as [`Cache::list`] finds them, in the version the rules work on.
-    pub async fn select(
-        &self,
-        selection: &Selection,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Listed, ApiError> {
-        let (choice, most) = self.asks(selection, limit);
-        let listed = self.cache.list(&choice, after, most);
-        self.choose(selection, limit, listed).await
+    pub async fn select(&self, selection: &Selection, cut: Cut<'_>) -> Result<Listed, ApiError> {
+        let (choice, limit) = self.asks(selection, cut.limit);
+        let listed = self.cache.list(&choice, Cut { limit, ..cut });
+        self.choose(selection, cut.limit, listed).await
     }
 
     /// What to ask for so that [`Target::choose`] can choose: everything where fields exist in the served version only.

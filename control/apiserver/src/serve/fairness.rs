@@ -28,7 +28,7 @@ use super::respond::{self, Failure};
 use super::route::RequestInfo;
 use crate::ApiServer;
 use crate::registry::{Registry, Sub, Target, UpdateOptions, WriteContext};
-use crate::watch::Selection;
+use crate::watch::{Cut, Selection};
 
 /// Longest wait in a queue: a quarter of a request's time, as upstream.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -113,7 +113,12 @@ pub fn start(flow: Arc<FlowControl>, registry: Arc<Registry>, stop: Cancellation
 
 fn stored(registry: &Registry, plural: &str) -> Vec<Arc<Value>> {
     let Some(cache) = registry.caches().of(GROUP, plural) else { return Vec::new() };
-    cache.list(&Selection::everything(None), None, 0).objects.iter().map(|object| object.value()).collect()
+    cache
+        .list(&Selection::everything(None), Cut::default())
+        .objects
+        .iter()
+        .map(|object| object.value())
+        .collect()
 }
 
 fn config(registry: &Registry) -> Config {

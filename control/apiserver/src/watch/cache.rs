@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Change, Event, Object, Selection};
+use super::{Change, Cut, Event, Object, Selection};
 use crate::resources::StrategyRef;
 
 /// Events a resource's log keeps for watchers that start in the past or fall behind.
@@ -102,35 +102,36 @@ impl Cache {
         self.state.read().objects.get(&suffix(namespace, name)).cloned()
     }
 
-    /// The chosen objects in key order after key suffix `after`, at most `limit` of them, whether more follow, and the
-    /// newest revision this cache has an event of.
+    /// The chosen objects of `cut` in key order, what follows them, and the newest revision this cache has an event of.
+    ///
+    /// Only a list's first page counts what remains, and only where nothing but the namespace is chosen by: pages that
+    /// each count the rest of 100k objects make a list of them quadratic.
     #[must_use]
-    pub fn list(&self, selection: &Selection, after: Option<&str>, limit: usize) -> Listed {
+    pub fn list(&self, selection: &Selection, cut: Cut<'_>) -> Listed {
         let state = self.state.read();
         let from_namespace = selection.namespace.as_ref().map(|ns| format!("{ns}/"));
-        let lower = match (after, &from_namespace) {
+        let lower = match (cut.after, &from_namespace) {
             (Some(after), _) => Bound::Excluded(after),
             (None, Some(ns)) => Bound::Included(ns.as_str()),
             (None, None) => Bound::Unbounded,
         };
-        let mut objects = Vec::new();
-        let mut remaining = 0u64;
-        let mut last_key = None;
-        for (key, object) in state.objects.range::<str, _>((lower, Bound::Unbounded)) {
-            if from_namespace.as_ref().is_some_and(|ns| !key.starts_with(ns.as_str())) {
-                break;
-            }
-            if !selection.matches(object) {
-                continue;
-            }
-            if limit > 0 && objects.len() == limit {
-                remaining += 1;
-                continue;
-            }
-            last_key = Some(key.clone());
+        let mut chosen = state
+            .objects
+            .range::<str, _>((lower, Bound::Unbounded))
+            .take_while(|(key, _)| from_namespace.as_ref().is_none_or(|ns| key.starts_with(ns.as_str())))
+            .filter(|(_, object)| selection.matches(object));
+        let most = if cut.limit == 0 { usize::MAX } else { cut.limit };
+        let (mut objects, mut last_key) = (Vec::new(), None);
+        for (key, object) in chosen.by_ref().take(most) {
             objects.push(Arc::clone(object));
+            last_key = Some(key);
         }
-        Listed { objects, remaining, last_key, revision: state.revision }
+        let remaining = match chosen.next() {
+            None => 0,
+            Some(_) if !selection.is_whole() => 1,
+            Some(_) => cut.rest(objects.len()).unwrap_or_else(|| 1 + chosen.count() as u64),
+        };
+        Listed { objects, remaining, last_key: last_key.cloned(), revision: state.revision }
     }
 
     /// Events after revision `cursor`.
@@ -281,7 +282,7 @@ impl Cache {
 pub struct Listed {
     /// The objects, in key order.
     pub objects: Vec<Arc<Object>>,
-    /// How many chosen objects follow after the page.
+    /// How many chosen objects follow after the page; with selectors, 1 if any do.
     pub remaining: u64,
     /// Key suffix of the page's last object.
     pub last_key: Option<String>,
@@ -319,11 +320,24 @@ mod tests {
     fn lists_in_pages() {
         let cache = cache();
         let all = Selection::everything(Some("d".into()));
-        let first = cache.list(&all, None, 1);
+        let first = cache.list(&all, Cut { limit: 1, ..Cut::default() });
         assert_eq!((first.objects[0].name.as_str(), first.remaining), ("a", 1));
-        let second = cache.list(&all, first.last_key.as_deref(), 1);
+        let after = Cut { after: first.last_key.as_deref(), limit: 1, left: None };
+        let second = cache.list(&all, after);
         assert_eq!((second.objects[0].name.as_str(), second.remaining), ("b", 0));
-        assert!(cache.list(&Selection::everything(Some("dd".into())), None, 0).objects.is_empty());
+        assert!(cache.list(&Selection::everything(Some("dd".into())), Cut::default()).objects.is_empty());
+    }
+
+    #[test]
+    fn a_page_counts_what_follows_unless_the_page_before_knew() {
+        let cache = cache();
+        let all = Selection::everything(None);
+        let page = |left| cache.list(&all, Cut { after: None, limit: 1, left }).remaining;
+        assert_eq!(page(None), 1);
+        assert_eq!(page(Some(9)), 8, "believed");
+        // A token of another list: what follows is never hidden, what does not is never announced.
+        assert_eq!(page(Some(0)), 1);
+        assert_eq!(cache.list(&all, Cut { after: Some("d/a"), limit: 1, left: Some(9) }).remaining, 0);
     }
 
     #[test]

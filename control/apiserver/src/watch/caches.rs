@@ -11,7 +11,7 @@ use xebec_identity::ObjectReader;
 use super::drafts::{Drafts, Left};
 use super::object::Draft;
 use super::progress::Progress;
-use super::{Cache, Selection};
+use super::{Cache, Cut, Selection};
 
 #[derive(Default)]
 struct Known {
@@ -134,13 +134,13 @@ impl ObjectReader for Caches {
         let Some(cache) = self.of("", "pods") else { return Vec::new() };
         let fields = Some(xebec_api::selector::FieldSelector::equals("spec.nodeName", node));
         let selection = Selection { namespace: None, labels: None, fields };
-        cache.list(&selection, None, 0).objects.iter().map(|object| object.value()).collect()
+        cache.list(&selection, Cut::default()).objects.iter().map(|object| object.value()).collect()
     }
 
     fn list(&self, group: &str, plural: &str, namespace: Option<&str>) -> Vec<Arc<Value>> {
         let Some(cache) = self.of(group, plural) else { return Vec::new() };
         let selection = Selection::everything(namespace.map(str::to_owned));
-        cache.list(&selection, None, 0).objects.iter().map(|object| object.value()).collect()
+        cache.list(&selection, Cut::default()).objects.iter().map(|object| object.value()).collect()
     }
 }
 

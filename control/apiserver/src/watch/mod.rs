@@ -26,5 +26,5 @@ pub use drafts::Left;
 pub use event::{Change, Encoding, Event, json_line};
 pub use feeder::{FeederError, add, start};
 pub use object::{Draft, Object, set_resource_version};
-pub use selection::Selection;
+pub use selection::{Cut, Selection};
 pub use stream::{EventSink, WatchRequest, WatchStart, stream};

@@ -1,4 +1,4 @@
-//! Which objects of a resource a request is about: namespace, labels, fields.
+//! Which objects of a resource a request is about: namespace, labels, fields; and which page of them.
 
 use xebec_api::selector::{FieldSelector, LabelSelector};
 
@@ -34,5 +34,24 @@ impl Selection {
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.labels.is_none() && self.fields.is_none()
+    }
+}
+
+/// A page of a list; by default the whole of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cut<'a> {
+    /// Only what follows this key suffix: the last of the page before.
+    pub after: Option<&'a str>,
+    /// The most objects, 0 for all.
+    pub limit: usize,
+    /// How many objects follow `after`, where the page before knew; then nothing has to be counted.
+    pub left: Option<u64>,
+}
+
+impl Cut<'_> {
+    /// How many follow a page of `taken` objects when at least one does; none if that has to be counted.
+    #[must_use]
+    pub fn rest(&self, taken: usize) -> Option<u64> {
+        self.left.map(|left| left.saturating_sub(taken as u64).max(1))
     }
 }

@@ -13,7 +13,7 @@ use tracing::debug;
 use xebec_api::status::ApiError;
 use xebec_store::{EventKind, Store};
 
-use super::{Cache, Caches, Change, Event, Object, ReadFrom, Selection};
+use super::{Cache, Caches, Change, Cut, Event, Object, ReadFrom, Selection};
 
 /// How often a watcher that asked for bookmarks gets one.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
@@ -208,7 +208,7 @@ impl Watcher {
         let selection = &self.selection;
         let late = self.sink.selects_converted() && !selection.is_whole();
         let namespace = Selection::everything(selection.namespace.clone());
-        let listed = self.cache.list(if late { &namespace } else { selection }, None, 0);
+        let listed = self.cache.list(if late { &namespace } else { selection }, Cut::default());
         self.cursor = applied.max(listed.revision);
         let mut objects = match self.sink.convert(listed.objects).await {
             Ok(objects) => objects,

@@ -40,7 +40,7 @@ pub(super) fn page(
     } else {
         Some(Changed::new(snapshot, revision, scope, after, end.as_deref())?)
     };
-    let mut builder = Builder { entries: Vec::new(), limit: request.limit, remaining: 0 };
+    let mut builder = Builder { entries: Vec::new(), limit: request.limit, left: request.left, remaining: 0 };
     merge(live, changed, &mut builder)?;
     Ok(Page { entries: builder.entries, revision, remaining: builder.remaining })
 }
@@ -48,12 +48,20 @@ pub(super) fn page(
 struct Builder {
     entries: Vec<Entry>,
     limit: usize,
+    left: Option<u64>,
     remaining: u64,
 }
 
 impl Builder {
     fn is_full(&self) -> bool {
         self.limit > 0 && self.entries.len() >= self.limit
+    }
+
+    /// Whether nothing more has to be read: the page is full, something follows, and how much is known.
+    fn is_done(&mut self) -> bool {
+        let (true, Some(left)) = (self.remaining > 0, self.left) else { return false };
+        self.remaining = left.saturating_sub(self.entries.len() as u64).max(1);
+        true
     }
 
     fn live(&mut self, key: &str, record: &[u8]) -> Result<(), Fault> {
@@ -95,6 +103,9 @@ fn merge(mut live: Rows<'_>, mut changed: Option<Changed>, page: &mut Builder) -
                 page.live(key.value(), record.value())?
             }
             _ => {}
+        }
+        if page.is_done() {
+            return Ok(());
         }
         if order != Ordering::Greater {
             row = live.next().transpose()?;

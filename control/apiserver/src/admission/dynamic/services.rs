@@ -9,7 +9,7 @@ use serde_json::Value;
 use xebec_dynamic_admission::{ResolveError, Resolver};
 use xebec_identity::ObjectReader;
 
-use crate::watch::{Caches, Selection};
+use crate::watch::{Caches, Cut, Selection};
 
 /// Finds endpoints in the caches.
 pub(crate) struct Services {
@@ -24,7 +24,7 @@ impl Services {
     /// `host:port` of every ready endpoint of a port.
     fn endpoints(&self, namespace: &str, name: &str, port_name: &str) -> Vec<String> {
         let Some(cache) = self.caches.of("discovery.k8s.io", "endpointslices") else { return Vec::new() };
-        let slices = cache.list(&Selection::everything(Some(namespace.to_owned())), None, 0).objects;
+        let slices = cache.list(&Selection::everything(Some(namespace.to_owned())), Cut::default()).objects;
         let of_service = |labels: &std::collections::BTreeMap<String, String>| {
             labels.get("kubernetes.io/service-name").is_some_and(|service| service == name)
         };

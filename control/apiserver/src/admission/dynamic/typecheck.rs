@@ -15,7 +15,7 @@ use xebec_identity::User;
 
 use super::ServedTypes;
 use crate::registry::{Registry, Sub, Target, UpdateOptions, WriteContext};
-use crate::watch::Selection;
+use crate::watch::{Cut, Selection};
 
 const GROUP: &str = "admissionregistration.k8s.io";
 const PLURAL: &str = "validatingadmissionpolicies";
@@ -34,7 +34,7 @@ async fn run(registry: Arc<Registry>) {
     loop {
         changes.borrow_and_update();
         let mut failed = false;
-        for policy in cache.list(&Selection::everything(None), None, 0).objects {
+        for policy in cache.list(&Selection::everything(None), Cut::default()).objects {
             let policy = policy.value();
             if let Some(status) = plan_type_checking(&policy, &types) {
                 failed |= !write(&registry, &policy, status).await;

@@ -26,7 +26,7 @@ use ports::Ports;
 use service::ServicePlan;
 
 use super::{Registry, Target, WriteContext};
-use crate::watch::Selection;
+use crate::watch::{Cut, Selection};
 
 /// The allocation ranges make no sense.
 #[derive(Debug, thiserror::Error)]
@@ -271,7 +271,7 @@ impl Registry {
         let context =
             WriteContext::new(xebec_identity::User::system_master("system:apiserver"), String::new(), false);
         let mut held = std::collections::HashSet::new();
-        for object in services.cache.list(&everything, None, 0).objects {
+        for object in services.cache.list(&everything, Cut::default()).objects {
             let value = object.value();
             let target = services.named(&object.namespace, &object.name);
             for address in service::addresses(&value) {
@@ -300,7 +300,7 @@ impl Registry {
         }
         self.settle().await?;
         let records = Target::find(&self.resources, "networking.k8s.io", "ipaddresses", "", "")?;
-        for object in records.cache.list(&everything, None, 0).objects {
+        for object in records.cache.list(&everything, Cut::default()).objects {
             let ours = object
                 .labels
                 .get("ipaddress.kubernetes.io/managed-by")
