@@ -133,7 +133,7 @@ impl ApiServer {
             Arc::new(Registry::new(store, caches, resources, admission, allocators, signer, clock));
         registry.rebuild_allocations().await.map_err(BuildError::Allocation)?;
         bootstrap::run(&registry, &config).await?;
-        bootstrap::keep(Arc::clone(&registry), &config, stop.clone());
+        bootstrap::keep(&registry, &config, &stop);
         let services = Arc::new(admission::Services::new(Arc::clone(registry.caches())));
         let mut definitions = Definitions::new(Arc::clone(&registry), Arc::new(Webhooks::new(services)));
         definitions.load().await?;

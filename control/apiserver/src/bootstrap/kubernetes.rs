@@ -49,7 +49,7 @@ pub(super) async fn reconcile(
 }
 
 /// Keeps them until `stop`.
-pub fn keep(registry: Arc<Registry>, config: &Config, stop: CancellationToken) {
+pub(super) fn keep(registry: Arc<Registry>, config: &Config, stop: CancellationToken) {
     let place = Place::of(config);
     let work = async move {
         loop {

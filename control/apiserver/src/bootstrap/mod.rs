@@ -1,21 +1,23 @@
 //! What every cluster has from its first second: namespaces, roles, the `kubernetes` Service, priority classes.
 //!
 //! Enters: the configuration. Leaves: objects in the store, written through the registry like any other. Called once
-//! by `ApiServer::build`; what exists is left as it is, except for the server's own address and missing RBAC rules. The
-//! `kubernetes` Service is kept afterwards, too, with the namespaces and the range it stands on ([`keep`]).
+//! by `ApiServer::build`; what exists is left as it is, except for the server's own address and missing RBAC rules. Some of
+//! it is kept afterwards, too ([`keep`]).
 
 mod kubernetes;
+mod lease;
 mod objects;
 mod rbac;
 
+use std::sync::Arc;
+
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use xebec_api::meta;
 use xebec_api::resource;
 use xebec_api::status::{ApiError, Reason};
 use xebec_identity::User;
-
-pub use kubernetes::keep;
 
 use crate::config::Config;
 use crate::registry::{Registry, Sub, Target, UpdateOptions, WriteContext};
@@ -61,6 +63,13 @@ pub async fn run(registry: &Registry, config: &Config) -> Result<(), BootstrapEr
     let read = |name: &str| std::fs::read_to_string(config.pki_dir.join(name)).unwrap_or_default();
     let authentication = objects::authentication(&read("ca.crt"), &read("front-proxy-ca.crt"));
     ensure(registry, &context, authentication, Existing::Overwrite).await
+}
+
+/// Keeps, until `stop`, what must not go away while the server runs: the `kubernetes` Service and what it stands on, and
+/// the server's own Lease.
+pub fn keep(registry: &Arc<Registry>, config: &Config, stop: &CancellationToken) {
+    kubernetes::keep(Arc::clone(registry), config, stop.clone());
+    lease::keep(Arc::clone(registry), stop.clone());
 }
 
 /// The system's namespaces and the range of Services' addresses: they come back when somebody deletes them.

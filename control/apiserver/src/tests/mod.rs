@@ -16,7 +16,7 @@ mod dynamic;
 mod events;
 mod fairness;
 mod gateway;
-mod harness;
+pub mod harness;
 mod identity;
 mod kubectl;
 mod lists;
