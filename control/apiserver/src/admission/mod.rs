@@ -145,6 +145,11 @@ impl Admission {
         Self { caches, authorizer, plugins, config, quotas, dynamic, counters }
     }
 
+    /// Who may do what.
+    pub(crate) fn authorizer(&self) -> &Authorizer {
+        &self.authorizer
+    }
+
     /// Counters of webhooks and policies.
     pub(crate) fn counters(&self) -> &Counters {
         &self.counters

@@ -80,6 +80,8 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub struct WriteContext {
     /// Who writes.
     pub user: User,
+    /// How an object that exists is written, in authorizers' words: `update` or `patch`.
+    pub verb: &'static str,
     /// Only try: everything happens but the store write.
     pub dry_run: bool,
     /// Name fields are owned under; derived from the User-Agent when the client gave none.
@@ -110,6 +112,7 @@ impl WriteContext {
     pub fn new(user: User, field_manager: String, dry_run: bool) -> Self {
         Self {
             user,
+            verb: "update",
             dry_run,
             field_manager,
             applying: false,

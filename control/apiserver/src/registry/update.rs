@@ -157,6 +157,7 @@ impl Registry {
             Sub::Status => {
                 let mut errors = self.check_admin_grant(target, &value, &old).await;
                 errors.extend(target.strategy.validate_status_update(&value, &old));
+                errors.extend(self.check_claim_rights(context, target, &value, &old).await);
                 errors
             }
             Sub::Other(sub) => target.strategy.validate_subresource_update(sub, &value, &old),

@@ -11,7 +11,7 @@ use xebec_api::status::ApiError;
 use xebec_identity::authn::Peer;
 use xebec_identity::authn::impersonate::Impersonation;
 use xebec_identity::authz::{Evaluation, selectors};
-use xebec_identity::{Attributes, Decision, User};
+use xebec_identity::{Attributes, User};
 
 use super::audit;
 use super::query::Query;
@@ -103,7 +103,7 @@ async fn refused(server: &ApiServer, checks: &[Attributes]) -> Option<ApiError> 
     for check in checks {
         let decision = server.authorizer.decide(check).await;
         if !decision.allowed() {
-            return Some(forbidden(check, &decision));
+            return Some(check.forbidden(&decision));
         }
     }
     None
@@ -139,7 +139,7 @@ pub async fn authorize(
     if is_undecidable {
         return Ok(respond::internal(request.uri(), &error));
     }
-    Err(forbidden(&attributes, &decision).into())
+    Err(attributes.forbidden(&decision).into())
 }
 
 fn attributes(user: &User, info: &RequestInfo, query: &Query) -> Attributes {
@@ -159,18 +159,4 @@ fn attributes(user: &User, info: &RequestInfo, query: &Query) -> Attributes {
         field_selector: selectors::fields(selector("fieldSelector")),
         label_selector: selectors::labels(selector("labelSelector")),
     }
-}
-
-fn forbidden(attributes: &Attributes, decision: &Decision) -> ApiError {
-    let mut message = attributes.forbidden_message();
-    if !decision.reason().is_empty() {
-        message.push_str(": ");
-        message.push_str(decision.reason());
-    }
-    if attributes.is_resource {
-        return ApiError::forbidden(&attributes.group, &attributes.resource, &attributes.name, message);
-    }
-    let mut error = ApiError::forbidden("", "", "", &message);
-    error.message = format!("forbidden: {message}");
-    error
 }

@@ -222,6 +222,9 @@ impl Call {
             ),
         };
         let mut context = WriteContext::new(self.user.clone(), manager, self.query.dry_run()?);
+        if self.info.verb == "patch" {
+            context.verb = "patch";
+        }
         context.warnings = Arc::clone(&self.warnings);
         context.audit_annotations = Arc::clone(&self.audit_annotations);
         context.deadline = Some(tokio::time::Instant::now() + WRITE_PATIENCE);

@@ -1,8 +1,9 @@
-//! Device claims: selectors are compiled, admin access needs a labelled namespace.
+//! Device claims: selectors are compiled, admin access needs a labelled namespace, the parts of a status rights of their
+//! own.
 
 use serde_json::{Value, json};
 
-use super::harness::Cluster;
+use super::harness::{Cluster, send};
 
 const CLAIMS: &str = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims";
 const MERGE: &str = "application/merge-patch+json";
@@ -76,4 +77,66 @@ async fn admin_access_needs_a_labelled_namespace() {
     }
     let granted = cluster.patch(&grant, MERGE, &status).await;
     assert_eq!(granted.code, 200, "{}", granted.text);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_part_of_a_status_needs_its_right() {
+    let cluster = Cluster::start().await;
+    assert_eq!(cluster.post(CLAIMS, &claim("c", &json!({}))).await.code, 201);
+    let grant = async |name: &str, rule: Value| {
+        let role = json!({"metadata": {"name": name}, "rules": [rule]});
+        let binding = json!({
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": "driver", "namespace": "default"}],
+        });
+        for (plural, object) in [("clusterroles", role), ("clusterrolebindings", binding)] {
+            let made = cluster.post(&format!("/apis/rbac.authorization.k8s.io/v1/{plural}"), &object).await;
+            assert_eq!(made.code, 201, "{}", made.text);
+        }
+    };
+    let rule = |resource: &str, verbs: &[&str], names: &[&str]| {
+        let resource = format!("resourceclaims/{resource}");
+        json!({"apiGroups": ["resource.k8s.io"], "resources": [resource], "verbs": verbs, "resourceNames": names})
+    };
+    let admin = cluster.admin().await;
+    let write = async |status: &Value, node: &str| {
+        let headers = [
+            ("content-type", MERGE),
+            ("impersonate-user", "system:serviceaccount:default:driver"),
+            ("impersonate-extra-authentication.kubernetes.io%2fnode-name", node),
+        ];
+        send(&admin, "PATCH", &format!("{CLAIMS}/c/status"), &headers, json!({"status": status}).to_string())
+            .await
+    };
+    grant("status", rule("status", &["patch"], &[])).await;
+    let term = json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]});
+    let result = json!({"request": "r", "driver": "d.example.com", "pool": "p", "device": "d"});
+    let bound = json!({"allocation": {
+        "devices": {"results": [result]}, "nodeSelector": {"nodeSelectorTerms": [term]},
+    }});
+    let refused = write(&bound, "n1").await;
+    assert_eq!(refused.code, 422, "{}", refused.text);
+    let binding = "status: Forbidden: changing status.allocation or status.reservedFor requires \
+                   resource=\"resourceclaims/binding\", verb=\"patch\" permission: resourceclaims.resource.k8s.io is \
+                   forbidden: User \"system:serviceaccount:default:driver\" cannot patch resource \
+                   \"resourceclaims/binding\" in API group \"resource.k8s.io\" at the cluster scope";
+    assert!(refused.message().contains(binding), "{}", refused.text);
+    grant("binding", rule("binding", &["patch"], &[])).await;
+    assert_eq!(write(&bound, "n1").await.code, 200);
+    let devices = json!({"devices": [{"driver": "d.example.com", "pool": "p", "device": "d"}]});
+    let refused = write(&devices, "n2").await;
+    assert_eq!(refused.code, 422, "{}", refused.text);
+    let elsewhere = "changing status.devices requires resource=\"resourceclaims/driver\", \
+                     verb=\"[arbitrary-node:patch]\" permission: resourceclaims.resource.k8s.io \"d.example.com\" is \
+                     forbidden";
+    assert!(refused.message().contains(elsewhere), "{}", refused.text);
+    grant("driver", rule("driver", &["associated-node:patch"], &["d.example.com"])).await;
+    assert_eq!(write(&devices, "n2").await.code, 422, "the claim is on another node");
+    assert_eq!(write(&devices, "n1").await.code, 200);
+    let cleared = json!({"devices": null});
+    assert_eq!(write(&cleared, "n2").await.code, 422);
+    grant("anywhere", rule("driver", &["arbitrary-node:patch"], &["d.example.com"])).await;
+    let cleared = write(&cleared, "n2").await;
+    assert_eq!(cleared.code, 200, "{}", cleared.text);
 }

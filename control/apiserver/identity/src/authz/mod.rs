@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use xebec_api::selector::{FieldOperator, FieldRequirement, Requirement};
+use xebec_api::status::ApiError;
 
 use crate::authn::config::ConfigError;
 use crate::{GROUP_MASTERS, ObjectReader, User};
@@ -132,6 +133,18 @@ impl Attributes {
                 "User {user:?} cannot {verb} resource {resource:?} in API group {group:?} in the namespace {namespace:?}"
             )
         }
+    }
+
+    /// The 403 of a decision that does not allow it, with the decision's reason.
+    #[must_use]
+    pub fn forbidden(&self, decision: &Decision) -> ApiError {
+        let mut message = self.forbidden_message();
+        if !decision.reason().is_empty() {
+            message.push_str(": ");
+            message.push_str(decision.reason());
+        }
+        let (group, resource) = if self.is_resource { (&*self.group, &*self.resource) } else { ("", "") };
+        ApiError::forbidden(group, resource, &self.name, message)
     }
 
     /// Whether the field selector demands `field = value`.

@@ -168,6 +168,7 @@ const ROLES: &[RoleText] = &[
          get,list,watch resource.k8s.io deviceclasses
          get,list,watch,update,patch resource.k8s.io resourceclaims
          update,patch resource.k8s.io resourceclaims/status
+         update,patch resource.k8s.io resourceclaims/binding
          get,list,watch resource.k8s.io resourceslices",
     ),
     // Xebec's own: the agent runs the service dataplane and the DNS server under its node's identity. Pods stay

@@ -99,6 +99,7 @@ const WITH_EVENTS: &[RoleText] = &[
          update core pods/finalizers
          get,list,watch,create,delete resource.k8s.io resourceclaims
          update,patch resource.k8s.io resourceclaims,resourceclaims/status
+         update,patch resource.k8s.io resourceclaims/binding
          update,patch core pods/status",
     ),
     (

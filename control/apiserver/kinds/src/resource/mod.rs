@@ -10,6 +10,7 @@ mod device;
 pub mod device_class;
 mod formats;
 mod request;
+pub mod rights;
 mod rules;
 pub mod slice;
 mod status;
