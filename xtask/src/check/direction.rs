@@ -56,6 +56,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("xebec-kubelet-serve", &["xebec-api", "xebec-host", "xebec-cri"]),
     ("xebec-kubelet", &["xebec-api", "xebec-host", "xebec-cri"]),
     ("xebec-dataplane", &["xebec-abi", "xebec-program"]),
+    ("xebec-policy", &["xebec-api"]),
     ("xebec-dns", &["xebec-api"]),
     (
         "xebec-agent",
