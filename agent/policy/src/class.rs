@@ -74,6 +74,13 @@ pub fn classes(terms: &[Term], pods: &[Pod]) -> Classes {
                 .or_insert(terms);
         }
     }
+    // A pod that is among nothing but what its block is needs no entry: most of a large cluster's pods.
+    let none = BTreeSet::new();
+    of_pods.retain(|address, terms| {
+        let around = found.iter().filter(|(block, _)| block.contains(*address));
+        let around = around.max_by_key(|(block, _)| block.bits()).map_or(&none, |(_, terms)| terms);
+        terms != around
+    });
     found.extend(of_pods);
     let mut classes = Classes::default();
     let mut known: BTreeMap<BTreeSet<usize>, u32> = BTreeMap::new();
