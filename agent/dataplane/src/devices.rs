@@ -175,7 +175,9 @@ mod tests {
     fn only_our_pins_have_an_index() {
         let pinned_index = |pin| pinned_index(&PACKET_PROGRAMS, pin);
         assert_eq!(pinned_index(Path::new("/x/tcx_ingress-12")), Some(12));
-        for other in ["/x/connect4", "/x/tcx_ingress", "/x/tcx_ingress-", "/x/tcx_other-3", "/x/policy_egress-3"] {
+        for other in
+            ["/x/connect4", "/x/tcx_ingress", "/x/tcx_ingress-", "/x/tcx_other-3", "/x/policy_egress-3"]
+        {
             assert_eq!(pinned_index(Path::new(other)), None, "{other}");
         }
     }

@@ -77,9 +77,7 @@ impl Kernel {
         match write {
             Write::Rule(class, item) => {
                 let (bits, data) = rule_key(*class, item);
-                self.rules
-                    .insert(&Key::new(bits, data), 1, 0)
-                    .map_err(element("POLICY_RULES", "insert"))
+                self.rules.insert(&Key::new(bits, data), 1, 0).map_err(element("POLICY_RULES", "insert"))
             }
             Write::RemoveRule(class, item) => {
                 let (bits, data) = rule_key(*class, item);
@@ -114,7 +112,8 @@ impl Kernel {
 
     /// The programs' counters, summed over CPUs, in the order of [`xebec_abi::policy::PolicyStat`].
     pub(super) fn counters(&self) -> Result<Vec<u64>, MapError> {
-        let read = |i| self.counts.get(&i, 0).map(|v| v.iter().sum()).map_err(element("POLICY_COUNTS", "read"));
+        let read =
+            |i| self.counts.get(&i, 0).map(|v| v.iter().sum()).map_err(element("POLICY_COUNTS", "read"));
         (0..POLICY_STATS).map(read).collect()
     }
 
@@ -122,7 +121,8 @@ impl Kernel {
     pub(super) fn fill(&self) -> Vec<Fill> {
         let counts = [self.pods.keys().count(), self.classes.keys().count(), self.rules.keys().count()];
         let names = ["POLICY_PODS", "POLICY_CLASSES", "POLICY_RULES"];
-        let of = |((map, entries), max): ((_, usize), u32)| Fill { map, entries: entries as u64, max: max.into() };
+        let of =
+            |((map, entries), max): ((_, usize), u32)| Fill { map, entries: entries as u64, max: max.into() };
         names.into_iter().zip(counts).zip(self.most).map(of).collect()
     }
 }
@@ -189,10 +189,13 @@ mod tests {
             assert_eq!(from_class_key(bits, &data), Some(network), "{text}");
         }
         // What is all of IPv6 is nothing of IPv4.
-        let (all6, all4) = (class_key(Network::parse("::/0").unwrap()), class_key(Network::parse("0.0.0.0/0").unwrap()));
+        let (all6, all4) =
+            (class_key(Network::parse("::/0").unwrap()), class_key(Network::parse("0.0.0.0/0").unwrap()));
         assert_ne!(all6.1[..4], all4.1[..4]);
         for protocol in [None, Some(Protocol::Tcp), Some(Protocol::Sctp)] {
-            for port in [PortPrefix::ANY, PortPrefix { first: 8000, bits: 14 }, PortPrefix { first: 80, bits: 16 }] {
+            for port in
+                [PortPrefix::ANY, PortPrefix { first: 8000, bits: 14 }, PortPrefix { first: 80, bits: 16 }]
+            {
                 let port = if protocol.is_none() { PortPrefix::ANY } else { port };
                 let item = Item { set: 7, direction: Direction::Egress, protocol, port };
                 let (bits, data) = rule_key(9, &item);

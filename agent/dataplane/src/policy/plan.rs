@@ -173,8 +173,9 @@ impl Installed {
         self.classes = classes;
         self.classes.retain(|network, _| !gone.contains(network));
         let ended = self.everybody.iter().filter(|(set, _)| !kept.contains(set));
-        plan.garbage
-            .extend(ended.flat_map(|(_, meaning)| meaning.iter().map(|item| Write::RemoveRule(ANYONE, *item))));
+        plan.garbage.extend(
+            ended.flat_map(|(_, meaning)| meaning.iter().map(|item| Write::RemoveRule(ANYONE, *item))),
+        );
         (self.pods, self.everybody) = (pods, everybody);
         self.forget(&kept, &mut plan.garbage);
         plan

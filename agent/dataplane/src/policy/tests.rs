@@ -56,7 +56,8 @@ impl Kernel {
 
 fn wanted(tables: &Tables, devices: &BTreeMap<PodName, u32>, question: Question) -> bool {
     let (device, direction, other, protocol, port) = question;
-    let pod = devices.iter().find(|(_, index)| **index == device).and_then(|(name, _)| tables.selected.get(name));
+    let pod =
+        devices.iter().find(|(_, index)| **index == device).and_then(|(name, _)| tables.selected.get(name));
     let Some(pod) = pod else { return true };
     let isolated = if direction == Direction::Ingress { pod.ingress } else { pod.egress };
     let class = tables.classes.find(other);
@@ -95,8 +96,12 @@ fn allow() -> impl Strategy<Value = Allow> {
         prefixes(80, 83)[0],
         prefixes(81, 81)[0],
     ]);
-    (direction, 0..4_u32, protocol, port)
-        .prop_map(|(direction, class, protocol, port)| Allow { direction, class, protocol, port })
+    (direction, 0..4_u32, protocol, port).prop_map(|(direction, class, protocol, port)| Allow {
+        direction,
+        class,
+        protocol,
+        port,
+    })
 }
 
 fn tables() -> impl Strategy<Value = (Tables, BTreeMap<PodName, u32>)> {
@@ -109,7 +114,8 @@ fn tables() -> impl Strategy<Value = (Tables, BTreeMap<PodName, u32>)> {
     (of, pods, 2..5_u32).prop_map(|(of, pods, without)| {
         let name = |number: u32| ("ns".to_owned(), number.to_string());
         let selected = pods.into_iter().map(|(number, pod)| (name(number), pod)).collect();
-        let devices = (0..3).map(|number| (name(number), number + 2)).filter(|(_, device)| *device != without);
+        let devices =
+            (0..3).map(|number| (name(number), number + 2)).filter(|(_, device)| *device != without);
         (Tables { classes: Classes { of, terms: Vec::new() }, selected }, devices.collect())
     })
 }

@@ -113,14 +113,20 @@ fn ipv6() {
     let (a, b) = ("[fd44::5]:80", "[fd44::6]:80");
     assert_eq!(ask_tcp(&cluster.b, a), "A fd44::6");
     // A block of all IPv4 is none of IPv6.
-    let all4 = policy("all4", json!({"podSelector": of_a(), "ingress": [{"from": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}]}));
+    let all4 = policy(
+        "all4",
+        json!({"podSelector": of_a(), "ingress": [{"from": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}]}),
+    );
     cluster.set(&[all4]);
     assert_eq!(ask_udp(&cluster.b, a, 10), SILENCE);
     assert_eq!(ping(&cluster.b, "fd44::5"), SILENCE);
     assert_eq!(ask_udp(&cluster.b, &format!("{A}:80"), 10), format!("A {B} 10"));
     assert_eq!(ask_tcp(&cluster.a, b), "B fd44::5");
     assert_eq!(ask_udp(&cluster.a, "[fd44::6]:9", 10), REFUSED);
-    let all6 = policy("all6", json!({"podSelector": of_a(), "ingress": [{"from": [{"ipBlock": {"cidr": "::/0"}}]}]}));
+    let all6 = policy(
+        "all6",
+        json!({"podSelector": of_a(), "ingress": [{"from": [{"ipBlock": {"cidr": "::/0"}}]}]}),
+    );
     cluster.set(&[all6]);
     assert_eq!(ask_tcp(&cluster.b, a), "A fd44::6");
     assert_eq!(ping(&cluster.b, "fd44::5"), "type 129 from fd44::5");
@@ -157,7 +163,11 @@ fn flows_are_judged_again_when_policies_change() {
     let speaks = |socket: &std::net::UdpSocket| exchange(socket, 10) == format!("A {B} 10");
     assert!(echoes(&stream) && speaks(&socket));
     // A change that leaves the flows allowed leaves them alone.
-    cluster.set(&[open[0].clone(), open[1].clone(), policy("more", json!({"podSelector": of_a(), "ingress": [{"ports": [{"port": 99}]}]}))]);
+    cluster.set(&[
+        open[0].clone(),
+        open[1].clone(),
+        policy("more", json!({"podSelector": of_a(), "ingress": [{"ports": [{"port": 99}]}]})),
+    ]);
     assert!(echoes(&stream) && speaks(&socket));
     // Unlike one that does not.
     cluster.set(&[both]);
@@ -208,14 +218,20 @@ fn policies_hold_while_agents_come_and_go() {
 fn no_connection_fails_while_other_rules_change() {
     let Some(mut cluster) = Cluster::new() else { return };
     let block = |cidr: &str, except: &[&str]| {
-        policy("block", json!({"podSelector": of_a(), "ingress": [{"from": [{"ipBlock": {"cidr": cidr, "except": except}}]}]}))
+        policy(
+            "block",
+            json!({"podSelector": of_a(), "ingress": [{"from": [{"ipBlock": {"cidr": cidr, "except": except}}]}]}),
+        )
     };
     // Each of them lets b in, by another rule, and not one of them lets the other machine in.
     let variants = [
         vec![deny_ingress(), from_b(json!([{"port": 80}]))],
         vec![block("10.0.0.0/8", &["10.99.0.0/16"])],
         vec![block("0.0.0.0/0", &["10.99.0.0/24"]), from_b(json!([]))],
-        vec![policy("b", json!({"podSelector": {}, "ingress": [{"from": [{"podSelector": {}}], "ports": [{"port": 80}]}]}))],
+        vec![policy(
+            "b",
+            json!({"podSelector": {}, "ingress": [{"from": [{"podSelector": {}}], "ports": [{"port": 80}]}]}),
+        )],
     ];
     cluster.set(&variants[0]);
     let (stop, path) = (AtomicBool::new(false), cluster.b.path());

@@ -69,7 +69,9 @@ impl Cluster {
             let p = &pod.name;
             for line in [
                 // The node's end has the address that the pod's gateway is said to have.
-                format!("-n {node} link add {device} address 02:00:00:00:00:01 type veth peer name eth0 netns {p}"),
+                format!(
+                    "-n {node} link add {device} address 02:00:00:00:00:01 type veth peer name eth0 netns {p}"
+                ),
                 format!("-n {node} link set {device} up"),
                 format!("-n {p} addr add {v4}/32 dev eth0"),
                 format!("-n {p} addr add {v6}/128 dev eth0 nodad"),
