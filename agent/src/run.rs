@@ -33,8 +33,7 @@ pub(crate) async fn run(options: RunOptions, stop: CancellationToken) -> Result<
     let mut gate: Option<Arc<dyn Gate>> = None;
     if !options.no_network {
         let dns = if options.no_dns { &[][..] } else { &options.cluster_dns };
-        let enforcer =
-            Enforcer::new(&dataplane, dns).map_err(|error| Failure::part("network policies")(&error))?;
+        let enforcer = Enforcer::new(&dataplane, dns)?;
         gate = Some(enforcer.gate());
         dataplane.more_metrics = policy::metrics(dataplane.more_metrics, enforcer.policies());
         let (api, stop) = (api.clone(), stop.clone());

@@ -78,11 +78,10 @@ fn rule(
     Ok((!unknown).then_some(Rule { peers, ports }))
 }
 
-/// A policy's facts.
-///
-/// # Errors
-/// A selector or network that cannot be read, with the policy that isolates its pods and allows nothing.
-pub fn policy(policy: &net::NetworkPolicy) -> Result<Policy, (Unreadable, Policy)> {
+/// A policy's facts; where a selector or network cannot be read, of a policy that isolates its pods and allows nothing,
+/// with the reason.
+#[must_use]
+pub fn policy(policy: &net::NetworkPolicy) -> (Policy, Option<Unreadable>) {
     let namespace = policy.metadata.namespace.clone().unwrap_or_default();
     let name = policy.metadata.name.clone().unwrap_or_default();
     let spec = policy.spec.clone().unwrap_or_default();
@@ -106,18 +105,21 @@ pub fn policy(policy: &net::NetworkPolicy) -> Result<Policy, (Unreadable, Policy
             egress: isolates("Egress").then(|| egress.into_iter().flatten().collect()),
         })
     };
-    read().map_err(|(field, why)| {
-        let pods = spec.pod_selector.as_ref().map_or_else(|| Ok(LabelSelector::everything()), selector);
-        let closed = Policy {
-            namespace: namespace.clone(),
-            name: name.clone(),
-            // Whose pods they are is unknown, too: then it is all of the namespace's.
-            pods: pods.unwrap_or_else(|_| LabelSelector::everything()),
-            ingress: isolates("Ingress").then(Vec::new),
-            egress: isolates("Egress").then(Vec::new),
-        };
-        (Unreadable { namespace: namespace.clone(), name: name.clone(), field, why }, closed)
-    })
+    match read() {
+        Ok(policy) => (policy, None),
+        Err((field, why)) => {
+            let pods = spec.pod_selector.as_ref().map_or_else(|| Ok(LabelSelector::everything()), selector);
+            let closed = Policy {
+                namespace: namespace.clone(),
+                name: name.clone(),
+                // Whose pods they are is unknown, too: then it is all of the namespace's.
+                pods: pods.unwrap_or_else(|_| LabelSelector::everything()),
+                ingress: isolates("Ingress").then(Vec::new),
+                egress: isolates("Egress").then(Vec::new),
+            };
+            (closed, Some(Unreadable { namespace: namespace.clone(), name: name.clone(), field, why }))
+        }
+    }
 }
 
 /// A pod's facts; none for one that has ended, whose addresses may be others' by now.

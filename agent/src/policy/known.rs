@@ -89,10 +89,9 @@ impl Known {
             event,
             |policy| name(&policy.metadata),
             |policy| {
-                Some(facts::policy(policy).unwrap_or_else(|(why, closed)| {
-                    tell(why);
-                    closed
-                }))
+                let (facts, unreadable) = facts::policy(policy);
+                unreadable.into_iter().for_each(&mut tell);
+                Some(facts)
             },
         )
     }

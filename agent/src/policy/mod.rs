@@ -23,8 +23,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 use xebec_dataplane::policy::Policies;
 use xebec_dataplane::policy::plan::PodName;
-use xebec_dataplane::{DataplaneError, MoreMetrics, Options, addresses};
+use xebec_dataplane::{MoreMetrics, Options, addresses};
 use xebec_policy::compile;
+use xebec_program::Failure;
 
 use self::gate::Place;
 pub(crate) use self::gate::PolicyGate;
@@ -47,9 +48,11 @@ pub(crate) struct Enforcer {
 
 impl Enforcer {
     /// Loads the programs; pods that were isolated stay so. `dns`: the addresses of the cluster DNS if this agent serves it.
-    pub(crate) fn new(options: &Options, dns: &[IpAddr]) -> Result<Self, DataplaneError> {
+    pub(crate) fn new(options: &Options, dns: &[IpAddr]) -> Result<Self, Failure> {
+        let policies =
+            Policies::install(options).map_err(|error| Failure::part("network policies")(&error))?;
         Ok(Self {
-            policies: Arc::new(Mutex::new(Policies::install(options)?)),
+            policies: Arc::new(Mutex::new(policies)),
             gate: Arc::default(),
             node: options.node_name.clone(),
             others: if dns.is_empty() { Vec::new() } else { vec![known::dns(dns)] },

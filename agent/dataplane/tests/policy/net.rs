@@ -49,7 +49,11 @@ fn pod(name: &str, addresses: [&str; 2]) -> Value {
 
 /// The cluster with these policies, as facts.
 pub fn world(policies: &[Value]) -> World {
-    let read = |policy: &Value| facts::policy(&serde_json::from_value(policy.clone()).unwrap()).unwrap();
+    let read = |policy: &Value| {
+        let (facts, unreadable) = facts::policy(&serde_json::from_value(policy.clone()).unwrap());
+        assert_eq!(unreadable, None);
+        facts
+    };
     let pods = [pod("a", [A, "fd44::5"]), pod("b", [B, "fd44::6"])];
     World {
         policies: policies.iter().map(read).collect(),
