@@ -113,8 +113,11 @@ fn a_new_pod_is_isolated_before_it_runs() -> Result<()> {
             json!({"podSelector": {"matchLabels": {"app": "early"}}, "policyTypes": ["Egress"]}),
         ))?;
         let script =
-            format!("for i in 1 2 3; do wget -T 1 -qO- http://{server}:8080/ && exit 3; done; exit 0");
-        let early = |name: &str| shell_pod(name, &script).spec(json!({"restartPolicy": "Never"}));
+            format!("/bin/xebec-workload call {server}:8080 --distinct 1 --tries 1 && exit 3; exit 0");
+        let early = |name: &str| {
+            let image = json!({"image": "xebec.local/workload:1"});
+            shell_pod(name, &script).container(image).spec(json!({"restartPolicy": "Never"}))
+        };
         ns.apply(early("early"))?;
         ns.ended("early", "Succeeded")?;
         // The same without a policy does get through.
