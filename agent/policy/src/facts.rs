@@ -152,3 +152,36 @@ pub fn pod(pod: &core::Pod) -> Option<Pod> {
         on_host: spec.host_network == Some(true),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(spec: serde_json::Value) -> (Policy, Option<Unreadable>) {
+        let object = json!({"metadata": {"namespace": "x", "name": "p"}, "spec": spec});
+        policy(&serde_json::from_value(object).unwrap())
+    }
+
+    #[test]
+    fn directions_are_as_upstreams_defaults() {
+        let directions = |spec| {
+            let (policy, unreadable) = read(spec);
+            assert_eq!(unreadable, None);
+            (policy.ingress.is_some(), policy.egress.is_some())
+        };
+        assert_eq!(directions(json!({"podSelector": {}})), (true, false));
+        assert_eq!(directions(json!({"podSelector": {}, "egress": []})), (true, false));
+        assert_eq!(directions(json!({"podSelector": {}, "egress": [{}]})), (true, true));
+        assert_eq!(directions(json!({"podSelector": {}, "policyTypes": ["Egress"]})), (false, true));
+    }
+
+    #[test]
+    fn what_cannot_be_read_isolates_and_allows_nothing() {
+        let (policy, unreadable) =
+            read(json!({"podSelector": {}, "ingress": [{}, {"from": [{"ipBlock": {"cidr": "nonsense"}}]}]}));
+        assert_eq!((policy.ingress, policy.egress), (Some(Vec::new()), None));
+        let why = unreadable.unwrap().to_string();
+        assert!(why.starts_with("NetworkPolicy x/p: spec.ingress: \"nonsense\""), "{why}");
+    }
+}
