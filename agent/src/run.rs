@@ -7,10 +7,12 @@ use tokio_util::sync::CancellationToken;
 use xebec_cri::{Client as Cri, Runtime};
 use xebec_host::cgroups::{CgroupOptions, Cgroups};
 use xebec_kubelet::Deps;
+use xebec_network::Gate;
 use xebec_program::{Failure, first_end};
 
 use crate::client::Server;
 use crate::options::RunOptions;
+use crate::policy::{self, Enforcer};
 use crate::{client, dns, network, serve};
 
 /// Runs until `stop`; pods, connections and virtual IPs outlive it.
@@ -25,9 +27,22 @@ pub(crate) async fn run(options: RunOptions, stop: CancellationToken) -> Result<
     let server = serve::bind(&options).await?;
 
     let mut parts: JoinSet<Result<(), Failure>> = JoinSet::new();
+    let mut dataplane = options.bpf.options(&options.node_name);
+    dataplane.more_metrics = requests;
+    // Whose pods they are, enforces their policies: a foreign pod network has its own way.
+    let mut gate: Option<Arc<dyn Gate>> = None;
+    if !options.no_network {
+        let dns = if options.no_dns { &[][..] } else { &options.cluster_dns };
+        let enforcer = Enforcer::new(&dataplane, dns)?;
+        gate = Some(enforcer.gate());
+        dataplane.more_metrics = policy::metrics(dataplane.more_metrics, enforcer.policies());
+        let (api, stop) = (api.clone(), stop.clone());
+        parts.spawn(async move {
+            enforcer.follow(api, stop).await;
+            Ok(())
+        });
+    }
     if !options.no_proxy {
-        let mut dataplane = options.bpf.options(&options.node_name);
-        dataplane.more_metrics = requests;
         let (api, stop) = (api.clone(), stop.clone());
         parts.spawn(async move {
             xebec_dataplane::run(api, dataplane, stop)
@@ -37,7 +52,9 @@ pub(crate) async fn run(options: RunOptions, stop: CancellationToken) -> Result<
     }
     if !options.no_network {
         let (api, options, stop) = (api.clone(), options.clone(), stop.clone());
-        parts.spawn(async move { network::serve(api, &options.node_name, &options.network, stop).await });
+        parts.spawn(
+            async move { network::serve(api, &options.node_name, &options.network, gate, stop).await },
+        );
     }
     if !options.no_dns {
         let (api, options, stop) = (api.clone(), options.clone(), stop.clone());

@@ -8,6 +8,8 @@
 //!
 //! Every v6 program also handles `::ffff:a.b.c.d`: with the v4 programs alone a v4-mapped TCP connection stays
 //! untranslated, and a UDP reply shows the endpoint.
+//!
+//! NetworkPolicy is enforced at the devices of the pods it selects (see `packet::policy`), and nowhere else.
 
 mod diag;
 mod maps;
@@ -20,6 +22,7 @@ use aya_ebpf::{
     programs::{SockAddrContext, TcContext},
 };
 use socket::{Call, connect, peername, receive, send};
+use xebec_abi::policy::{EGRESS, INGRESS};
 
 /// The layout version, read from the file by the loader.
 #[used]
@@ -113,6 +116,20 @@ pub fn tcx_ingress(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn tcx_egress(ctx: TcContext) -> i32 {
     packet::is_v6(&ctx).map_or(packet::Verdict::Next, |v6| packet::egress(&ctx, v6)).tcx()
+}
+
+/// A packet goes to a pod that policies select, out by the node's end of its device.
+#[classifier]
+pub fn policy_ingress(ctx: TcContext) -> i32 {
+    let pass = packet::Verdict::Next;
+    packet::is_v6(&ctx).map_or(pass, |v6| packet::policy::judge(&ctx, v6, INGRESS)).tcx()
+}
+
+/// A packet comes from a pod that policies select.
+#[classifier]
+pub fn policy_egress(ctx: TcContext) -> i32 {
+    let pass = packet::Verdict::Next;
+    packet::is_v6(&ctx).map_or(pass, |v6| packet::policy::judge(&ctx, v6, EGRESS)).tcx()
 }
 
 #[cfg(not(test))]

@@ -22,6 +22,11 @@ use crate::sys;
 pub const PACKET_PROGRAMS: [(&str, TcAttachType); 2] =
     [("tcx_egress", TcAttachType::Egress), ("tcx_ingress", TcAttachType::Ingress)];
 
+/// The programs of NetworkPolicy, seen from the pod that a device leads to. The one that sees the pod's own calls comes
+/// first: it must know them when the answers come.
+pub const POLICY_PROGRAMS: [(&str, TcAttachType); 2] =
+    [("policy_egress", TcAttachType::Ingress), ("policy_ingress", TcAttachType::Egress)];
+
 /// The loaded packet programs and where their links are pinned.
 #[derive(Debug)]
 pub struct Devices {
@@ -29,14 +34,6 @@ pub struct Devices {
     links: PathBuf,
     /// Only these; every one that qualifies if absent.
     only: Option<Vec<String>>,
-}
-
-/// The index at the end of a packet program's pin, if it is one. PURE.
-fn pinned_index(pin: &Path) -> Option<u32> {
-    let name = pin.file_name()?.to_str()?;
-    PACKET_PROGRAMS
-        .iter()
-        .find_map(|(program, _)| name.strip_prefix(program)?.strip_prefix('-')?.parse().ok())
 }
 
 impl Devices {
@@ -56,19 +53,15 @@ impl Devices {
             found.retain(|_, device| only.contains(&device.name));
         }
         for (index, device) in &found {
-            for (program, hook) in PACKET_PROGRAMS {
-                self.attach(program, hook, *index, &device.name)?;
+            for program in PACKET_PROGRAMS {
+                attach_device(&mut self.ebpf, &self.links, program, *index, &device.name)?;
             }
         }
         let fail = |source| AttachError::Link { action: "remove", program: "tcx", source };
         for pin in std::fs::read_dir(&self.links).map_err(fail)? {
             let pin = pin.map_err(fail)?.path();
-            if pinned_index(&pin).is_some_and(|index| !found.contains_key(&index)) {
-                if let Ok(link) = sys::open_pin(&pin) {
-                    // One whose device is gone has nothing left to detach.
-                    let _ = sys::link_detach(link.as_fd());
-                }
-                std::fs::remove_file(&pin).map_err(fail)?;
+            if pinned_index(&PACKET_PROGRAMS, &pin).is_some_and(|index| !found.contains_key(&index)) {
+                detach_device(&pin).map_err(fail)?;
                 tracing::info!(pin = %pin.display(), "the packet program left a device");
             }
         }
@@ -79,41 +72,57 @@ impl Devices {
     pub fn program(&mut self, name: &str) -> Option<&mut SchedClassifier> {
         self.ebpf.program_mut(name)?.try_into().ok()
     }
+}
 
-    fn attach(
-        &mut self,
-        name: &'static str,
-        hook: TcAttachType,
-        index: u32,
-        device: &str,
-    ) -> Result<(), AttachError> {
-        let fail = |action, source| AttachError::Link { action, program: name, source };
-        let refused = |source| AttachError::Device {
-            program: name,
-            device: device.to_owned(),
-            source: Box::new(source),
-        };
-        let absent = || fail("find", io::ErrorKind::NotFound.into());
-        let program = self.ebpf.program_mut(name).ok_or_else(absent)?;
-        let program: &mut SchedClassifier = program.try_into().map_err(refused)?;
-        let pin = self.links.join(format!("{name}-{index}"));
-        if pin.exists() {
-            let link = sys::open_pin(&pin).map_err(|e| fail("open", e))?;
-            if sys::link_info(link.as_fd()).map_err(|e| fail("inspect", e))?.device() == Some(index) {
-                let fd = program.fd().map_err(refused)?;
-                return sys::link_update(link.as_fd(), fd.as_fd()).map_err(|e| fail("update", e));
-            }
-            // Another device had this index.
-            std::fs::remove_file(&pin).map_err(|e| fail("replace", e))?;
+/// Puts a loaded program on a device, by a link pinned in `links`.
+pub(crate) fn attach_device(
+    ebpf: &mut Ebpf,
+    links: &Path,
+    (name, hook): (&'static str, TcAttachType),
+    index: u32,
+    device: &str,
+) -> Result<(), AttachError> {
+    let fail = |action, source| AttachError::Link { action, program: name, source };
+    let refused =
+        |source| AttachError::Device { program: name, device: device.to_owned(), source: Box::new(source) };
+    let absent = || fail("find", io::ErrorKind::NotFound.into());
+    let program = ebpf.program_mut(name).ok_or_else(absent)?;
+    let program: &mut SchedClassifier = program.try_into().map_err(refused)?;
+    let pin = links.join(format!("{name}-{index}"));
+    if pin.exists() {
+        let link = sys::open_pin(&pin).map_err(|e| fail("open", e))?;
+        if sys::link_info(link.as_fd()).map_err(|e| fail("inspect", e))?.device() == Some(index) {
+            let fd = program.fd().map_err(refused)?;
+            return sys::link_update(link.as_fd(), fd.as_fd()).map_err(|e| fail("update", e));
         }
-        let id = program.attach(device, hook).map_err(refused)?;
-        let link = program.take_link(id).map_err(refused)?;
-        let link: FdLink =
-            link.try_into().map_err(|_| fail("take", io::Error::other("not a link of this kernel")))?;
-        link.pin(&pin).map_err(|e| fail("pin", io::Error::other(e)))?;
-        tracing::info!(program = name, device, "the packet program is on a device");
-        Ok(())
+        // Another device had this index.
+        std::fs::remove_file(&pin).map_err(|e| fail("replace", e))?;
     }
+    let id = program.attach(device, hook).map_err(refused)?;
+    let link = program.take_link(id).map_err(refused)?;
+    let link: FdLink =
+        link.try_into().map_err(|_| fail("take", io::Error::other("not a link of this kernel")))?;
+    link.pin(&pin).map_err(|e| fail("pin", io::Error::other(e)))?;
+    tracing::info!(program = name, device, "the packet program is on a device");
+    Ok(())
+}
+
+/// Takes a program off the device of a pin in `links`; none is no error.
+pub(crate) fn detach_device(pin: &Path) -> io::Result<()> {
+    if let Ok(link) = sys::open_pin(pin) {
+        // One whose device is gone has nothing left to detach.
+        let _ = sys::link_detach(link.as_fd());
+    }
+    match std::fs::remove_file(pin) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The index at the end of the pin of one of `programs`, if it is one. PURE.
+pub(crate) fn pinned_index(programs: &[(&str, TcAttachType)], pin: &Path) -> Option<u32> {
+    let name = pin.file_name()?.to_str()?;
+    programs.iter().find_map(|(program, _)| name.strip_prefix(program)?.strip_prefix('-')?.parse().ok())
 }
 
 /// Keeps the kernel from giving the block of translated sources to sockets that ask for any port.
@@ -164,8 +173,11 @@ mod tests {
 
     #[test]
     fn only_our_pins_have_an_index() {
+        let pinned_index = |pin| pinned_index(&PACKET_PROGRAMS, pin);
         assert_eq!(pinned_index(Path::new("/x/tcx_ingress-12")), Some(12));
-        for other in ["/x/connect4", "/x/tcx_ingress", "/x/tcx_ingress-", "/x/tcx_other-3"] {
+        for other in
+            ["/x/connect4", "/x/tcx_ingress", "/x/tcx_ingress-", "/x/tcx_other-3", "/x/policy_egress-3"]
+        {
             assert_eq!(pinned_index(Path::new(other)), None, "{other}");
         }
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use aya::{Ebpf, EbpfLoader};
 use xebec_abi::{LAYOUT_VERSION, MARKER_PREFIX};
 
-use crate::devices::PACKET_PROGRAMS;
+use crate::devices::{PACKET_PROGRAMS, POLICY_PROGRAMS};
 use crate::maps::pinned::{PINNED, inspect};
 use crate::maps::{Capacity, MapError, shards};
 use crate::sys;
@@ -168,7 +168,19 @@ fn interrupted(error: &aya::programs::ProgramError) -> bool {
     matches!(error, aya::programs::ProgramError::LoadError { io_error, .. } if io_error.kind() == io::ErrorKind::WouldBlock)
 }
 
-/// Loads the object, over the maps already pinned if there are any.
+/// Which programs of the object are wanted; the others stay out of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Services.
+    Services,
+    /// NetworkPolicy.
+    Policy,
+}
+
+/// Only one at a time makes the maps that are not pinned yet.
+static LOADING: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
+
+/// Loads a part of the object, over the maps already pinned if there are any.
 ///
 /// # Errors
 /// [`LoadError`]; what was pinned before is as it was.
@@ -177,7 +189,35 @@ pub fn load(
     pin_dir: &Path,
     capacity: Capacity,
     log_programs: bool,
+    part: Part,
 ) -> Result<Ebpf, LoadError> {
+    let _alone = LOADING.lock();
+    let mut ebpf = open(object, pin_dir, capacity, log_programs)?;
+    let on_devices = match part {
+        Part::Services => {
+            for name in PROGRAMS {
+                let program = ebpf.program_mut(name).ok_or(LoadError::NoProgram(name))?;
+                let program: Result<&mut aya::programs::CgroupSockAddr, _> = program.try_into();
+                program
+                    .and_then(|program| patiently(|| program.load(), interrupted))
+                    .map_err(|e| LoadError::Program { program: name.to_owned(), source: Box::new(e) })?;
+            }
+            PACKET_PROGRAMS
+        }
+        Part::Policy => POLICY_PROGRAMS,
+    };
+    for (name, _) in on_devices {
+        let program = ebpf.program_mut(name).ok_or(LoadError::NoProgram(name))?;
+        let program: Result<&mut aya::programs::SchedClassifier, _> = program.try_into();
+        program
+            .and_then(|program| patiently(|| program.load(), interrupted))
+            .map_err(|e| LoadError::Program { program: name.to_owned(), source: Box::new(e) })?;
+    }
+    Ok(ebpf)
+}
+
+/// Reads the object and makes or takes over its maps.
+fn open(object: &Path, pin_dir: &Path, capacity: Capacity, log_programs: bool) -> Result<Ebpf, LoadError> {
     let bytes =
         std::fs::read(object).map_err(|source| LoadError::Read { path: object.to_owned(), source })?;
     match object_version(&bytes) {
@@ -218,22 +258,7 @@ pub fn load(
         loader.map_pin_path(shape.name, Cow::Owned(dir.join(shape.name)));
     }
     let feature = "it needs bpf(2) as root, BTF, socket storage and mappable arrays (5.5 or later)";
-    let mut ebpf = loader.load(&bytes).map_err(|e| LoadError::Kernel { feature, source: Box::new(e) })?;
-    for name in PROGRAMS {
-        let program = ebpf.program_mut(name).ok_or(LoadError::NoProgram(name))?;
-        let program: Result<&mut aya::programs::CgroupSockAddr, _> = program.try_into();
-        program
-            .and_then(|program| patiently(|| program.load(), interrupted))
-            .map_err(|e| LoadError::Program { program: name.to_owned(), source: Box::new(e) })?;
-    }
-    for (name, _) in PACKET_PROGRAMS {
-        let program = ebpf.program_mut(name).ok_or(LoadError::NoProgram(name))?;
-        let program: Result<&mut aya::programs::SchedClassifier, _> = program.try_into();
-        program
-            .and_then(|program| patiently(|| program.load(), interrupted))
-            .map_err(|e| LoadError::Program { program: name.to_owned(), source: Box::new(e) })?;
-    }
-    Ok(ebpf)
+    loader.load(&bytes).map_err(|e| LoadError::Kernel { feature, source: Box::new(e) })
 }
 
 #[cfg(test)]
@@ -252,7 +277,7 @@ mod tests {
         let path = dir.path().join("x.o");
         let load = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
-            load(&path, dir.path(), Capacity::default(), false).map(|_| ()).unwrap_err()
+            load(&path, dir.path(), Capacity::default(), false, Part::Services).map(|_| ()).unwrap_err()
         };
         assert!(matches!(load(b"\x7fELF"), LoadError::NoVersion(_)));
         assert!(matches!(load(b"XEBEC-ABI=v0099;"), LoadError::Version { found: 99, .. }));

@@ -22,7 +22,7 @@ use crate::attach::{attach, is_root, resolve_cgroup, root_cgroup};
 use crate::compile::Place;
 use crate::devices::{Devices, reserve_ports};
 use crate::health::{self, Checks, Status};
-use crate::load::{find_object, load, versioned};
+use crate::load::{Part, find_object, load, versioned};
 use crate::maps::pinned::PinnedMaps;
 use crate::metrics::{self, Exporter, ProxyMetrics};
 use crate::model::Family;
@@ -255,7 +255,7 @@ pub fn install(options: &Options) -> Result<(Applier<PinnedMaps>, Devices), Data
     };
     // In a container the hierarchy's own mount may be out of sight, and then only the probe is without it.
     let mount = if is_root(&cgroup) { Some(cgroup.clone()) } else { root_cgroup().ok() };
-    let mut ebpf = load(&object, &options.pin_dir, options.capacity, options.log_programs)?;
+    let mut ebpf = load(&object, &options.pin_dir, options.capacity, options.log_programs, Part::Services)?;
     attach(&mut ebpf, &cgroup, &options.pin_dir)?;
     if options.log_programs {
         follow_log(&mut ebpf);

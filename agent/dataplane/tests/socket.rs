@@ -9,6 +9,7 @@
 mod cost;
 mod health;
 mod packet;
+mod policy;
 mod rig;
 
 use rig::Rig;

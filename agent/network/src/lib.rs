@@ -9,6 +9,7 @@
 
 pub mod cidr;
 pub mod cni;
+mod gate;
 pub mod ipam;
 mod link;
 mod local;
@@ -18,10 +19,12 @@ mod server;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
 pub use cidr::Cidr;
+pub use gate::{Attachment, Gate};
 pub use link::host_device;
 pub use local::{add_local_address, remove_local_address};
 pub use server::Server;
@@ -64,6 +67,14 @@ pub enum NetworkError {
     /// A device that should be there is not.
     #[error("there is no network device {0}")]
     NoDevice(String),
+    /// The pod may not have its network yet; a later try may succeed.
+    #[error("pod {pod}: {why}")]
+    NotAdmitted {
+        /// Namespace and name.
+        pod: String,
+        /// What is waited for.
+        why: String,
+    },
     /// `nft` refused the rules.
     #[error("nft: {0}")]
     Nft(String),
@@ -99,14 +110,18 @@ pub struct Options {
 }
 
 /// Prepares the node, serves CNI requests until cancelled, and tells the runtime by writing the configuration file
-/// once it can.
+/// once it can. `gate` is asked before a pod's link goes up.
 ///
 /// The rules, devices and reservations stay when it ends, so that pods keep their network while the agent restarts.
 ///
 /// # Errors
 /// Anything in the way of the first request (sysctl, nft, the socket); restart to retry.
-pub async fn run(options: Options, cancel: CancellationToken) -> Result<(), NetworkError> {
-    start(&options).await?.serve(cancel).await;
+pub async fn run(
+    options: Options,
+    gate: Option<Arc<dyn Gate>>,
+    cancel: CancellationToken,
+) -> Result<(), NetworkError> {
+    start(&options, gate).await?.serve(cancel).await;
     Ok(())
 }
 
@@ -114,12 +129,12 @@ pub async fn run(options: Options, cancel: CancellationToken) -> Result<(), Netw
 ///
 /// # Errors
 /// As [`run`].
-pub async fn start(options: &Options) -> Result<Server, NetworkError> {
+pub async fn start(options: &Options, gate: Option<Arc<dyn Gate>>) -> Result<Server, NetworkError> {
     enable_forwarding()?;
     masquerade::apply(options.pod_cidr, options.cluster_cidr).await?;
     let ipam = ipam::Ipam::open(&options.ipam_dir, options.pod_cidr)?;
     let freed = ipam.release_stale(link::exists)?;
-    let server = Server::bind(options, ipam)?;
+    let server = Server::bind(options, ipam, gate)?;
     write_configuration(options)?;
     tracing::info!(cidr = %options.pod_cidr, socket = %options.socket.display(), freed, "pod network ready");
     Ok(server)

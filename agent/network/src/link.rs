@@ -41,12 +41,14 @@ fn rustix_index(device: &str) -> bool {
 }
 
 /// Connects a namespace: the device pair, the address, the routes on both ends. Returns the pod's MAC address.
-/// Whatever an earlier, interrupted call left behind is replaced.
-pub(crate) async fn connect(
+/// Whatever an earlier, interrupted call left behind is replaced. Nothing can pass before `admitted`, which is given the
+/// index of the node's device, is over.
+pub(crate) async fn connect<F: Future<Output = Result<(), NetworkError>>>(
     netns: &Path,
     owner: &str,
     ifname: &str,
     address: Ipv4Addr,
+    admitted: impl FnOnce(u32) -> F,
 ) -> Result<String, NetworkError> {
     let handle = netlink()?;
     let device = host_device(owner);
@@ -64,6 +66,8 @@ pub(crate) async fn connect(
 
     let host_end = find(&handle, &device).await?.ok_or_else(|| NetworkError::NoDevice(device.clone()))?;
     let pod_end = find(&handle, &peer).await?.ok_or_else(|| NetworkError::NoDevice(peer.clone()))?;
+    admitted(host_end.header.index).await?;
+    refuse_foreign_sources(&device);
     let (host_mac, pod_mac) = (mac(&host_end), mac(&pod_end));
     let change =
         LinkUnspec::new_with_index(pod_end.header.index).setns_by_fd(namespace.as_raw_fd()).mtu(mtu).build();
@@ -101,6 +105,14 @@ pub(crate) async fn connect(
         .await
         .map_err(NetworkError::netlink(doing("add the route to")))?;
     Ok(pod_mac.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":"))
+}
+
+/// A pod sends under its own address only: policies know the sender of a packet by it.
+fn refuse_foreign_sources(device: &str) {
+    let path = format!("/proc/sys/net/ipv4/conf/{device}/rp_filter");
+    if let Err(error) = std::fs::write(&path, "1") {
+        tracing::warn!(%error, path, "pods can send under addresses of others");
+    }
 }
 
 async fn configure_pod(

@@ -1,6 +1,7 @@
 //! The socket that the CNI plugin calls. One JSON request per connection, ended by the client's half-close; one JSON
 //! answer: `{"ok": <result>}` or `{"error": <CNI error>}`.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cni::{Command, Request};
 use crate::ipam::Ipam;
-use crate::{NetworkError, Options, link};
+use crate::{Attachment, Gate, NetworkError, Options, link};
 
 /// A request is a few kilobytes; more than this is a mistake.
 const MAX_REQUEST: u64 = 1 << 20;
@@ -19,12 +20,22 @@ const MAX_REQUEST: u64 = 1 << 20;
 /// Listens on the CNI socket.
 pub struct Server {
     listener: UnixListener,
-    ipam: Arc<Ipam>,
+    node: Arc<Node>,
+}
+
+/// What a request is answered from.
+struct Node {
+    ipam: Ipam,
+    gate: Option<Arc<dyn Gate>>,
 }
 
 impl Server {
     /// Takes over the socket's path; a leftover file of a killed agent is replaced.
-    pub(crate) fn bind(options: &Options, ipam: Ipam) -> Result<Self, NetworkError> {
+    pub(crate) fn bind(
+        options: &Options,
+        ipam: Ipam,
+        gate: Option<Arc<dyn Gate>>,
+    ) -> Result<Self, NetworkError> {
         let path = &options.socket;
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(NetworkError::io("create", folder))?;
@@ -39,7 +50,7 @@ impl Server {
         // Whoever may write here may give any namespace an address: root only.
         std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
             .map_err(NetworkError::io("set the mode of", path))?;
-        Ok(Self { listener, ipam: Arc::new(ipam) })
+        Ok(Self { listener, node: Arc::new(Node { ipam, gate }) })
     }
 
     /// Answers every plugin that connects, until cancelled.
@@ -51,9 +62,9 @@ impl Server {
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let ipam = self.ipam.clone();
+                    let node = self.node.clone();
                     tokio::spawn(async move {
-                        if let Err(error) = converse(stream, &ipam).await {
+                        if let Err(error) = converse(stream, &node).await {
                             tracing::warn!(%error, "CNI client went away");
                         }
                     });
@@ -67,11 +78,11 @@ impl Server {
     }
 }
 
-async fn converse(mut stream: UnixStream, ipam: &Ipam) -> std::io::Result<()> {
+async fn converse(mut stream: UnixStream, node: &Node) -> std::io::Result<()> {
     let mut bytes = Vec::new();
     (&mut stream).take(MAX_REQUEST).read_to_end(&mut bytes).await?;
     let answer = match serde_json::from_slice::<Request>(&bytes) {
-        Ok(request) => answer(&request, ipam).await,
+        Ok(request) => answer(&request, node).await,
         Err(error) => {
             json!({"error": {"cniVersion": "1.0.0", "code": 6, "msg": format!("not a CNI request: {error}")}})
         }
@@ -81,8 +92,8 @@ async fn converse(mut stream: UnixStream, ipam: &Ipam) -> std::io::Result<()> {
 }
 
 #[tracing::instrument(skip_all, fields(command = request.command, container = request.container_id))]
-async fn answer(request: &Request, ipam: &Ipam) -> Value {
-    match handle(request, ipam).await {
+async fn answer(request: &Request, node: &Node) -> Value {
+    match handle(request, node).await {
         Ok(result) => json!({ "ok": result }),
         Err(error) => {
             tracing::warn!(%error, args = request.args, "CNI request failed");
@@ -91,12 +102,14 @@ async fn answer(request: &Request, ipam: &Ipam) -> Value {
     }
 }
 
-async fn handle(request: &Request, ipam: &Ipam) -> Result<Value, NetworkError> {
+async fn handle(request: &Request, node: &Node) -> Result<Value, NetworkError> {
     let owner = request.owner();
+    let ipam = &node.ipam;
     match request.checked()? {
         Command::Add => {
             let address = ipam.reserve(&owner)?;
-            match link::connect(Path::new(&request.netns), &owner, &request.ifname, address).await {
+            let admitted = |index| admit(request, node, address.into(), index);
+            match link::connect(Path::new(&request.netns), &owner, &request.ifname, address, admitted).await {
                 Ok(mac) => Ok(request.result(address, &mac)),
                 Err(error) => {
                     // The runtime answers a failed ADD with a DEL, but it may be killed before that.
@@ -130,4 +143,13 @@ async fn handle(request: &Request, ipam: &Ipam) -> Result<Value, NetworkError> {
             Ok(Value::Null)
         }
     }
+}
+
+/// Asks the gate for a pod; without one, and for what is no pod, all is well.
+async fn admit(request: &Request, node: &Node, address: IpAddr, index: u32) -> Result<(), NetworkError> {
+    let (Some(gate), Some((namespace, name))) = (&node.gate, request.pod()) else { return Ok(()) };
+    let attachment = Attachment { namespace: namespace.to_owned(), name: name.to_owned(), address, index };
+    gate.admit(attachment)
+        .await
+        .map_err(|why| NetworkError::NotAdmitted { pod: format!("{namespace}/{name}"), why })
 }

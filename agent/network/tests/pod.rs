@@ -6,11 +6,13 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use xebec_network::Options;
+use xebec_network::{Attachment, Gate, Options};
 
 const DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 
@@ -81,7 +83,8 @@ fn talk(client: &Netns, server: &Netns, address: Ipv4Addr) -> Ipv4Addr {
 }
 
 fn call(socket: &Path, command: &str, container: &str, netns: &str) -> Value {
-    let request = json!({"command": command, "container_id": container, "netns": netns, "ifname": "eth0",
+    let args = format!("K8S_POD_NAMESPACE=ns;K8S_POD_NAME={}", container.trim_start_matches("c-"));
+    let request = json!({"command": command, "container_id": container, "netns": netns, "ifname": "eth0", "args": args,
         "config": {"cniVersion": "1.0.0"}});
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.write_all(request.to_string().as_bytes()).unwrap();
@@ -93,6 +96,22 @@ fn call(socket: &Path, command: &str, container: &str, netns: &str) -> Value {
 
 fn address(result: &Value) -> Ipv4Addr {
     result["ok"]["ips"][0]["address"].as_str().unwrap().trim_end_matches("/32").parse().unwrap()
+}
+
+/// Lets all pods in but the one that the test calls forbidden, and says what it was asked.
+struct Doorman;
+
+impl Gate for Doorman {
+    fn admit(&self, attachment: Attachment) -> BoxFuture<'_, Result<(), String>> {
+        assert_eq!(attachment.namespace, "ns");
+        assert!(attachment.index > 1);
+        let address = attachment.address;
+        let answer = match attachment.name.as_str() {
+            "forbidden" => Err(format!("{address} is forbidden")),
+            _ => Ok(()),
+        };
+        Box::pin(std::future::ready(answer))
+    }
 }
 
 /// The server runs in a namespace of its own, as a node would, so that nothing of the machine is touched.
@@ -120,7 +139,7 @@ fn pods_reach_each_other_and_leave_nothing_behind() {
             for _ in 0..2 {
                 xebec_network::add_local_address(DNS).await?;
             }
-            xebec_network::run(server_options, server_cancel).await?;
+            xebec_network::run(server_options, Some(Arc::new(Doorman)), server_cancel).await?;
             for _ in 0..2 {
                 xebec_network::remove_local_address(DNS).await?;
             }
@@ -158,6 +177,20 @@ fn pods_reach_each_other_and_leave_nothing_behind() {
     let bad = call(&options.socket, "ADD", "c-three", "/run/netns/does-not-exist");
     assert!(bad["error"]["msg"].as_str().unwrap().contains("/run/netns/does-not-exist"), "{bad}");
     assert_eq!(std::fs::read_dir(&options.ipam_dir).unwrap().count(), 1, "the failed ADD kept its address");
+
+    // A pod that may not have its network yet has nothing of it; the runtime is told to try again later.
+    let three = Netns::new("xthree");
+    let refused = call(&options.socket, "ADD", "c-forbidden", &three.path());
+    assert_eq!(refused["error"]["code"], 11, "{refused}");
+    let said = refused["error"]["msg"].as_str().unwrap();
+    assert!(said.starts_with("pod ns/forbidden: 10.244.7.") && said.ends_with(" is forbidden"), "{said}");
+    assert!(three.exec("ip -o link show").lines().count() == 1, "the pod has a link");
+    assert_eq!(std::fs::read_dir(&options.ipam_dir).unwrap().count(), 1, "the refused ADD kept its address");
+
+    // Under another's address nothing leaves a pod.
+    let device = xebec_network::host_device("c-two eth0");
+    let filter = format!("cat /proc/sys/net/ipv4/conf/{device}/rp_filter");
+    assert_eq!(node.exec(&filter).trim(), "1");
 
     cancel.cancel();
     server.join().unwrap().unwrap();

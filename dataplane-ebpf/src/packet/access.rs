@@ -35,6 +35,8 @@ pub trait Packet {
     fn fix_l4_sum(&self, sum: Sum, diff: u32, pseudo: bool);
     /// Index of the device.
     fn device(&self) -> u32;
+    /// Whether it began in this network namespace: it came in by no device.
+    fn begins_here(&self) -> bool;
     /// Sends it back by its device: in again if it was `leaving`, else out. False if the kernel cannot.
     fn turn(&self, leaving: bool) -> bool;
 }
@@ -78,6 +80,12 @@ impl Packet for TcContext {
     fn device(&self) -> u32 {
         // SAFETY: the context is the kernel's, valid for the program's run.
         unsafe { (*self.skb.skb).ifindex }
+    }
+
+    #[inline(always)]
+    fn begins_here(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { (*self.skb.skb).ingress_ifindex == 0 }
     }
 
     #[inline(always)]

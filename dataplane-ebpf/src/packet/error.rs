@@ -16,8 +16,9 @@ use crate::{maps::flow::count, socket::Family as _};
 /// ICMP's redirect (RFC 792): of a flow it would name addresses its receiver never used.
 const REDIRECT: u8 = 5;
 
+/// Whether a type of ICMP is an error, which quotes the packet it is about.
 #[inline(always)]
-fn is_error(v6: bool, kind: u8) -> bool {
+pub fn is_error(v6: bool, kind: u8) -> bool {
     if v6 { kind >= 1 && kind <= 4 } else { kind == 3 || kind == REDIRECT || kind == 11 || kind == 12 }
 }
 

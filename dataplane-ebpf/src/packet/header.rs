@@ -119,22 +119,25 @@ impl Header {
         if self.proto != PROTO_TCP && self.proto != PROTO_UDP {
             return None;
         }
-        let ports = if self.later || self.more {
-            let part =
-                FragmentKey { src: self.src, dst: self.dst, id: self.id, proto: self.proto, hook, pad: 0 };
-            if self.later {
-                // SAFETY: one word; at worst that of a packet with the same id that followed.
-                *unsafe { FRAGMENTS.get(part) }?
-            } else {
-                let ports: u32 = p.load(self.l4)?;
-                let _ = FRAGMENTS.insert(part, ports, 0);
-                ports
-            }
-        } else {
-            p.load(self.l4)?
-        };
-        let (sport, dport) = split(ports);
+        let (sport, dport) = split(self.ports(p, hook)?);
         Some(FlowKey { src: self.src, dst: self.dst, sport, dport, proto: self.proto, hook, pad: 0 })
+    }
+
+    /// Both ports of a transport that has them; `None` for a fragment whose first is unknown, which is looked for among
+    /// those of the same hook.
+    #[inline(always)]
+    pub fn ports<P: Packet>(&self, p: &P, hook: u8) -> Option<u32> {
+        if !self.later && !self.more {
+            return p.load(self.l4);
+        }
+        let part = FragmentKey { src: self.src, dst: self.dst, id: self.id, proto: self.proto, hook, pad: 0 };
+        if self.later {
+            // SAFETY: one word; at worst that of a packet with the same id that followed.
+            return unsafe { FRAGMENTS.get(part) }.copied();
+        }
+        let ports: u32 = p.load(self.l4)?;
+        let _ = FRAGMENTS.insert(part, ports, 0);
+        Some(ports)
     }
 
     /// Where the transport's checksum is.

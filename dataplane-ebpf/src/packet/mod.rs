@@ -8,6 +8,7 @@ mod access;
 mod echo;
 mod error;
 mod header;
+pub mod policy;
 mod select;
 mod track;
 

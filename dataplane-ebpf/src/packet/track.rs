@@ -75,8 +75,9 @@ impl Entry {
     }
 }
 
+/// Monotonic nanoseconds, as coarse as a tick.
 #[inline(always)]
-fn now() -> u64 {
+pub fn now() -> u64 {
     // SAFETY: a helper without arguments.
     unsafe { bpf_ktime_get_coarse_ns() }
 }

@@ -55,7 +55,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("xebec-host", &["xebec-api"]),
     ("xebec-kubelet-serve", &["xebec-api", "xebec-host", "xebec-cri"]),
     ("xebec-kubelet", &["xebec-api", "xebec-host", "xebec-cri"]),
-    ("xebec-dataplane", &["xebec-abi", "xebec-program"]),
+    ("xebec-dataplane", &["xebec-abi", "xebec-program", "xebec-policy"]),
+    ("xebec-policy", &["xebec-api"]),
     ("xebec-dns", &["xebec-api"]),
     (
         "xebec-agent",
@@ -67,6 +68,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "xebec-kubelet-serve",
             "xebec-kubelet",
             "xebec-network",
+            "xebec-policy",
             "xebec-dataplane",
             "xebec-dns",
         ],

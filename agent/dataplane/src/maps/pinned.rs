@@ -32,8 +32,9 @@ pub(crate) struct Shape {
 impl Shape {
     /// Whether how many keys there are says how full it is: not of arrays, nor of what is kept with sockets.
     pub(crate) fn is_keyed(&self) -> bool {
-        !["META", "SLOT4", "SLOT6", "BE_STATE", "SERVED", "STATE", "STAT", "PACKETS", "REV4", "REV6"]
-            .contains(&self.name)
+        let arrays = ["META", "SLOT4", "SLOT6", "BE_STATE", "SERVED", "STATE", "STAT", "PACKETS"];
+        let others = ["REV4", "REV6", "POLICY_STATE", "POLICY_COUNTS"];
+        !arrays.contains(&self.name) && !others.contains(&self.name)
     }
 }
 
@@ -62,6 +63,12 @@ pub(crate) const PINNED: &[Shape] = &[
     Shape { name: "VIPS", key: 16, value: 4 },
     Shape { name: "DEVICES", key: 4, value: 32 },
     Shape { name: "PACKETS", key: 4, value: 8 },
+    Shape { name: "POLICY_PODS", key: 4, value: 8 },
+    Shape { name: "POLICY_CLASSES", key: 24, value: 4 },
+    Shape { name: "POLICY_RULES", key: 16, value: 4 },
+    Shape { name: "POLICY_FLOWS", key: 44, value: 24 },
+    Shape { name: "POLICY_STATE", key: 4, value: 8 },
+    Shape { name: "POLICY_COUNTS", key: 4, value: 8 },
 ];
 
 /// Opens the pin of a map; `None` if there is none.
@@ -85,6 +92,18 @@ pub(crate) fn inspect(dir: &Path, shape: &Shape) -> Result<Option<MapInfo>, MapE
         }
     }
     Ok(Some(info))
+}
+
+/// Opens the pin of a map, after its shape was checked; with the most entries it can have.
+pub(crate) fn open(dir: &Path, name: &'static str) -> Result<(MapData, u32), MapError> {
+    let path = dir.join(name);
+    let fail = |source| MapError::Pin { map: name, path: path.display().to_string(), source };
+    if let Some(shape) = PINNED.iter().find(|shape| shape.name == name) {
+        inspect(dir, shape)?;
+    }
+    let data = MapData::from_pin(&path).map_err(fail)?;
+    let len = data.info().map_err(element(name, "inspect"))?.max_entries();
+    Ok((data, len))
 }
 
 /// The open maps.
@@ -112,7 +131,7 @@ impl std::fmt::Debug for PinnedMaps {
     }
 }
 
-pub(super) fn element(
+pub(crate) fn element(
     map: &'static str,
     action: &'static str,
 ) -> impl FnOnce(aya::maps::MapError) -> MapError {
@@ -125,17 +144,7 @@ impl PinnedMaps {
     /// # Errors
     /// [`MapError::Pin`] if one is missing, [`MapError::Shape`] if one is of another layout.
     pub fn open(dir: &Path) -> Result<Self, MapError> {
-        let data = |name: &'static str| {
-            let path = dir.join(name);
-            let fail = |source| MapError::Pin { map: name, path: path.display().to_string(), source };
-            let shape = PINNED.iter().find(|s| s.name == name);
-            if let Some(shape) = shape {
-                inspect(dir, shape)?;
-            }
-            let data = MapData::from_pin(&path).map_err(fail)?;
-            let len = data.info().map_err(element(name, "inspect"))?.max_entries();
-            Ok::<_, MapError>((data, len))
-        };
+        let data = |name: &'static str| open(dir, name);
         let mapping = |name: &'static str, words: u32| {
             let (data, len) = data(name)?;
             Mapping::new(name, &data, len, words)
@@ -289,7 +298,7 @@ impl PinnedMaps {
 }
 
 /// What a removal came to: that there was nothing is no error.
-pub(super) fn absent_is_fine(
+pub(crate) fn absent_is_fine(
     map: &'static str,
     result: Result<(), aya::maps::MapError>,
 ) -> Result<(), MapError> {

@@ -2,7 +2,8 @@
 //! its own, which knows no way to the client: what it answers went through the node's translation. What a server saw
 //! is read from its answer.
 
-mod net;
+pub mod frame;
+pub mod net;
 mod paths;
 mod table;
 
@@ -15,8 +16,8 @@ use xebec_abi::flow::PacketStat;
 use crate::rig::objects::{service, slice, tcp_udp};
 
 const VIP: &str = "10.96.77.1";
-const REFUSED: &str = "error 111";
-const SILENCE: &str = "error 11";
+pub const REFUSED: &str = "error 111";
+pub const SILENCE: &str = "error 11";
 
 fn node_port(extra: Value) -> Value {
     let mut spec = json!({"type": "LoadBalancer"});

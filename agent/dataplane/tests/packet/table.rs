@@ -1,8 +1,6 @@
 //! The packet programs on single packets (BPF_PROG_TEST_RUN): what goes in, the verdict, what comes out, what was
 //! counted. Every expected packet is built from nothing, with whole checksums: the programs' differences must agree.
 
-use std::net::{IpAddr, SocketAddr};
-
 use aya::programs::{TestRun, TestRunOptions};
 use serde_json::json;
 use xebec_abi::flow::PacketStat::{
@@ -10,6 +8,7 @@ use xebec_abi::flow::PacketStat::{
 };
 use xebec_dataplane::maps::tracked::DeviceAddresses;
 
+use super::frame::{back, echo, frame, tcp, udp, udp_ip, unreachable};
 use super::net::Outside;
 use super::{VIP, node_port, ports, slices};
 use crate::rig::objects::{service, slice, tcp_udp};
@@ -17,114 +16,6 @@ use crate::rig::objects::{service, slice, tcp_udp};
 const NEXT: u32 = u32::MAX;
 const DROP: u32 = 2;
 const BACK: u32 = 7;
-
-fn sum(parts: &[&[u8]]) -> u16 {
-    let bytes: Vec<u8> = parts.concat();
-    let word = |c: &[u8]| u64::from(c[0]) << 8 | u64::from(*c.get(1).unwrap_or(&0));
-    let mut total: u64 = bytes.chunks(2).map(word).sum();
-    while total > 0xffff {
-        total = (total & 0xffff) + (total >> 16);
-    }
-    !(total as u16)
-}
-
-fn octets(addr: IpAddr) -> Vec<u8> {
-    match addr {
-        IpAddr::V4(a) => a.octets().to_vec(),
-        IpAddr::V6(a) => a.octets().to_vec(),
-    }
-}
-
-/// An IP packet; `at` is where in the payload its checksum goes, which covers the pseudo header unless it is ICMPv4's.
-fn ip(src: IpAddr, dst: IpAddr, proto: u8, mut payload: Vec<u8>, at: Option<usize>) -> Vec<u8> {
-    let (s, d) = (octets(src), octets(dst));
-    if let Some(at) = at {
-        let mut pseudo = [s.clone(), d.clone()].concat();
-        pseudo.extend([0, proto]);
-        pseudo.extend((payload.len() as u16).to_be_bytes());
-        let value = if proto == 1 { sum(&[&payload]) } else { sum(&[&pseudo, &payload]) };
-        payload[at..at + 2].copy_from_slice(&value.to_be_bytes());
-    }
-    let mut header = if src.is_ipv4() {
-        let mut h = vec![0x45, 0];
-        h.extend((20 + payload.len() as u16).to_be_bytes());
-        h.extend([0x12, 0x34, 0, 0, 63, proto, 0, 0]);
-        h
-    } else {
-        let mut h = vec![0x60, 0, 0, 0];
-        h.extend((payload.len() as u16).to_be_bytes());
-        h.extend([proto, 63]);
-        h
-    };
-    header.extend(s);
-    header.extend(d);
-    if src.is_ipv4() {
-        let value = sum(&[&header]);
-        header[10..12].copy_from_slice(&value.to_be_bytes());
-    }
-    header.extend(payload);
-    header
-}
-
-fn frame(ip: Vec<u8>) -> Vec<u8> {
-    // To the device that test runs are on, from another.
-    let mut frame = vec![0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 9];
-    frame.extend(if ip[0] >> 4 == 4 { [8, 0] } else { [0x86, 0xdd] });
-    frame.extend(ip);
-    frame
-}
-
-fn udp_ip(src: &str, dst: &str, at: Option<usize>) -> Vec<u8> {
-    let (s, d): (SocketAddr, SocketAddr) = (src.parse().unwrap(), dst.parse().unwrap());
-    let mut p = [s.port().to_be_bytes(), d.port().to_be_bytes(), 13_u16.to_be_bytes(), [0, 0]].concat();
-    p.extend(b"hello");
-    ip(s.ip(), d.ip(), 17, p, at)
-}
-
-fn udp(src: &str, dst: &str) -> Vec<u8> {
-    frame(udp_ip(src, dst, Some(6)))
-}
-
-fn tcp(src: &str, dst: &str, flags: u8) -> Vec<u8> {
-    let (s, d): (SocketAddr, SocketAddr) = (src.parse().unwrap(), dst.parse().unwrap());
-    let mut p = [s.port().to_be_bytes(), d.port().to_be_bytes()].concat();
-    p.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags, 4, 0, 0, 0, 0, 0]);
-    frame(ip(s.ip(), d.ip(), 6, p, Some(16)))
-}
-
-/// An echo request (`reply` unless) with some hops left.
-fn echo(src: &str, dst: &str, reply: bool, hops: u8) -> Vec<u8> {
-    let (src, dst): (IpAddr, IpAddr) = (src.parse().unwrap(), dst.parse().unwrap());
-    let (proto, kind) = match (src.is_ipv4(), reply) {
-        (true, false) => (1, 8),
-        (true, true) => (1, 0),
-        (false, false) => (58, 128),
-        (false, true) => (58, 129),
-    };
-    let payload = [&[kind, 0, 0, 0, 0x12, 0x34, 0, 1], b"ping".as_slice()].concat();
-    let mut packet = ip(src, dst, proto, payload, Some(2));
-    if src.is_ipv4() {
-        (packet[8], packet[10], packet[11]) = (hops, 0, 0);
-        let value = sum(&[&packet[..20]]);
-        packet[10..12].copy_from_slice(&value.to_be_bytes());
-    } else {
-        packet[7] = hops;
-    }
-    frame(packet)
-}
-
-/// A frame that goes back where it came from.
-fn back(mut frame: Vec<u8>) -> Vec<u8> {
-    frame[..12].rotate_left(6);
-    frame
-}
-
-/// Port unreachable, from and to, about a quoted packet.
-fn unreachable(src: &str, dst: &str, quoted: &[u8]) -> Vec<u8> {
-    let mut p = vec![3, 3, 0, 0, 0, 0, 0, 0];
-    p.extend(&quoted[..28]);
-    frame(ip(src.parse().unwrap(), dst.parse().unwrap(), 1, p, Some(2)))
-}
 
 /// The quoted transport checksum stays as its sender got it: nobody can check it.
 fn quoting(mut quoted: Vec<u8>, received: &[u8]) -> Vec<u8> {

@@ -81,6 +81,13 @@ impl Request {
         format!("{} {}", self.container_id, self.ifname)
     }
 
+    /// Namespace and name of the pod, if a Kubernetes runtime calls (CNI_ARGS).
+    pub fn pod(&self) -> Option<(&str, &str)> {
+        let arguments = || self.args.split(';').filter_map(|pair| pair.split_once('='));
+        let value = |key| arguments().find(|(name, _)| *name == key).map(|(_, value)| value);
+        Some((value("K8S_POD_NAMESPACE")?, value("K8S_POD_NAME")?))
+    }
+
     /// The owners that a GC must keep (`cni.dev/valid-attachments`); none when the key is missing.
     pub fn valid_attachments(&self) -> Option<Vec<String>> {
         let list = self.config.get("cni.dev/valid-attachments")?.as_array()?;
@@ -109,7 +116,7 @@ impl Request {
         // 4: invalid environment; 11: try again later; 100 and above: the plugin's own.
         let code = match error {
             NetworkError::BadRequest(_) => 4,
-            NetworkError::Exhausted(_) => 11,
+            NetworkError::Exhausted(_) | NetworkError::NotAdmitted { .. } => 11,
             _ => 100,
         };
         json!({"cniVersion": self.version(), "code": code, "msg": error.to_string()})
@@ -155,6 +162,19 @@ mod tests {
         assert_eq!(result["interfaces"][0]["sandbox"], "/run/netns/x");
         let full = NetworkError::Exhausted("10.0.0.0/30".parse().unwrap());
         assert_eq!(request("ADD").error(&full)["code"], 11);
+    }
+
+    #[test]
+    fn a_pod_is_named_by_the_arguments() {
+        let pod = |args: &str| {
+            let request = Request { args: args.to_owned(), ..request("ADD") };
+            request.pod().map(|(namespace, name)| format!("{namespace}/{name}"))
+        };
+        let all = "IgnoreUnknown=1;K8S_POD_NAMESPACE=x;K8S_POD_NAME=a;K8S_POD_INFRA_CONTAINER_ID=1";
+        assert_eq!(pod(all).as_deref(), Some("x/a"));
+        for other in ["", "K8S_POD_NAME=a", "XK8S_POD_NAMESPACE=x;K8S_POD_NAME=a"] {
+            assert_eq!(pod(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -171,14 +171,15 @@ const ROLES: &[RoleText] = &[
          update,patch resource.k8s.io resourceclaims/binding
          get,list,watch resource.k8s.io resourceslices",
     ),
-    // Xebec's own: the agent runs the service dataplane and the DNS server under its node's identity. Pods stay
-    // with the node authorizer: a node sees its own only.
+    // Xebec's own: the agent runs the service dataplane, network policies and the DNS server under its node's identity.
+    // A policy's peers are pods of any node, so that their labels and addresses must be known on every one, as every
+    // network plug-in that enforces policies has it; what pods refer to, and every write, stays with the node authorizer.
     (
         "xebec:agent",
-        "list,watch core services,namespaces
+        "list,watch core services,namespaces,pods
          get,list,watch core nodes
          list,watch discovery.k8s.io endpointslices
-         list,watch networking.k8s.io servicecidrs",
+         list,watch networking.k8s.io servicecidrs,networkpolicies",
     ),
 ];
 

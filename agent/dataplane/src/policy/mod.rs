@@ -1,0 +1,207 @@
+//! NetworkPolicy in the kernel. Enters: what the compiler of policies made of the API's objects ([`Tables`]), and which
+//! device each of this node's pods has. Leaves: programs on the devices of selected pods (no other pod pays for a policy),
+//! and tables that are never half old and half new to a packet (`plan`, PURE; `kernel` carries it out). Called by the
+//! agent.
+//!
+//! Maps and links are pinned: without this process policies are enforced as they were last.
+
+mod kernel;
+pub mod plan;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use aya::Ebpf;
+use aya::programs::SchedClassifier;
+use tracing::{debug, warn};
+use xebec_policy::Tables;
+
+use self::kernel::Kernel;
+use self::plan::{Installed, Plan, PodName, Write};
+use crate::attach::AttachError;
+use crate::devices::{POLICY_PROGRAMS, attach_device, detach_device, pinned_index};
+use crate::load::{Part, find_object, load, versioned};
+use crate::maps::MapError;
+use crate::metrics::{Fill, Text};
+use crate::{DataplaneError, Options, addresses};
+
+/// After this no program can still be reading what was taken out of use: one runs for microseconds.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Policies in the kernel.
+pub struct Policies {
+    ebpf: Ebpf,
+    links: PathBuf,
+    kernel: Kernel,
+    installed: Installed,
+    garbage: Vec<(Instant, Write)>,
+}
+
+impl std::fmt::Debug for Policies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Policies").field("installed", &self.installed).finish_non_exhaustive()
+    }
+}
+
+impl Policies {
+    /// Loads the programs, takes over what is pinned and gives the pods that were selected the new programs. Nothing is
+    /// removed: who was isolated stays so until [`Policies::apply`] says otherwise.
+    ///
+    /// # Errors
+    /// A missing kernel feature, maps of another layout.
+    pub fn install(options: &Options) -> Result<Self, DataplaneError> {
+        let object = find_object(options.bpf_object.as_deref())?;
+        let ebpf = load(&object, &options.pin_dir, options.capacity, options.log_programs, Part::Policy)?;
+        let dir = versioned(&options.pin_dir);
+        let kernel = Kernel::open(&dir.join("maps"))?;
+        let (installed, garbage) = kernel.read()?;
+        let garbage = garbage.into_iter().map(|write| (Instant::now(), write)).collect();
+        let mut policies = Self { ebpf, links: dir.join("links"), kernel, installed, garbage };
+        for device in policies.installed.devices().collect::<Vec<_>>() {
+            policies.attach(device)?;
+        }
+        Ok(policies)
+    }
+
+    /// Makes the kernel's tables what is wanted, for the pods whose device's index is known. Returns how many writes that
+    /// took.
+    ///
+    /// # Errors
+    /// The kernel refused one (a full map): the writes before it stand, each of which is safe; call again.
+    pub fn apply(
+        &mut self,
+        tables: &Tables,
+        devices: &BTreeMap<PodName, u32>,
+    ) -> Result<usize, DataplaneError> {
+        let Plan { writes, garbage } = self.installed.plan(tables, devices);
+        for write in &writes {
+            if let Err(error) = self.write(write) {
+                // What the tables hold now is best read from them.
+                let (installed, garbage) = self.kernel.read()?;
+                self.installed = installed;
+                self.garbage = garbage.into_iter().map(|write| (Instant::now(), write)).collect();
+                return Err(error);
+            }
+        }
+        self.garbage.extend(garbage.into_iter().map(|write| (Instant::now(), write)));
+        if let Err(error) = self.remove_stale_links() {
+            warn!(%error, "cannot remove the pins of devices that are gone");
+        }
+        Ok(writes.len())
+    }
+
+    /// Removes what was taken out of use long enough ago; true if something is left for later.
+    ///
+    /// # Errors
+    /// The kernel's; call again.
+    pub fn collect(&mut self) -> Result<bool, MapError> {
+        let ripe = self.garbage.iter().take_while(|(since, _)| since.elapsed() >= GRACE).count();
+        for (_, write) in self.garbage.drain(..ripe) {
+            self.kernel.write(&write)?;
+        }
+        Ok(!self.garbage.is_empty())
+    }
+
+    /// Devices of selected pods.
+    pub fn devices(&self) -> Vec<u32> {
+        self.installed.devices().collect()
+    }
+
+    /// The programs' counters, in the order of [`xebec_abi::policy::PolicyStat`].
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn counters(&self) -> Result<Vec<u64>, MapError> {
+        self.kernel.counters()
+    }
+
+    /// How full the tables are.
+    pub fn fill(&self) -> Vec<Fill> {
+        self.kernel.fill()
+    }
+
+    /// A loaded program, such as to run it on a single packet; `None` for another name.
+    pub fn program(&mut self, name: &str) -> Option<&mut SchedClassifier> {
+        self.ebpf.program_mut(name)?.try_into().ok()
+    }
+
+    /// Adds the metrics.
+    pub fn write_metrics(&self, text: &mut Text) {
+        let counters = match self.counters() {
+            Ok(counters) => counters,
+            Err(error) => return warn!(error = %xebec_program::chain(&error), "cannot read the counters"),
+        };
+        let events: Vec<_> = ["ingress", "egress"].into_iter().zip(counters.chunks(2)).collect();
+        for (at, name, help) in [
+            (0, "flows_allowed_total", "Flows of selected pods that were allowed."),
+            (1, "packets_dropped_total", "Packets of selected pods that no policy allows."),
+        ] {
+            let name = format!("xebec_network_policy_{name}");
+            text.family(&name, "counter", help);
+            for (direction, counts) in &events {
+                text.sample(&name, &[("direction", direction)], counts.get(at).copied().unwrap_or(0) as f64);
+            }
+        }
+        for (name, help, of) in [
+            ("entries", "Entries in use.", (|fill: &Fill| fill.entries) as fn(&Fill) -> u64),
+            ("max_entries", "The most entries that fit.", |fill| fill.max),
+        ] {
+            let name = format!("xebec_network_policy_map_{name}");
+            text.family(&name, "gauge", help);
+            for fill in self.fill() {
+                text.sample(&name, &[("map", fill.map)], of(&fill) as f64);
+            }
+        }
+    }
+
+    fn write(&mut self, write: &Write) -> Result<(), DataplaneError> {
+        match write {
+            Write::Attach(device) => Ok(self.attach(*device)?),
+            Write::Detach(device) => Ok(self.detach(*device)?),
+            write => Ok(self.kernel.write(write)?),
+        }
+    }
+
+    fn attach(&mut self, index: u32) -> Result<(), AttachError> {
+        let Some(name) = device_name(index) else {
+            debug!(index, "a selected pod's device is gone");
+            return Ok(());
+        };
+        for program in POLICY_PROGRAMS {
+            match attach_device(&mut self.ebpf, &self.links, program, index, &name) {
+                Err(_) if device_name(index).is_none() => return Ok(()),
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+
+    fn detach(&self, index: u32) -> Result<(), AttachError> {
+        for (program, _) in POLICY_PROGRAMS {
+            detach_device(&self.links.join(format!("{program}-{index}")))
+                .map_err(|source| AttachError::Link { action: "remove", program, source })?;
+        }
+        Ok(())
+    }
+
+    /// Pins of devices whose pods nothing selects any more: an agent that died between two writes.
+    fn remove_stale_links(&self) -> std::io::Result<()> {
+        for pin in std::fs::read_dir(&self.links)? {
+            let pin = pin?.path();
+            let index = pinned_index(&POLICY_PROGRAMS, &pin);
+            if index.is_some_and(|index| !self.installed.has(index)) {
+                detach_device(&pin)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The name of a device of this network namespace.
+fn device_name(index: u32) -> Option<String> {
+    let devices = addresses::ethernet_devices().ok()?;
+    devices.into_iter().find(|device| device.index == index).map(|device| device.name)
+}

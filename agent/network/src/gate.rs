@@ -1,0 +1,24 @@
+//! Who is asked before a pod's link goes up, so that no packet passes before it can be judged.
+
+use std::net::IpAddr;
+
+use futures::future::BoxFuture;
+
+/// A pod's network as it is about to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's name.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// The index of its device on the node, which is there and down.
+    pub index: u32,
+}
+
+/// Decides when a pod may have its network.
+pub trait Gate: Send + Sync {
+    /// Returns once the pod's link may go up, or with the reason why it may not yet.
+    fn admit(&self, attachment: Attachment) -> BoxFuture<'_, Result<(), String>>;
+}

@@ -1,0 +1,234 @@
+//! NetworkPolicy on this node. Enters: NetworkPolicies, Namespaces and all Pods of the API; pods that the network is about
+//! to connect. Leaves: the kernel's tables (`xebec_dataplane::policy`), and pods let through the gate once theirs are there.
+//!
+//! Until everything was listed once, and whenever the API server is away, what is in the kernel stays.
+
+mod gate;
+mod known;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{FutureExt, Stream, StreamExt};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, warn};
+use xebec_dataplane::policy::Policies;
+use xebec_dataplane::policy::plan::PodName;
+use xebec_dataplane::{MoreMetrics, Options, addresses};
+use xebec_policy::compile;
+use xebec_program::Failure;
+
+use self::gate::Place;
+pub(crate) use self::gate::PolicyGate;
+use self::known::Known;
+
+/// Between two looks at what can be removed, or tried again.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Policies in the kernel, and who waits for them.
+pub(crate) struct Enforcer {
+    policies: Arc<Mutex<Policies>>,
+    gate: Arc<PolicyGate>,
+    node: String,
+    /// What else policies know as pods.
+    others: Vec<xebec_policy::model::Pod>,
+    known: Known,
+    /// Pods already complained of.
+    homeless: BTreeSet<PodName>,
+}
+
+impl Enforcer {
+    /// Loads the programs; pods that were isolated stay so. `dns`: the addresses of the cluster DNS if this agent serves it.
+    pub(crate) fn new(options: &Options, dns: &[IpAddr]) -> Result<Self, Failure> {
+        let policies =
+            Policies::install(options).map_err(|error| Failure::part("network policies")(&error))?;
+        Ok(Self {
+            policies: Arc::new(Mutex::new(policies)),
+            gate: Arc::default(),
+            node: options.node_name.clone(),
+            others: if dns.is_empty() { Vec::new() } else { vec![known::dns(dns)] },
+            known: Known::default(),
+            homeless: BTreeSet::new(),
+        })
+    }
+
+    /// Where the pod network asks.
+    pub(crate) fn gate(&self) -> Arc<PolicyGate> {
+        self.gate.clone()
+    }
+
+    /// For the metrics.
+    pub(crate) fn policies(&self) -> Arc<Mutex<Policies>> {
+        self.policies.clone()
+    }
+
+    /// Follows the API until `stop`; everything stays in the kernel.
+    pub(crate) async fn follow(mut self, client: Client, stop: CancellationToken) {
+        let config = watcher::Config::default;
+        let mut policies =
+            pin!(watcher(Api::<NetworkPolicy>::all(client.clone()), config()).default_backoff());
+        let mut namespaces = pin!(watcher(Api::<Namespace>::all(client.clone()), config()).default_backoff());
+        let mut pods = pin!(watcher(Api::<Pod>::all(client), config()).default_backoff());
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let gate = self.gate.clone();
+        let mut behind = false;
+        loop {
+            let mut changed = tokio::select! {
+                () = stop.cancelled() => return,
+                event = policies.next() => self.policy(event),
+                event = namespaces.next() => take(event, "namespaces", |event| self.known.namespace(event)),
+                event = pods.next() => take(event, "pods", |event| self.known.pod(event)),
+                () = gate.arrival() => true,
+                _ = tick.tick() => {
+                    self.collect();
+                    false
+                }
+            };
+            // Everything that has already arrived is applied together.
+            changed |= drain(&mut policies, |event| self.policy(event));
+            changed |= drain(&mut namespaces, |event| {
+                take(event, "namespaces", |event| self.known.namespace(event))
+            });
+            changed |= drain(&mut pods, |event| take(event, "pods", |event| self.known.pod(event)));
+            if self.known.is_synced() && (changed || behind) {
+                behind = !self.apply();
+            }
+        }
+    }
+
+    fn policy(&mut self, event: Option<Result<Event<NetworkPolicy>, watcher::Error>>) -> bool {
+        let tell =
+            |error| warn!(%error, "a policy cannot be read: its pods are isolated and it allows nothing");
+        take(event, "networkpolicies", |event| self.known.policy(event, tell))
+    }
+
+    /// Removes from the kernel what was taken out of use.
+    fn collect(&self) {
+        if let Err(error) = self.policies.lock().collect() {
+            warn!(error = %xebec_program::chain(&error), "cannot remove old rules; will try again");
+        }
+    }
+
+    /// Brings the kernel in step; false if that is to be tried again.
+    fn apply(&mut self) -> bool {
+        let devices = match addresses::ethernet_devices() {
+            Ok(devices) => devices,
+            Err(error) => {
+                error!(%error, "cannot list the node's devices");
+                return false;
+            }
+        };
+        let by_name: BTreeMap<&str, u32> =
+            devices.iter().map(|device| (device.name.as_str(), device.index)).collect();
+        let places = self.gate.places(|index| devices.iter().any(|device| device.index == index));
+        let attached = places.iter().map(|(pod, Place { address, .. })| (pod.clone(), *address)).collect();
+        let (world, local) = self.known.world(&self.node, &attached, &self.others);
+        let tables = compile(&world, |pod| local.contains(&(pod.namespace.clone(), pod.name.clone())));
+        let routes = host_routes(&std::fs::read_to_string("/proc/thread-self/net/route").unwrap_or_default());
+        let mut indices = BTreeMap::new();
+        for pod in tables.selected.keys() {
+            let address = || world.pods.iter().find(|one| (&one.namespace, &one.name) == (&pod.0, &pod.1));
+            // A pod of an earlier agent: its address leads to its device.
+            let routed = || {
+                let routes = address()?.addresses.iter().filter_map(|address| routes.get(address));
+                routes.filter_map(|device| by_name.get(device.as_str())).copied().next()
+            };
+            if let Some(index) = places.get(pod).map(|place| place.index).or_else(routed) {
+                indices.insert(pod.clone(), index);
+                self.homeless.remove(pod);
+            } else if address().is_some_and(|pod| !pod.addresses.is_empty())
+                && self.homeless.insert(pod.clone())
+            {
+                warn!(
+                    namespace = pod.0,
+                    name = pod.1,
+                    "no route leads to a device of this pod; its policies wait"
+                );
+            }
+        }
+        self.homeless.retain(|pod| tables.selected.contains_key(pod));
+        match self.policies.lock().apply(&tables, &indices) {
+            Ok(0) => {}
+            Ok(writes) => debug!(writes, selected = indices.len(), "applied network policies"),
+            Err(error) => {
+                error!(error = %xebec_program::chain(&error), "cannot apply network policies; will try again");
+                return false;
+            }
+        }
+        self.gate.open(&places, |pod| self.known.has_pod(pod));
+        true
+    }
+}
+
+/// Adds the policies' metrics to others.
+pub(crate) fn metrics(MoreMetrics(others): MoreMetrics, policies: Arc<Mutex<Policies>>) -> MoreMetrics {
+    MoreMetrics(Arc::new(move |text| {
+        others(text);
+        policies.lock().write_metrics(text);
+    }))
+}
+
+/// Takes an event of a watch; true if it changed something. Errors are logged: the watch takes itself up again.
+fn take<T>(
+    event: Option<Result<Event<T>, watcher::Error>>,
+    what: &str,
+    apply: impl FnOnce(Event<T>) -> bool,
+) -> bool {
+    match event {
+        Some(Ok(event)) => apply(event),
+        Some(Err(error)) => {
+            warn!(error = %xebec_program::chain(&error), what, "cannot watch, taking it up again");
+            false
+        }
+        None => false,
+    }
+}
+
+/// Takes the events that are there already; true if they changed something.
+fn drain<T>(events: &mut (impl Stream<Item = T> + Unpin), mut apply: impl FnMut(Option<T>) -> bool) -> bool {
+    let mut changed = false;
+    while let Some(Some(event)) = events.next().now_or_never() {
+        changed |= apply(Some(event));
+    }
+    changed
+}
+
+/// The devices that single addresses are routed to, from the text of /proc/net/route. PURE.
+fn host_routes(text: &str) -> BTreeMap<IpAddr, String> {
+    let route = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (device, address, mask) = (fields.first()?, fields.get(1)?, fields.get(7)?);
+        let number = u32::from_str_radix(address, 16).ok()?;
+        // The kernel prints the word as it lies in memory.
+        (*mask == "FFFFFFFF")
+            .then(|| (IpAddr::V4(Ipv4Addr::from(number.to_ne_bytes())), (*device).to_owned()))
+    };
+    text.lines().skip(1).filter_map(route).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn single_addresses_lead_to_their_devices() {
+        let text = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n\
+                    eth0\t00000000\t0100000A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
+                    eth0\t0000000A\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n\
+                    xeb0123456789ab\t0500F40A\t00000000\t0005\t0\t0\t0\tFFFFFFFF\t0\t0\t0\n";
+        let found = host_routes(text);
+        let expected = (IpAddr::from([10, 244, 0, 5]), "xeb0123456789ab".to_owned());
+        assert_eq!(found, BTreeMap::from([expected]));
+        assert!(host_routes("").is_empty());
+    }
+}
