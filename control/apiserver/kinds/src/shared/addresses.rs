@@ -108,9 +108,8 @@ pub fn cidr_warnings(text: &str, path: &Path) -> Vec<String> {
     let canonical = format!("{address}/{bits}");
     if warnings.is_empty() && address.is_ipv6() && canonical != text {
         let good = quote(&canonical);
-        warnings.push(format!(
-            "{path}: IPv6 CIDR value {shown} should be in RFC 5952 canonical format ({good})"
-        ));
+        warnings
+            .push(format!("{path}: IPv6 CIDR value {shown} should be in RFC 5952 canonical format ({good})"));
     }
     warnings
 }
@@ -218,7 +217,10 @@ mod tests {
         let cases = [
             ("10.0.0.1", ""),
             ("2001:db8::1", ""),
-            ("2001:DB8::1", "p: IPv6 address \"2001:DB8::1\" should be in RFC 5952 canonical format (\"2001:db8::1\")"),
+            (
+                "2001:DB8::1",
+                "p: IPv6 address \"2001:DB8::1\" should be in RFC 5952 canonical format (\"2001:db8::1\")",
+            ),
             ("010.0.0.1", "p: non-standard IP address \"010.0.0.1\" is invalid: use \"10.0.0.1\""),
             ("::ffff:1.2.3.4", "p: non-standard IP address \"::ffff:1.2.3.4\" is invalid: use \"1.2.3.4\""),
         ];
@@ -227,10 +229,19 @@ mod tests {
         }
         let cases = [
             ("10.0.0.0/8", ""),
-            ("10.0.0.1/8", "p: CIDR value \"10.0.0.1/8\" is ambiguous in this context (should be \"10.0.0.0/8\" or \"10.0.0.1/32\"?)"),
+            (
+                "10.0.0.1/8",
+                "p: CIDR value \"10.0.0.1/8\" is ambiguous in this context (should be \"10.0.0.0/8\" or \"10.0.0.1/32\"?)",
+            ),
             ("10.0.0.0/08", "p: non-standard CIDR value \"10.0.0.0/08\" is invalid: use \"10.0.0.0/8\""),
-            ("::ffff:1.2.3.0/120", "p: non-standard CIDR value \"::ffff:1.2.3.0/120\" is invalid: use \"1.2.3.0/24\""),
-            ("2001:DB8::/64", "p: IPv6 CIDR value \"2001:DB8::/64\" should be in RFC 5952 canonical format (\"2001:db8::/64\")"),
+            (
+                "::ffff:1.2.3.0/120",
+                "p: non-standard CIDR value \"::ffff:1.2.3.0/120\" is invalid: use \"1.2.3.0/24\"",
+            ),
+            (
+                "2001:DB8::/64",
+                "p: IPv6 CIDR value \"2001:DB8::/64\" should be in RFC 5952 canonical format (\"2001:db8::/64\")",
+            ),
         ];
         for (text, want) in cases {
             assert_eq!(cidr_warnings(text, &Path::new("p")).join("; "), want, "{text}");

@@ -156,8 +156,7 @@ pub fn interface_address(value: &str, path: &Path) -> Vec<FieldError> {
     problem.map(|problem| FieldError::invalid(path, value, problem)).into_iter().collect()
 }
 
-const BAD_INTERFACE: &str =
-    "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)";
+const BAD_INTERFACE: &str = "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)";
 
 fn not_canonical(value: &str, canonical: &str) -> Option<String> {
     (value != canonical)

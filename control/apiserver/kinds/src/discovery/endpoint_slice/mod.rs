@@ -36,8 +36,7 @@ const MAX_PORTS: usize = 20_000;
 const MAX_TOPOLOGY: usize = 16;
 const MAX_HINTS: usize = 8;
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
-const MANAGERS: [&str; 2] =
-    ["endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"];
+const MANAGERS: [&str; 2] = ["endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"];
 
 /// The strategy of EndpointSlices.
 pub struct EndpointSlice;

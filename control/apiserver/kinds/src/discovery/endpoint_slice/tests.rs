@@ -4,11 +4,9 @@ use super::*;
 use crate::testing::Table;
 
 fn table() -> Table<'static> {
-    let endpoints = json!([{"addresses": ["10.0.0.1"], "nodeName": "n", "hostname": "h"}, {"addresses": ["10.0.0.2"]}]);
-    Table::of(
-        &EndpointSlice,
-        json!({"addressType": "IPv4", "endpoints": endpoints, "ports": [{"port": 80}]}),
-    )
+    let endpoints =
+        json!([{"addresses": ["10.0.0.1"], "nodeName": "n", "hostname": "h"}, {"addresses": ["10.0.0.2"]}]);
+    Table::of(&EndpointSlice, json!({"addressType": "IPv4", "endpoints": endpoints, "ports": [{"port": 80}]}))
 }
 
 #[test]
@@ -51,10 +49,7 @@ fn slices() {
     ]);
     table.valid(&[
         ("names", json!({"addressType": "FQDN", "endpoints": [{"addresses": ["a.b.c"]}]})),
-        (
-            "hints",
-            json!({"endpoints[0].hints": {"forZones": [{"name": "z"}], "forNodes": [{"name": "n"}]}}),
-        ),
+        ("hints", json!({"endpoints[0].hints": {"forZones": [{"name": "z"}], "forNodes": [{"name": "n"}]}})),
         ("all ports", json!({"ports[0].port": null})),
     ]);
     table.updates(&[
