@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::shared::access::{list_mut, text};
 
-const ZONE: &str = "topology.kubernetes.io/zone";
+pub(super) const ZONE: &str = "topology.kubernetes.io/zone";
 pub(super) const HOST: &str = "kubernetes.io/hostname";
 
 fn take_map(endpoint: &mut Value, key: &str) -> Option<Map<String, Value>> {

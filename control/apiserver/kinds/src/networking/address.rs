@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 
 use crate::shared::access::{at, drop_nulls, has, text, texts};
+use crate::shared::addresses::sloppy_range;
 use crate::shared::formats::{cidr, ip_address, path_segment, required_path_segment, subdomain};
 use crate::shared::meta;
 use crate::shared::rules::immutable;
@@ -41,29 +42,23 @@ pub struct IpAddress;
 fn validate_ranges(obj: &Value) -> Vec<FieldError> {
     let cidrs = texts(obj, &["spec", "cidrs"]);
     let path = Path::new("spec").child("cidrs");
+    // Upstream shows its internal struct.
+    let refuse = |detail: &str| vec![FieldError::invalid(&path, json!({"CIDRs": cidrs}), detail)];
     if cidrs.is_empty() {
         return vec![FieldError::required(&path, "at least one CIDR required")];
     }
     if cidrs.len() > 2 {
-        // Upstream shows its internal struct.
-        let shown = json!({"CIDRs": cidrs});
-        return vec![FieldError::invalid(&path, shown, "may only hold up to 2 values")];
+        return refuse("may only hold up to 2 values");
     }
-    let mut errors = Vec::new();
-    for (index, range) in cidrs.iter().enumerate() {
-        errors.extend(cidr(range, &path.index(index)));
-    }
-    let family =
-        |range: &str| range.split_once('/')?.0.parse::<std::net::IpAddr>().ok().map(|ip| ip.is_ipv4());
+    let is_ipv4 = |range: &str| sloppy_range(range).map(|(address, _)| address.to_canonical().is_ipv4());
     if let [first, second] = cidrs[..]
-        && family(first).is_some()
-        && family(first) == family(second)
+        && !matches!((is_ipv4(first), is_ipv4(second)), (Some(first), Some(second)) if first != second)
     {
-        let detail =
-            "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
-        errors.push(FieldError::invalid(&path, &cidrs, detail));
+        return refuse(
+            "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64",
+        );
     }
-    errors
+    cidrs.iter().enumerate().flat_map(|(index, range)| cidr(range, &path.index(index))).collect()
 }
 
 impl Strategy for ServiceCidr {
@@ -195,7 +190,12 @@ mod tests {
             (
                 "one family twice",
                 json!({"spec.cidrs": ["10.0.0.0/8", "11.0.0.0/8"]}),
-                &["spec.cidrs: Invalid value: [\"10.0.0.0/8\",\"11.0.0.0/8\"]: may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"],
+                &["spec.cidrs: Invalid value: {\"CIDRs\":[\"10.0.0.0/8\",\"11.0.0.0/8\"]}: may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"],
+            ),
+            (
+                "two, one unreadable",
+                json!({"spec.cidrs": ["10.0.0.1/8", "x"]}),
+                &["spec.cidrs: Invalid value: {\"CIDRs\":[\"10.0.0.1/8\",\"x\"]}: may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"],
             ),
             (
                 "no range",

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 
 use super::ingress::GROUP;
-use crate::shared::access::{at, default_text, drop_nulls, has, text};
-use crate::shared::formats::{domain_prefixed_path, label, required_path_segment, subdomain};
+use super::ingress::validate_reference;
+use crate::shared::access::{at, default_to, drop_nulls, has, text};
+use crate::shared::formats::{domain_prefixed_path, label};
 use crate::shared::rules::immutable;
 use crate::table::{AGE, NAME, age, column, name};
 use crate::{Column, Facts, Generation, Strategy, generic};
@@ -25,12 +26,7 @@ const CONTROLLER_MAX_BYTES: usize = 250;
 pub struct IngressClass;
 
 fn validate_parameters(parameters: &Value, path: &Path) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    if let Some(group) = at(parameters, &["apiGroup"]).as_str() {
-        errors.extend(subdomain(group, &path.child("apiGroup")));
-    }
-    errors.extend(required_path_segment(parameters, "kind", path));
-    errors.extend(required_path_segment(parameters, "name", path));
+    let mut errors = validate_reference(parameters, path);
     let namespace_path = path.child("namespace");
     match (text(parameters, &["scope"]), at(parameters, &["namespace"]).as_str()) {
         ("Namespace", None) => {
@@ -59,7 +55,7 @@ impl Strategy for IngressClass {
     fn defaults(&self, obj: &mut Value) {
         drop_nulls(obj);
         if has(obj, &["spec", "parameters"]) {
-            default_text(obj, &["spec", "parameters", "scope"], "Cluster");
+            default_to(obj, &["spec", "parameters", "scope"], "Cluster");
         }
     }
 
@@ -148,10 +144,15 @@ mod tests {
                 "parameters of nothing",
                 json!({"spec.parameters": {"scope": "World"}}),
                 &[
-                    "spec.parameters.kind: Required value",
-                    "spec.parameters.name: Required value",
+                    "spec.parameters.kind: Required value: kind is required",
+                    "spec.parameters.name: Required value: name is required",
                     "spec.parameters.scope: Unsupported value: \"World\": supported values: \"Cluster\", \"Namespace\"",
                 ],
+            ),
+            (
+                "an empty scope",
+                json!({"spec.parameters.scope": ""}),
+                &["spec.parameters.scope: Unsupported value: \"\": supported values: \"Cluster\", \"Namespace\""],
             ),
             (
                 "no namespace",

@@ -5,13 +5,12 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
+use xebec_api::names;
 
-use crate::shared::access::{
-    at, default_text, default_to, drop_nulls, has, int, list, list_mut, set, text, texts,
-};
-use crate::shared::addresses::{sloppy_range, texts_under, validate_cidr};
+use crate::shared::access::{at, default_to, drop_nulls, has, int, list, list_mut, set, text, texts};
+use crate::shared::addresses::{cidr_warnings, sloppy_range, texts_under, validate_cidr};
 use crate::shared::labels::validate_selector;
-use crate::shared::rules::{one_of_given, port_number, port_number_or_name};
+use crate::shared::rules::{invalid_each, one_of_given, port_number};
 use crate::table::{AGE, NAME, age, column, name, selector};
 use crate::{Column, Facts, Generation, Strategy, generic};
 
@@ -38,7 +37,7 @@ impl Strategy for NetworkPolicy {
         }
         for direction in ["ingress", "egress"] {
             for rule in list_mut(obj, &["spec", direction]) {
-                list_mut(rule, &["ports"]).for_each(|port| default_text(port, &["protocol"], "TCP"));
+                list_mut(rule, &["ports"]).for_each(|port| default_to(port, &["protocol"], "TCP"));
             }
         }
     }
@@ -53,6 +52,18 @@ impl Strategy for NetworkPolicy {
         errors
     }
 
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (path, peer) in peers(at(obj, &["spec"]), &Path::new("spec")) {
+            let (path, block) = (path.child("ipBlock"), at(peer, &["ipBlock"]));
+            warnings.extend(cidr_warnings(text(block, &["cidr"]), &path.child("cidr")));
+            for (index, except) in texts(block, &["except"]).iter().enumerate() {
+                warnings.extend(cidr_warnings(except, &path.child("except").index(index)));
+            }
+        }
+        warnings
+    }
+
     fn columns(&self) -> &[Column] {
         COLUMNS
     }
@@ -60,6 +71,19 @@ impl Strategy for NetworkPolicy {
     fn row(&self, obj: &Value, now: Timestamp) -> Vec<Value> {
         vec![name(obj), json!(selector(at(obj, &["spec", "podSelector"]))), age(obj, now)]
     }
+}
+
+/// Every peer of the rules of both directions, with its path.
+fn peers<'a>(spec: &'a Value, path: &Path) -> Vec<(Path, &'a Value)> {
+    let mut found = Vec::new();
+    for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
+        for (index, rule) in list(spec, &[direction]).iter().enumerate() {
+            let path = path.child(direction).index(index).child(peers);
+            let peers = list(rule, &[peers]).iter().enumerate();
+            found.extend(peers.map(|(index, peer)| (path.index(index), peer)));
+        }
+    }
+    found
 }
 
 /// Every error of a policy; `known` are the ranges it had before.
@@ -94,28 +118,24 @@ fn validate_all(obj: &Value, known: &[&str]) -> Vec<FieldError> {
 
 fn validate_port(port: &Value, path: &Path) -> Vec<FieldError> {
     let mut errors = one_of_given(port, "protocol", &["TCP", "UDP", "SCTP"], path);
-    let number = at(port, &["port"]);
-    if !number.is_null() {
-        errors.extend(port_number_or_name(number, &path.child("port")));
-    }
-    if let Some(end) = int(port, &["endPort"]) {
-        let end_path = path.child("endPort");
-        match number.as_i64() {
-            None if number.is_null() => {
-                let detail = "may not be specified when `port` is not specified";
-                errors.push(FieldError::invalid(&end_path, end, detail));
+    let (end, end_path) = (int(port, &["endPort"]), path.child("endPort"));
+    let refuse = |detail: &str| end.map(|end| FieldError::invalid(&end_path, end, detail));
+    match at(port, &["port"]) {
+        Value::Null => errors.extend(refuse("may not be specified when `port` is not specified")),
+        Value::String(name) => {
+            errors.extend(refuse("may not be specified when `port` is non-numeric"));
+            errors.extend(invalid_each(&path.child("port"), name, names::is_port_name(name)));
+        }
+        number => {
+            let number = number.as_i64().unwrap_or(0);
+            errors.extend(port_number(number, &path.child("port")));
+            let Some(end) = end else { return errors };
+            if end < number {
+                // As upstream, the value shown is the port, not its end.
+                let detail = "must be greater than or equal to `port`";
+                errors.push(FieldError::invalid(&end_path, number, detail));
             }
-            None => {
-                let detail = "may not be specified when `port` is non-numeric";
-                errors.push(FieldError::invalid(&end_path, end, detail));
-            }
-            Some(first) => {
-                if end < first {
-                    let detail = "must be greater than or equal to `port`";
-                    errors.push(FieldError::invalid(&end_path, end, detail));
-                }
-                errors.extend(port_number(end, &end_path));
-            }
+            errors.extend(port_number(end, &end_path));
         }
     }
     errors
@@ -168,26 +188,4 @@ fn is_part(inner: (IpAddr, u32), outer: (IpAddr, u32)) -> bool {
         _ => return false,
     };
     inner.1 > outer.1 && differ.leading_zeros() >= outer.1
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{create, now};
-
-    #[test]
-    fn a_policy_is_defaulted_checked_and_shown() {
-        let (obj, errors) = create(
-            &NetworkPolicy,
-            json!({"spec": {"podSelector": {"matchLabels": {"a": "b"}}, "egress": [{"ports": [{"port": 53}]}]}}),
-        );
-        assert_eq!(errors, Vec::<String>::new());
-        assert_eq!(obj["spec"]["policyTypes"], json!(["Ingress", "Egress"]));
-        assert_eq!(obj["spec"]["egress"][0]["ports"][0]["protocol"], "TCP");
-        assert_eq!(NetworkPolicy.row(&obj, now())[1], "a=b");
-        assert_eq!(
-            create(&NetworkPolicy, json!({"spec": {"ingress": [{"from": [{}]}]}})).1,
-            ["spec.ingress[0].from[0]: Required value: must specify a peer"]
-        );
-    }
 }

@@ -7,8 +7,9 @@ use xebec_api::names;
 
 use crate::pod::resources::validate_requirements;
 use crate::pod::scheduling::validate_tolerations;
-use crate::shared::access::{at, drop_nulls, has, list, text};
+use crate::shared::access::{at, drop_nulls, entries, has, list, text};
 use crate::shared::labels::validate_labels;
+use crate::shared::node_labels::deprecation;
 use crate::shared::quantities::canonical_list;
 use crate::shared::rules::{immutable, invalid_each};
 use crate::table::{AGE, NAME, age, column, name};
@@ -46,8 +47,11 @@ impl Strategy for RuntimeClass {
         let tolerations = list(obj, &["scheduling", "tolerations"]);
         let tolerations_path = path.child("tolerations");
         errors.extend(validate_tolerations(tolerations, &tolerations_path));
+        let identity = |toleration: &Value| {
+            ["key", "operator", "value", "effect"].map(|key| text(toleration, &[key]).to_owned())
+        };
         for (index, toleration) in tolerations.iter().enumerate() {
-            if tolerations[..index].contains(toleration) {
+            if tolerations[..index].iter().any(|earlier| identity(earlier) == identity(toleration)) {
                 errors.push(FieldError::duplicate(&tolerations_path.index(index), toleration));
             }
         }
@@ -59,6 +63,12 @@ impl Strategy for RuntimeClass {
         errors.extend(generic::validate_update(&FACTS, obj, old));
         errors.extend(immutable(at(obj, &["handler"]), at(old, &["handler"]), &Path::new("handler")));
         errors
+    }
+
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        let labels = entries(obj, &["scheduling", "nodeSelector"]);
+        let messages = labels.filter_map(|(label, _)| deprecation(label));
+        messages.map(|message| format!("scheduling.nodeSelector: {message}")).collect()
     }
 
     fn unconditional_update(&self) -> bool {
@@ -108,6 +118,17 @@ mod tests {
                 &["scheduling.tolerations[1]: Duplicate value: {\"key\":\"k\",\"operator\":\"Exists\"}"],
             ),
         ]);
+        let limited = |seconds: i64| json!({"key": "k", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds});
+        table.invalid(&[(
+            "a toleration twice, for another time",
+            json!({"scheduling.tolerations": [limited(1), limited(2)]}),
+            &["scheduling.tolerations[1]: Duplicate value: {\"effect\":\"NoExecute\",\"key\":\"k\",\"operator\":\"Exists\",\"tolerationSeconds\":2}"],
+        )]);
+        let old = json!({"scheduling": {"nodeSelector": {"beta.kubernetes.io/os": "linux", "a": "b"}}});
+        assert_eq!(
+            RuntimeClass.warnings(&old),
+            ["scheduling.nodeSelector: deprecated since v1.14; use \"kubernetes.io/os\" instead"]
+        );
         table.updates(&[
             ("the overhead", json!({"overhead.podFixed.cpu": "1"}), &[]),
             (

@@ -159,6 +159,24 @@ fn volume(volume: &mut Value) {
     if let Some(limit) = at_mut(volume, &["emptyDir", "sizeLimit"]) {
         canonical(limit);
     }
+    sources_outside(volume);
+    if has(volume, &["image"]) {
+        let tag = image_tag(text(volume, &["image", "reference"]));
+        default_text(
+            volume,
+            &["image", "pullPolicy"],
+            if tag == "latest" { "Always" } else { "IfNotPresent" },
+        );
+    }
+    if has(volume, &["ephemeral", "volumeClaimTemplate"]) {
+        let spec = ["ephemeral", "volumeClaimTemplate", "spec"];
+        default_text(volume, &[&spec[..], &["volumeMode"]].concat(), "Filesystem");
+        resources(volume, &[&spec[..], &["resources"]].concat());
+    }
+}
+
+/// Sources outside the pod, of a pod's volume or of a PersistentVolume's spec.
+pub fn sources_outside(volume: &mut Value) {
     if has(volume, &["hostPath"]) {
         default_to(volume, &["hostPath", "type"], "");
     }
@@ -177,19 +195,6 @@ fn volume(volume: &mut Value) {
     }
     if has(volume, &["azureDisk"]) {
         default_to(volume, &["azureDisk", "readOnly"], false);
-    }
-    if has(volume, &["image"]) {
-        let tag = image_tag(text(volume, &["image", "reference"]));
-        default_text(
-            volume,
-            &["image", "pullPolicy"],
-            if tag == "latest" { "Always" } else { "IfNotPresent" },
-        );
-    }
-    if has(volume, &["ephemeral", "volumeClaimTemplate"]) {
-        let spec = ["ephemeral", "volumeClaimTemplate", "spec"];
-        default_text(volume, &[&spec[..], &["volumeMode"]].concat(), "Filesystem");
-        resources(volume, &[&spec[..], &["resources"]].concat());
     }
 }
 

@@ -50,10 +50,17 @@ macro_rules! binding {
                 let mut errors = self.validate(obj);
                 errors.extend(generic::validate_update(&$facts, obj, old));
                 if at(obj, &["roleRef"]) != at(old, &["roleRef"]) {
-                    let detail = "cannot change roleRef";
-                    errors.push(FieldError::invalid(&Path::new("roleRef"), at(obj, &["roleRef"]), detail));
+                    // Upstream shows its internal struct.
+                    let part = |key: &str| text(obj, &["roleRef", key]);
+                    let shown =
+                        json!({"APIGroup": part("apiGroup"), "Kind": part("kind"), "Name": part("name")});
+                    errors.push(FieldError::invalid(&Path::new("roleRef"), shown, "cannot change roleRef"));
                 }
                 errors
+            }
+
+            fn create_on_update(&self) -> bool {
+                true
             }
 
             fn columns(&self) -> &[Column] {

@@ -34,6 +34,10 @@ impl Strategy for Role {
         errors
     }
 
+    fn create_on_update(&self) -> bool {
+        true
+    }
+
     fn columns(&self) -> &[Column] {
         NAME_CREATED
     }
@@ -63,10 +67,21 @@ impl Strategy for ClusterRole {
                 errors.push(FieldError::required(&path, detail));
             }
             for (index, selector) in selectors.iter().enumerate() {
-                errors.extend(validate_selector(selector, &path.index(index)));
+                let path = path.index(index);
+                let found = validate_selector(selector, &path);
+                let unusable = !found.is_empty();
+                errors.extend(found);
+                if unusable {
+                    // As upstream, which shows the selector that could not be made.
+                    errors.push(FieldError::invalid(&path, Value::Null, "invalid label selector."));
+                }
             }
         }
         errors
+    }
+
+    fn create_on_update(&self) -> bool {
+        true
     }
 
     fn columns(&self) -> &[Column] {

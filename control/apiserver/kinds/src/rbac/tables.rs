@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::binding::{ClusterRoleBinding, RoleBinding};
 use super::role::{ClusterRole, Role};
+use crate::Strategy;
 use crate::testing::Table;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -61,7 +62,10 @@ fn cluster_roles() {
         (
             "a selector",
             json!({"aggregationRule": {"clusterRoleSelectors": [{"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["b"]}]}]}}),
-            &["aggregationRule.clusterRoleSelectors[0].matchExpressions[0].values: Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist'"],
+            &[
+                "aggregationRule.clusterRoleSelectors[0].matchExpressions[0].values: Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+                "aggregationRule.clusterRoleSelectors[0]: Invalid value: null: invalid label selector.",
+            ],
         ),
     ]);
     table.updates(&[("no resources", json!({"rules[0].resources": []}), &[NO_RESOURCES])]);
@@ -113,7 +117,7 @@ fn role_bindings() {
         (
             "another role",
             json!({"roleRef.name": "edit"}),
-            &[&format!("roleRef: Invalid value: {{\"apiGroup\":\"{GROUP}\",\"kind\":\"ClusterRole\",\"name\":\"edit\"}}: cannot change roleRef")],
+            &[&format!("roleRef: Invalid value: {{\"APIGroup\":\"{GROUP}\",\"Kind\":\"ClusterRole\",\"Name\":\"edit\"}}: cannot change roleRef")],
         ),
     ]);
     table.columns(&["Name", "Role", "Age", "Users*", "Groups*", "ServiceAccounts*"]);
@@ -139,6 +143,12 @@ fn cluster_role_bindings() {
     table.updates(&[(
         "another role",
         json!({"roleRef.name": "edit"}),
-        &[&format!("roleRef: Invalid value: {{\"apiGroup\":\"{GROUP}\",\"kind\":\"ClusterRole\",\"name\":\"edit\"}}: cannot change roleRef")],
+        &[&format!("roleRef: Invalid value: {{\"APIGroup\":\"{GROUP}\",\"Kind\":\"ClusterRole\",\"Name\":\"edit\"}}: cannot change roleRef")],
     )]);
+}
+
+#[test]
+fn a_put_creates() {
+    assert!(Role.create_on_update() && ClusterRole.create_on_update());
+    assert!(RoleBinding.create_on_update() && ClusterRoleBinding.create_on_update());
 }

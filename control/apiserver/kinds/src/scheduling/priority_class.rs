@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 
-use crate::shared::access::{at, default_text, drop_nulls, flag, int, text};
+use crate::shared::access::{at, default_to, drop_nulls, flag, int, text};
 use crate::shared::meta;
 use crate::shared::rules::{immutable, one_of};
 use crate::table::{AGE, NAME, age, column, name};
@@ -36,7 +36,7 @@ impl Strategy for PriorityClass {
 
     fn defaults(&self, obj: &mut Value) {
         drop_nulls(obj);
-        default_text(obj, &["preemptionPolicy"], "PreemptLowerPriority");
+        default_to(obj, &["preemptionPolicy"], "PreemptLowerPriority");
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
@@ -137,6 +137,11 @@ mod tests {
                 "the system's default",
                 json!({"metadata.name": "system-node-critical", "value": 2_000_001_000, "globalDefault": true}),
                 &[&format!("{reserved} globalDefault of system-node-critical PriorityClass must be false")],
+            ),
+            (
+                "an empty policy",
+                json!({"preemptionPolicy": ""}),
+                &["preemptionPolicy: Required value"],
             ),
             (
                 "the policy",

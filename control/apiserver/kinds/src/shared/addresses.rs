@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::Value;
 use xebec_api::field::{FieldError, Path};
+use xebec_api::gotext::quote;
 
 use super::rules::{BAD_CIDR, BAD_IP};
 
@@ -56,27 +57,87 @@ pub fn validate_cidr(text: &str, old: &[&str], path: &Path) -> Vec<FieldError> {
     if old.contains(&text) {
         return Vec::new();
     }
-    let zeros = |bits: &str| bits.len() > 1 && bits.starts_with('0');
-    let detail = match (sloppy_range(text), text.split_once('/')) {
-        (Some(_), Some((address, bits))) if address.parse::<IpAddr>().is_err() || zeros(bits) => {
-            "must not have leading 0s in IP or prefix length"
-        }
-        (Some((address, _)), _) if is_mapped(address) => "must not have an IPv4-mapped IPv6 address",
-        (Some((address, bits)), _) if !ends_in_zeros(address, bits) => {
+    let detail = match sloppy_range(text) {
+        Some(_) if has_leading_zeros(text) => "must not have leading 0s in IP or prefix length",
+        Some((address, _)) if is_mapped(address) => "must not have an IPv4-mapped IPv6 address",
+        Some((address, bits)) if !ends_in_zeros(address, bits) => {
             "must not have bits set beyond the prefix length"
         }
-        (Some(_), _) => return Vec::new(),
-        (None, _) => BAD_CIDR,
+        Some(_) => return Vec::new(),
+        None => BAD_CIDR,
     };
     vec![FieldError::invalid(path, text, detail)]
 }
 
+/// The warnings about an accepted address that readers may write differently.
+pub fn ip_warnings(text: &str, path: &Path) -> Vec<String> {
+    let Some(address) = sloppy(text) else { return Vec::new() };
+    let shown = quote(text);
+    if text.parse::<IpAddr>().is_err() || is_mapped(address) {
+        let good = quote(&address.to_canonical().to_string());
+        return vec![format!("{path}: non-standard IP address {shown} is invalid: use {good}")];
+    }
+    let canonical = address.to_string();
+    if address.is_ipv6() && canonical != text {
+        let good = quote(&canonical);
+        return vec![format!("{path}: IPv6 address {shown} should be in RFC 5952 canonical format ({good})")];
+    }
+    Vec::new()
+}
+
+/// The warnings about an accepted range that readers may write or read differently.
+pub fn cidr_warnings(text: &str, path: &Path) -> Vec<String> {
+    let Some((address, bits)) = sloppy_range(text) else { return Vec::new() };
+    let shown = quote(text);
+    let mapped = is_mapped(address);
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    let network = network(address, bits).to_canonical();
+    let network = format!("{network}/{}", if mapped { bits.saturating_sub(96) } else { bits });
+    let mut warnings = Vec::new();
+    if !ends_in_zeros(address, bits) {
+        let single = quote(&format!("{}/{most}", address.to_canonical()));
+        warnings.push(format!(
+            "{path}: CIDR value {shown} is ambiguous in this context (should be {} or {single}?)",
+            quote(&network)
+        ));
+    }
+    if has_leading_zeros(text) || mapped {
+        let good = quote(&network);
+        warnings.push(format!("{path}: non-standard CIDR value {shown} is invalid: use {good}"));
+    }
+    let canonical = format!("{address}/{bits}");
+    if warnings.is_empty() && address.is_ipv6() && canonical != text {
+        let good = quote(&canonical);
+        warnings
+            .push(format!("{path}: IPv6 CIDR value {shown} should be in RFC 5952 canonical format ({good})"));
+    }
+    warnings
+}
+
+/// Whether a readable range has zeros in front of an octet or of its length.
+fn has_leading_zeros(range: &str) -> bool {
+    range.split_once('/').is_some_and(|(address, bits)| {
+        address.parse::<IpAddr>().is_err() || (bits.len() > 1 && bits.starts_with('0'))
+    })
+}
+
+/// The address with every bit after the first `bits` cleared.
+fn network(address: IpAddr, bits: u32) -> IpAddr {
+    match address {
+        IpAddr::V4(four) => {
+            let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
+            IpAddr::V4((u32::from(four) & mask).into())
+        }
+        IpAddr::V6(six) => {
+            let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
+            IpAddr::V6((u128::from(six) & mask).into())
+        }
+    }
+}
+
 /// Whether no bit is set after the first `bits`.
 fn ends_in_zeros(address: IpAddr, bits: u32) -> bool {
-    match address {
-        IpAddr::V4(four) => u32::from(four).checked_shl(bits).unwrap_or(0) == 0,
-        IpAddr::V6(six) => u128::from(six).checked_shl(bits).unwrap_or(0) == 0,
-    }
+    network(address, bits) == address
 }
 
 /// Every text below a key of this name, wherever it stands.
@@ -149,6 +210,42 @@ mod tests {
             assert_eq!(errors.first().map_or("", |error| error.detail.as_str()), want, "{text}");
         }
         assert_eq!(validate_cidr("10.0.0.1/8", &["10.0.0.1/8"], &Path::new("cidr")), []);
+    }
+
+    #[test]
+    fn what_is_written_oddly_is_warned_of() {
+        let cases = [
+            ("10.0.0.1", ""),
+            ("2001:db8::1", ""),
+            (
+                "2001:DB8::1",
+                "p: IPv6 address \"2001:DB8::1\" should be in RFC 5952 canonical format (\"2001:db8::1\")",
+            ),
+            ("010.0.0.1", "p: non-standard IP address \"010.0.0.1\" is invalid: use \"10.0.0.1\""),
+            ("::ffff:1.2.3.4", "p: non-standard IP address \"::ffff:1.2.3.4\" is invalid: use \"1.2.3.4\""),
+        ];
+        for (text, want) in cases {
+            assert_eq!(ip_warnings(text, &Path::new("p")).join("; "), want, "{text}");
+        }
+        let cases = [
+            ("10.0.0.0/8", ""),
+            (
+                "10.0.0.1/8",
+                "p: CIDR value \"10.0.0.1/8\" is ambiguous in this context (should be \"10.0.0.0/8\" or \"10.0.0.1/32\"?)",
+            ),
+            ("10.0.0.0/08", "p: non-standard CIDR value \"10.0.0.0/08\" is invalid: use \"10.0.0.0/8\""),
+            (
+                "::ffff:1.2.3.0/120",
+                "p: non-standard CIDR value \"::ffff:1.2.3.0/120\" is invalid: use \"1.2.3.0/24\"",
+            ),
+            (
+                "2001:DB8::/64",
+                "p: IPv6 CIDR value \"2001:DB8::/64\" should be in RFC 5952 canonical format (\"2001:db8::/64\")",
+            ),
+        ];
+        for (text, want) in cases {
+            assert_eq!(cidr_warnings(text, &Path::new("p")).join("; "), want, "{text}");
+        }
     }
 
     #[test]

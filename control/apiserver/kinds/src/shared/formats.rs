@@ -146,7 +146,7 @@ pub fn cidr(value: &str, path: &Path) -> Vec<FieldError> {
 /// The errors of an interface's address with its prefix length, such as `192.168.1.5/24`, in canonical form.
 pub fn interface_address(value: &str, path: &Path) -> Vec<FieldError> {
     let problem = match prefix(value).or_else(|| prefix(&without_leading_zeros(value))) {
-        None => Some(BAD_CIDR.to_owned()),
+        None => Some(BAD_INTERFACE.to_owned()),
         Some((address, bits)) => {
             let mapped = matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
             let bits = if mapped && bits > 32 { bits.saturating_sub(96) } else { bits };
@@ -155,6 +155,8 @@ pub fn interface_address(value: &str, path: &Path) -> Vec<FieldError> {
     };
     problem.map(|problem| FieldError::invalid(path, value, problem)).into_iter().collect()
 }
+
+const BAD_INTERFACE: &str = "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)";
 
 fn not_canonical(value: &str, canonical: &str) -> Option<String> {
     (value != canonical)
@@ -236,7 +238,7 @@ mod tests {
     #[test]
     fn interface_addresses_keep_their_host_part() {
         assert_eq!(problem(interface_address, "10.9.8.7/24"), "");
-        assert_eq!(problem(interface_address, "10.9.8.7"), BAD_CIDR);
+        assert_eq!(problem(interface_address, "10.9.8.7"), BAD_INTERFACE);
         assert_eq!(problem(interface_address, "010.9.8.7/24"), "must be in canonical form (\"10.9.8.7/24\")");
         assert_eq!(
             problem(interface_address, "::ffff:192.168.0.1/120"),

@@ -6,5 +6,6 @@ pub mod conditions;
 pub mod formats;
 pub mod labels;
 pub mod meta;
+pub mod node_labels;
 pub mod quantities;
 pub mod rules;

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 
-use crate::shared::access::{at, drop_nulls, entries, flag, has, int, text, texts};
+use super::volume_spec::{self, Holder};
+use crate::shared::access::{at, drop_nulls, entries, flag, has, int, text};
 use crate::shared::formats::{driver_name, subdomain};
 use crate::shared::meta;
 use crate::shared::rules::{immutable, required};
@@ -19,7 +20,10 @@ static FACTS: Facts = Facts::cluster("storage.k8s.io", "VolumeAttachment", "volu
     .with_initial_status(initial_status);
 const COLUMNS: &[Column] = &[
     NAME,
-    column("Attacher", "string", "The name of the volume driver that must handle this request."),
+    Column {
+        format: "name",
+        ..column("Attacher", "string", "The name of the volume driver that must handle this request.")
+    },
     column("PV", "string", "The name of the persistent volume to attach."),
     column("Node", "string", "The node that the volume should be attached to."),
     column("Attached", "boolean", "Whether the volume is attached."),
@@ -41,44 +45,11 @@ fn validate_source(source: &Value, path: &Path) -> Vec<FieldError> {
             vec![FieldError::required(&volume_path, "must specify non empty persistentVolumeName")]
         }
         (Some(_), false) => Vec::new(),
-        (None, true) => validate_inline(at(source, &["inlineVolumeSpec"]), &path.child("inlineVolumeSpec")),
-    }
-}
-
-/// A volume's spec given in place, for pods' own (migrated) CSI volumes.
-fn validate_inline(spec: &Value, path: &Path) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    for key in ["claimRef", "capacity"] {
-        if has(spec, &[key]) {
-            let detail = "may not be specified in the context of inline volumes";
-            errors.push(FieldError::forbidden(&path.child(key), detail));
+        (None, true) => {
+            let path = path.child("inlineVolumeSpec");
+            volume_spec::validate(at(source, &["inlineVolumeSpec"]), Holder::Attachment, &path)
         }
     }
-    if !has(spec, &["csi"]) {
-        let detail = "has to be specified in the context of inline volumes";
-        errors.push(FieldError::required(&path.child("csi"), detail));
-    }
-    let modes = texts(spec, &["accessModes"]);
-    if modes.is_empty() {
-        errors.push(FieldError::required(&path.child("accessModes"), ""));
-    }
-    for mode in modes.iter().filter(|mode| !super::ACCESS_MODES.contains(mode)) {
-        errors.push(FieldError::not_supported(&path.child("accessModes"), mode, super::ACCESS_MODES));
-    }
-    if !matches!(text(spec, &["persistentVolumeReclaimPolicy"]), "" | "Retain") {
-        let detail = "may only be Retain in the context of inline volumes";
-        errors.push(FieldError::forbidden(&path.child("persistentVolumeReclaimPolicy"), detail));
-    }
-    if has(spec, &["nodeAffinity"]) {
-        let detail = "may not be specified in the context of inline volumes";
-        errors.push(FieldError::forbidden(&path.child("nodeAffinity"), detail));
-    }
-    if has(spec, &["csi"]) {
-        let (csi, path) = (at(spec, &["csi"]), path.child("csi"));
-        errors.extend(driver_name(text(csi, &["driver"]), &path.child("driver")));
-        errors.extend(required(csi, "volumeHandle", &path));
-    }
-    errors
 }
 
 fn validate_status(status: &Value, path: &Path) -> Vec<FieldError> {
@@ -182,6 +153,7 @@ mod tests {
         let table = Table::of(&VolumeAttachment, base());
         table.defaults(&[(json!({"status": {"attached": true}}), json!({"status": {"attached": false}}))]);
         table.columns(&["Name", "Attacher", "PV", "Node", "Attached", "Age"]);
+        assert_eq!(VolumeAttachment.columns()[1].format, "name");
         table.rows(&[(json!({"status.attached": true}), json!(["a", "x.y", "pv", "n", true, "60m"]))]);
         table.status_is_separate(
             &json!({"status.attached": true}),
@@ -232,6 +204,16 @@ mod tests {
                     "spec.source.inlineVolumeSpec.accessModes: Required value",
                     "spec.source.inlineVolumeSpec.persistentVolumeReclaimPolicy: Forbidden: may only be Retain in the context of inline volumes",
                     "spec.source.inlineVolumeSpec.nodeAffinity: Forbidden: may not be specified in the context of inline volumes",
+                    "spec.source.inlineVolumeSpec: Required value: must specify a volume type",
+                ],
+            ),
+            (
+                "an inline volume of two kinds, of a class",
+                inline(json!({"csi": csi, "nfs": {"server": "s", "path": "/"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "c", "volumeMode": "Block"})),
+                &[
+                    "spec.source.inlineVolumeSpec.csi: Forbidden: may not specify more than 1 volume type",
+                    "spec.source.inlineVolumeSpec.storageClassName: Forbidden: may not be specified in the context of inline volumes",
+                    "spec.source.inlineVolumeSpec.volumeMode: Forbidden: may not specify volumeMode other than Filesystem in the context of inline volumes",
                 ],
             ),
         ]);

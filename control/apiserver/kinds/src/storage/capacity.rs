@@ -7,6 +7,7 @@ use xebec_api::field::{FieldError, Path};
 use crate::shared::access::{at, at_mut, drop_nulls, has, text};
 use crate::shared::formats::subdomain;
 use crate::shared::labels::validate_selector;
+use crate::shared::node_labels::selector_warnings;
 use crate::shared::quantities::{canonical, not_negative};
 use crate::shared::rules::immutable;
 use crate::table::{Column, NAME, column, name};
@@ -55,6 +56,10 @@ impl Strategy for CsiStorageCapacity {
             errors.extend(immutable(at(obj, &[key]), at(old, &[key]), &Path::new(key)));
         }
         errors
+    }
+
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        selector_warnings(at(obj, &["nodeTopology"]), &Path::new("nodeTopology"))
     }
 
     fn unconditional_update(&self) -> bool {
@@ -108,5 +113,12 @@ mod tests {
             ),
         ]);
         assert!(!CsiStorageCapacity.unconditional_update());
+        let old = json!({"nodeTopology": {"matchLabels": {"beta.kubernetes.io/arch": "x"}}});
+        assert_eq!(
+            CsiStorageCapacity.warnings(&old),
+            [
+                "nodeTopology.matchLabels.beta.kubernetes.io/arch: deprecated since v1.14; use \"kubernetes.io/arch\" instead"
+            ]
+        );
     }
 }

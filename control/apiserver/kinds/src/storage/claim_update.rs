@@ -13,6 +13,8 @@ use crate::shared::rules::{immutable, invalid_each};
 
 const CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 const FIXED: &str = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+const ATTRIBUTES: &str = "volumeAttributesClassName";
+const CURRENT_ATTRIBUTES: &str = "currentVolumeAttributesClassName";
 const STORAGE: [&str; 3] = ["resources", "requests", "storage"];
 
 fn keep(spec: &mut Value, before: &Value, path: &[&str]) {
@@ -35,7 +37,8 @@ pub fn validate(obj: &Value, old: &Value) -> Vec<FieldError> {
     let given = !has(before, &["storageClassName"]) && has(new, &["storageClassName"]);
     let class = text(new, &["storageClassName"]);
     let now = meta::annotation(obj, CLASS);
-    if !(given && said == Some(class)) && now != said {
+    let moved = given && said == Some(class) && now.is_none_or(|now| now == class);
+    if !moved && now != said {
         let path = Path::new("metadata").child("annotations").child(CLASS);
         errors.push(FieldError::invalid(&path, now.unwrap_or_default(), "field is immutable"));
     }
@@ -46,9 +49,7 @@ pub fn validate(obj: &Value, old: &Value) -> Vec<FieldError> {
         if has(&masked, &["resources", "requests"]) {
             keep(&mut masked, before, &STORAGE);
         }
-        if has(&masked, &["volumeAttributesClassName"]) {
-            keep(&mut masked, before, &["volumeAttributesClassName"]);
-        }
+        keep(&mut masked, before, &[ATTRIBUTES]);
     }
     let path = Path::new("spec");
     if masked != *before {
@@ -63,20 +64,21 @@ pub fn validate(obj: &Value, old: &Value) -> Vec<FieldError> {
     }
     let mode = |spec: &Value| at(spec, &["volumeMode"]).clone();
     errors.extend(immutable(&mode(new), &mode(before), &Path::new("volumeMode")));
-    errors.extend(validate_attributes(new, before, &path.child("volumeAttributesClassName")));
+    if new.get(ATTRIBUTES) != before.get(ATTRIBUTES) && has(old, &["status", CURRENT_ATTRIBUTES]) {
+        errors.extend(validate_attributes(new, &path.child(ATTRIBUTES)));
+    }
     errors
 }
 
-fn validate_attributes(new: &Value, before: &Value, path: &Path) -> Option<FieldError> {
-    let was = at(before, &["volumeAttributesClassName"]).as_str()?;
-    match at(new, &["volumeAttributesClassName"]).as_str() {
-        None => Some(FieldError::forbidden(path, "update from non-nil value to nil is forbidden")),
-        Some("") if !was.is_empty() => {
-            let detail = "update from non-nil value to an empty string is forbidden";
-            Some(FieldError::forbidden(path, detail))
-        }
-        Some(_) => None,
-    }
+/// The error of a claim that gives up the attributes its volume has.
+fn validate_attributes(new: &Value, path: &Path) -> Option<FieldError> {
+    let what = match at(new, &[ATTRIBUTES]).as_str() {
+        None => "nil",
+        Some("") => "empty string",
+        Some(_) => return None,
+    };
+    let detail = format!("update to {what} is forbidden when status.{CURRENT_ATTRIBUTES} is not nil");
+    Some(FieldError::forbidden(path, detail))
 }
 
 const RESIZES: &[&str] = &[
@@ -94,7 +96,7 @@ pub fn validate_status(obj: &Value) -> Vec<FieldError> {
     for (name, amount) in entries(obj, &["status", "capacity"]) {
         errors.extend(basic(amount, &status.child("capacity").key(name)));
     }
-    let path = status.child("allocatedResourceStatus");
+    let path = status.child("allocatedResourceStatuses");
     for (name, state) in entries(obj, &["status", "allocatedResourceStatuses"]) {
         errors.extend(resource_key(name, &path));
         if !state.as_str().is_some_and(|state| RESIZES.contains(&state)) {

@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 
 use super::attributes_class::provisioner;
-use crate::shared::access::{at, default_text, drop_nulls, flag, list, text, texts};
+use crate::shared::access::{at, default_to, drop_nulls, flag, list, text, texts};
 use crate::shared::formats::parameters;
 use crate::shared::labels::validate_label_name;
 use crate::shared::meta;
-use crate::shared::rules::{immutable, one_of, one_of_or_missing};
+use crate::shared::node_labels::deprecation;
+use crate::shared::rules::{immutable, one_of_given};
 use crate::table::{AGE, Column, NAME, age, column};
 use crate::{Facts, Strategy, generic};
 
@@ -21,7 +22,7 @@ const COLUMNS: &[Column] = &[
     column("Provisioner", "string", "Who makes volumes of this class."),
     column("ReclaimPolicy", "string", "What happens to released volumes."),
     column("VolumeBindingMode", "string", "When claims are provisioned and bound."),
-    column("AllowVolumeExpansion", "boolean", "Whether volumes may grow."),
+    column("AllowVolumeExpansion", "string", "Whether volumes may grow."),
     AGE,
 ];
 const DEFAULT: &[&str] =
@@ -69,8 +70,8 @@ impl Strategy for StorageClass {
 
     fn defaults(&self, obj: &mut Value) {
         drop_nulls(obj);
-        default_text(obj, &["reclaimPolicy"], "Delete");
-        default_text(obj, &["volumeBindingMode"], "Immediate");
+        default_to(obj, &["reclaimPolicy"], "Delete");
+        default_to(obj, &["volumeBindingMode"], "Immediate");
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
@@ -78,8 +79,11 @@ impl Strategy for StorageClass {
         let root = Path::root();
         errors.extend(provisioner(text(obj, &["provisioner"]), &Path::new("provisioner")));
         errors.extend(parameters(at(obj, &["parameters"]), true, &Path::new("parameters")));
-        errors.extend(one_of_or_missing(obj, "reclaimPolicy", &["Delete", "Retain"], &root));
-        errors.extend(one_of(obj, "volumeBindingMode", &["Immediate", "WaitForFirstConsumer"], &root));
+        if !text(obj, &["reclaimPolicy"]).is_empty() {
+            errors.extend(one_of_given(obj, "reclaimPolicy", &["Delete", "Retain"], &root));
+        }
+        let modes = ["Immediate", "WaitForFirstConsumer"];
+        errors.extend(one_of_given(obj, "volumeBindingMode", &modes, &root));
         errors
             .extend(validate_topologies(list(obj, &["allowedTopologies"]), &Path::new("allowedTopologies")));
         errors
@@ -97,6 +101,20 @@ impl Strategy for StorageClass {
         let mode = |class| at(class, &["volumeBindingMode"]);
         errors.extend(immutable(mode(obj), mode(old), &Path::new("volumeBindingMode")));
         errors
+    }
+
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        let path = Path::new("allowedTopologies");
+        let mut warnings = Vec::new();
+        for (index, term) in list(obj, &["allowedTopologies"]).iter().enumerate() {
+            let path = path.index(index).child("matchLabelExpressions");
+            for (index, expression) in list(term, &["matchLabelExpressions"]).iter().enumerate() {
+                if let Some(message) = deprecation(text(expression, &["key"])) {
+                    warnings.push(format!("{}: {message}", path.index(index).child("key")));
+                }
+            }
+        }
+        warnings
     }
 
     fn columns(&self) -> &[Column] {
@@ -143,7 +161,18 @@ mod tests {
             ),
         ]);
         let term = |value: &str| json!({"matchLabelExpressions": [{"key": "z", "values": [value]}]});
-        table.valid(&[("two zones", json!({"allowedTopologies": [term("1"), term("2")]}))]);
+        table.valid(&[
+            ("two zones", json!({"allowedTopologies": [term("1"), term("2")]})),
+            ("an empty policy", json!({"reclaimPolicy": ""})),
+        ]);
+        assert_eq!(StorageClass.columns()[4].kind, "string");
+        let old = json!({"allowedTopologies": [{"matchLabelExpressions": [{"key": "failure-domain.beta.kubernetes.io/zone"}]}]});
+        assert_eq!(
+            StorageClass.warnings(&old),
+            [
+                "allowedTopologies[0].matchLabelExpressions[0].key: deprecated since v1.17; use \"topology.kubernetes.io/zone\" instead"
+            ]
+        );
         table.invalid(&[
             ("no provisioner", json!({"provisioner": null}), &["provisioner: Required value"]),
             (
@@ -153,6 +182,11 @@ mod tests {
                     "reclaimPolicy: Unsupported value: \"Recycle\": supported values: \"Delete\", \"Retain\"",
                     "volumeBindingMode: Unsupported value: \"Never\": supported values: \"Immediate\", \"WaitForFirstConsumer\"",
                 ],
+            ),
+            (
+                "an empty mode",
+                json!({"volumeBindingMode": ""}),
+                &["volumeBindingMode: Unsupported value: \"\": supported values: \"Immediate\", \"WaitForFirstConsumer\""],
             ),
             ("a nameless parameter", json!({"parameters": {"": ""}}), &["parameters: Invalid value: \"\": field can not be empty."]),
             (

@@ -9,6 +9,7 @@ pub mod class;
 pub mod csi;
 pub mod volume;
 mod volume_source;
+mod volume_spec;
 
 use serde_json::Value;
 

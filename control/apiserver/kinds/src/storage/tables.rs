@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::claim::PersistentVolumeClaim;
 use super::volume::PersistentVolume;
+use crate::Strategy;
 use crate::testing::Table;
 
 fn claims() -> Table<'static> {
@@ -23,15 +24,23 @@ const MODES: &str =
 #[test]
 fn claims_are_defaulted_and_checked() {
     let snapshot = json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "s"});
+    let other = json!({"apiGroup": "x.io", "kind": "X", "name": "s"});
     let table = claims();
     table.defaults(&[
         (json!({}), json!({"spec.volumeMode": "Filesystem", "status": {"phase": "Pending"}})),
         (json!({"spec.dataSource": snapshot}), json!({"spec.dataSourceRef": snapshot})),
         (json!({"spec.dataSourceRef": snapshot}), json!({"spec.dataSource": snapshot})),
+        (json!({"spec.dataSourceRef": other}), json!({"spec.dataSource": other})),
+        (json!({"spec.dataSource": other}), json!({"spec.dataSource": null, "spec.dataSourceRef": null})),
         (
-            json!({"spec.dataSourceRef": {"apiGroup": "x.io", "kind": "X", "name": "s"}}),
-            json!({"spec.dataSource": null}),
+            json!({"spec.dataSourceRef": {"kind": "PersistentVolumeClaim", "name": "s", "namespace": "n"}}),
+            json!({"spec.dataSource": null, "spec.dataSourceRef": null}),
         ),
+        (
+            json!({"spec.dataSource": {"kind": "PersistentVolumeClaim", "name": "s"}, "spec.dataSourceRef": {"kind": "PersistentVolumeClaim", "name": "t", "namespace": "n"}}),
+            json!({"spec.dataSource.name": "s", "spec.dataSourceRef.name": "s", "spec.dataSourceRef.namespace": null}),
+        ),
+        (json!({"spec.volumeMode": ""}), json!({"spec.volumeMode": ""})),
     ]);
     table.valid(&[
         ("block", json!({"spec.volumeMode": "Block", "spec.storageClassName": ""})),
@@ -99,21 +108,54 @@ fn claims_are_bound_once_and_grow() {
         &bound,
         &[
             ("larger", json!({"spec.resources.requests.storage": "3Gi"}), &[]),
-            ("less than asked, more than there is", json!({"spec.resources.requests.storage": "1500Mi"}), &[]),
+            (
+                "less than asked, more than there is",
+                json!({"spec.resources.requests.storage": "1500Mi"}),
+                &[],
+            ),
             (
                 "smaller",
                 json!({"spec.resources.requests.storage": "1Gi"}),
                 &["spec.resources.requests.storage: Forbidden: field can not be less than status.capacity"],
             ),
             ("attributes", json!({"spec.volumeAttributesClassName": "silver"}), &[]),
-            (
-                "no attributes",
-                json!({"spec.volumeAttributesClassName": null}),
-                &[fixed, "spec.volumeAttributesClassName: Forbidden: update from non-nil value to nil is forbidden"],
-            ),
+            ("no attributes, since none was given yet", json!({"spec.volumeAttributesClassName": null}), &[]),
             ("class", json!({"spec.storageClassName": "slow"}), &[fixed]),
             ("volume", json!({"spec.volumeName": "w"}), &[fixed]),
         ],
+    );
+    let gilded = json!({"spec.volumeName": "v", "spec.volumeAttributesClassName": "gold",
+        "status": {"phase": "Bound", "currentVolumeAttributesClassName": "gold"}});
+    let kept = |what: &str| {
+        format!(
+            "spec.volumeAttributesClassName: Forbidden: update to {what} is forbidden when status.currentVolumeAttributesClassName is not nil"
+        )
+    };
+    table.updates_of(
+        &gilded,
+        &[
+            ("other attributes", json!({"spec.volumeAttributesClassName": "silver"}), &[]),
+            ("no attributes", json!({"spec.volumeAttributesClassName": null}), &[&kept("nil")]),
+            ("empty attributes", json!({"spec.volumeAttributesClassName": ""}), &[&kept("empty string")]),
+        ],
+    );
+    let annotated = json!({"metadata.annotations": {"volume.beta.kubernetes.io/storage-class": "fast"}});
+    let class = "metadata.annotations.volume.beta.kubernetes.io/storage-class";
+    table.updates_of(
+        &annotated,
+        &[
+            ("the class moves into its field", json!({"spec.storageClassName": "fast", "metadata.annotations": null}), &[]),
+            (
+                "another annotation",
+                json!({"spec.storageClassName": "fast", "metadata.annotations": {"volume.beta.kubernetes.io/storage-class": "slow"}}),
+                &[&format!("{class}: Invalid value: \"slow\": field is immutable")],
+            ),
+        ],
+    );
+    let source = json!({"kind": "PersistentVolumeClaim", "name": "x"});
+    table.updates_of(
+        &json!({"spec.dataSource": source, "spec.dataSourceRef": source}),
+        &[("a client that does not know dataSourceRef", json!({"spec.dataSourceRef": null}), &[])],
     );
     table.status(&[
         (
@@ -123,9 +165,11 @@ fn claims_are_bound_once_and_grow() {
         ),
         (
             "bad",
-            json!({"status.capacity": {"storage": "-1"}, "status.allocatedResources": {"cpu": "1"}}),
+            json!({"status.capacity": {"storage": "-1"}, "status.allocatedResources": {"cpu": "1"}, "status.allocatedResourceStatuses": {"cpu": "X"}}),
             &[
                 "status.capacity[storage]: Invalid value: -1: must be a valid resource quantity",
+                "status.allocatedResourceStatuses: Unsupported value: \"cpu\": supported values: \"storage\"",
+                "status.allocatedResourceStatuses: Unsupported value: \"cpu\": supported values: \"ControllerResizeInProgress\", \"ControllerResizeInfeasible\", \"NodeResizeInProgress\", \"NodeResizeInfeasible\", \"NodeResizePending\"",
                 "status.allocatedResources: Unsupported value: \"cpu\": supported values: \"storage\"",
             ],
         ),
@@ -138,7 +182,20 @@ fn claims_are_bound_once_and_grow() {
                 "status": {"phase": "Bound", "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"]}}),
             json!(["c", "Bound", "v", "1Gi", "RWO", "fast", "<unset>", "60m", "Filesystem"]),
         ),
+        (
+            json!({"spec.volumeAttributesClassName": "gold", "metadata.annotations": {"volume.beta.kubernetes.io/storage-class": "old"}}),
+            json!(["c", "Pending", "", "", "", "old", "gold", "60m", "Filesystem"]),
+        ),
     ]);
+    let odd = json!({"metadata": {"annotations": {"volume.beta.kubernetes.io/storage-class": "a"}},
+        "spec": {"resources": {"requests": {"storage": "1500m"}, "limits": {"storage": "2"}}}});
+    assert_eq!(
+        PersistentVolumeClaim.warnings(&odd),
+        [
+            "metadata.annotations[volume.beta.kubernetes.io/storage-class]: deprecated since v1.8; use \"storageClassName\" attribute instead",
+            "spec.resources.requests[storage]: fractional byte value \"1500m\" is invalid, must be an integer",
+        ]
+    );
 }
 
 #[test]
@@ -150,7 +207,11 @@ fn volumes_have_one_source() {
     };
     table.defaults(&[(
         json!({}),
-        json!({"spec.persistentVolumeReclaimPolicy": "Retain", "spec.volumeMode": "Filesystem", "status": {"phase": "Pending"}}),
+        json!({"spec.persistentVolumeReclaimPolicy": "Retain", "spec.volumeMode": "Filesystem",
+            "status": {"phase": "Pending", "lastPhaseTransitionTime": "2026-01-01T01:00:00Z"}}),
+    ), (
+        json!({"spec.csi": null, "spec.iscsi": {"targetPortal": "p", "iqn": "iqn.2026-01.x:y", "lun": 0}}),
+        json!({"spec.iscsi.iscsiInterface": "default"}),
     )]);
     table.valid(&[
         ("local", local("/a")),
@@ -166,8 +227,51 @@ fn volumes_have_one_source() {
         ),
         (
             "two",
-            json!({"spec.nfs": {"server": "s", "path": "/"}}),
-            &["spec.nfs: Forbidden: may not specify more than 1 volume type"],
+            json!({"spec.nfs": {"server": "s", "path": "/"}, "spec.cephfs": {"monitors": ["m"]}}),
+            &[
+                "spec.cephFS: Forbidden: may not specify more than 1 volume type",
+                "spec.csi: Forbidden: may not specify more than 1 volume type",
+            ],
+        ),
+        (
+            "iscsi",
+            json!({"spec.csi": null, "spec.iscsi": {"targetPortal": "p".repeat(64), "iqn": "x", "lun": 256, "secretRef": {}, "initiatorName": "y"}}),
+            &[
+                &format!("spec.iscsi.targetportal: Invalid value: \"{}\": Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified.", "p".repeat(64)),
+                "spec.iscsi.iqn: Invalid value: \"x\": must be valid format",
+                "spec.iscsi.lun: Invalid value: 256: must be between 0 and 255, inclusive",
+                "spec.iscsi.secretRef.name: Required value",
+                "spec.iscsi.initiatorname: Invalid value: \"y\": must be valid format",
+            ],
+        ),
+        (
+            "secrets of no namespace",
+            json!({"spec.csi": null, "spec.cinder": {"volumeID": "v", "secretRef": {"name": "s"}}}),
+            &["spec.cinder.secretRef.namespace: Required value"],
+        ),
+        (
+            "an empty namespace",
+            json!({"spec.csi": null, "spec.azureFile": {"secretName": "s", "shareName": "n", "secretNamespace": ""}}),
+            &["spec.azureFile.secretNamespace: Required value"],
+        ),
+        (
+            "endpoints of an empty namespace",
+            json!({"spec.csi": null, "spec.glusterfs": {"endpoints": "e", "path": "p", "endpointsNamespace": ""}}),
+            &["spec.glusterfs.endpointsNamespace: Invalid value: \"\": if the endpointnamespace is set, it must be a valid namespace name"],
+        ),
+        (
+            "size and mode",
+            json!({"spec.capacity": {"storage": "-1"}, "spec.volumeMode": ""}),
+            &[
+                "spec.capacity[storage]: Invalid value: -1: must be a valid resource quantity",
+                "spec.capacity[storage]: Invalid value: \"-1\": must be greater than zero",
+                "spec.volumeMode: Unsupported value: \"\": supported values: \"Block\", \"Filesystem\"",
+            ],
+        ),
+        (
+            "mount options",
+            json!({"metadata.annotations": {"volume.beta.kubernetes.io/mount-options": "ro"}}),
+            &["metadata.annotations.volume.beta.kubernetes.io/mount-options: Forbidden: may not specify mount options for this volume type"],
         ),
         ("none", json!({"spec.csi": null}), &["spec: Required value: must specify a volume type"]),
         ("backsteps", local("/a/.."), &["spec.local.path: Invalid value: \"/a/..\": must not contain '..'"]),
@@ -225,8 +329,43 @@ fn volumes_stay_what_and_where_they_are() {
             ),
         ],
     );
-    table.rows(&[(
-        json!({"spec.claimRef": {"namespace": "n", "name": "c"}, "status.phase": "Bound"}),
-        json!(["v", "1Gi", "RWO", "Retain", "Bound", "n/c", "", "<unset>", "", "60m", "Filesystem"]),
-    )]);
+    table.rows(&[
+        (
+            json!({"spec.claimRef": {"namespace": "n", "name": "c"}, "status.phase": "Bound"}),
+            json!(["v", "1Gi", "RWO", "Retain", "Bound", "n/c", "", "<unset>", "", "60m", "Filesystem"]),
+        ),
+        (
+            json!({"metadata.annotations": {"volume.beta.kubernetes.io/storage-class": "old"}}),
+            json!(["v", "1Gi", "RWO", "Retain", "Pending", "", "old", "<unset>", "", "60m", "Filesystem"]),
+        ),
+    ]);
+    let node = "beta.kubernetes.io/os";
+    let odd = json!({"metadata": {"annotations": {"volume.beta.kubernetes.io/storage-class": "a"}},
+        "spec": {"persistentVolumeReclaimPolicy": "Recycle", "storageos": {}, "nodeAffinity": zone(node)}});
+    assert_eq!(
+        PersistentVolume.warnings(&odd),
+        [
+            "metadata.annotations[volume.beta.kubernetes.io/storage-class]: deprecated since v1.8; use \"storageClassName\" attribute instead",
+            "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.",
+            "spec.nodeAffinity.required.nodeSelectorTerms[0].matchExpressions[0].key: beta.kubernetes.io/os is deprecated since v1.14; use \"kubernetes.io/os\" instead",
+            "spec.storageOS: deprecated in v1.22, non-functional in v1.25+",
+        ]
+    );
+}
+
+#[test]
+fn a_phase_that_changes_is_dated() {
+    let mut old = volumes().stored().clone();
+    let write = |status: serde_json::Value, old: &serde_json::Value| {
+        let new = crate::testing::patched(old, &json!({"status": status}));
+        crate::testing::update_status(&PersistentVolume, new, old).0["status"].take()
+    };
+    let (before, now) = ("2025-01-01T00:00:00Z", "2026-01-01T01:00:00Z");
+    old["status"]["lastPhaseTransitionTime"] = json!(before);
+    let said = |phase: &str, time: &str| json!({"phase": phase, "lastPhaseTransitionTime": time});
+    assert_eq!(write(json!({"phase": "Bound"}), &old), said("Bound", now));
+    assert_eq!(write(said("Bound", before), &old), said("Bound", now));
+    assert_eq!(write(json!({"phase": "Pending"}), &old), said("Pending", before));
+    let own = "2024-01-01T00:00:00Z";
+    assert_eq!(write(said("Bound", own), &old), said("Bound", own));
 }

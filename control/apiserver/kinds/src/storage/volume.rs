@@ -3,16 +3,18 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
-use xebec_api::names;
+use xebec_api::time::format_rfc3339_seconds;
 
-use super::claim::validate_modes;
+use super::volume_spec::{self, Holder};
 use super::{short_access_modes, volume_source};
-use crate::pod::scheduling::validate_node_selector;
-use crate::shared::access::{at, default_text, default_to, drop_nulls, entries, has, remove, text, texts};
-use crate::shared::quantities::{canonical_list, parse};
-use crate::shared::rules::{immutable, invalid_each, one_of_given};
+use crate::pod::defaults::sources_outside;
+use crate::shared::access::{at, at_mut, default_text, default_to, drop_nulls, has, list, remove, set, text};
+use crate::shared::meta;
+use crate::shared::node_labels::expression_warnings;
+use crate::shared::quantities::canonical_list;
+use crate::shared::rules::immutable;
 use crate::table::{AGE, NAME, age, column, name, wide};
-use crate::{Column, Facts, Strategy, generic};
+use crate::{Column, Context, Facts, Strategy, generic};
 
 fn initial_status() -> Value {
     json!({"phase": "Pending"})
@@ -33,27 +35,11 @@ const COLUMNS: &[Column] = &[
     AGE,
     wide("VolumeMode", "string", "Whether it is a formatted file system or a raw block device."),
 ];
-/// The spec's fields that are not a volume's source.
-const NOT_SOURCES: &[&str] = &[
-    "accessModes",
-    "capacity",
-    "claimRef",
-    "mountOptions",
-    "nodeAffinity",
-    "persistentVolumeReclaimPolicy",
-    "storageClassName",
-    "volumeAttributesClassName",
-    "volumeMode",
-];
+const CLASS: &str = "volume.beta.kubernetes.io/storage-class";
+const CHANGED: [&str; 2] = ["status", "lastPhaseTransitionTime"];
 
 /// The strategy of PersistentVolumes.
 pub struct PersistentVolume;
-
-fn sources(obj: &Value) -> Vec<(&String, &Value)> {
-    entries(obj, &["spec"])
-        .filter(|(key, value)| !NOT_SOURCES.contains(&key.as_str()) && !value.is_null())
-        .collect()
-}
 
 impl Strategy for PersistentVolume {
     fn facts(&self) -> &Facts {
@@ -64,55 +50,54 @@ impl Strategy for PersistentVolume {
         drop_nulls(obj);
         default_text(obj, &["status", "phase"], "Pending");
         default_text(obj, &["spec", "persistentVolumeReclaimPolicy"], "Retain");
-        default_text(obj, &["spec", "volumeMode"], "Filesystem");
-        if has(obj, &["spec", "hostPath"]) {
-            default_to(obj, &["spec", "hostPath", "type"], "");
-        }
+        default_to(obj, &["spec", "volumeMode"], "Filesystem");
+        at_mut(obj, &["spec"]).into_iter().for_each(sources_outside);
         canonical_list(obj, &["spec", "capacity"]);
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
         let mut errors = generic::validate(&FACTS, obj);
-        let (spec, path) = (at(obj, &["spec"]), Path::new("spec"));
-        let modes = texts(spec, &["accessModes"]);
-        if modes.is_empty() {
-            errors.push(FieldError::required(&path.child("accessModes"), ""));
-        }
-        errors.extend(validate_modes(&modes, &path.child("accessModes")));
-        let capacity = path.child("capacity");
-        if entries(spec, &["capacity"]).next().is_none() {
-            errors.push(FieldError::required(&capacity, ""));
-        }
-        if !has(spec, &["capacity", "storage"]) || entries(spec, &["capacity"]).count() > 1 {
-            errors.push(FieldError::not_supported(&capacity, at(spec, &["capacity"]), &["storage"]));
-        }
-        for (key, amount) in entries(spec, &["capacity"]) {
-            if parse(amount).is_none_or(|amount| amount.sign() <= 0) {
-                errors.push(FieldError::invalid(&capacity.key(key), amount, "must be greater than zero"));
-            }
-        }
-        let policies = ["Delete", "Recycle", "Retain"];
-        errors.extend(one_of_given(spec, "persistentVolumeReclaimPolicy", &policies, &path));
-        if has(spec, &["nodeAffinity"]) {
-            let path = path.child("nodeAffinity").child("required");
-            if has(spec, &["nodeAffinity", "required"]) {
-                errors.extend(validate_node_selector(at(spec, &["nodeAffinity", "required"]), &path));
-            } else {
-                errors.push(FieldError::required(&path, "must specify required node constraints"));
-            }
-        }
-        errors.extend(volume_source::validate(obj, &sources(obj), &path));
-        let class = text(spec, &["storageClassName"]);
-        if !class.is_empty() {
-            errors.extend(invalid_each(
-                &path.child("storageClassName"),
-                class,
-                names::is_dns1123_subdomain(class),
-            ));
-        }
-        errors.extend(one_of_given(spec, "volumeMode", &["Block", "Filesystem"], &path));
-        errors.extend(volume_source::validate_attributes(spec, &path));
+        let holder = Holder::Volume(meta::name(obj));
+        errors.extend(volume_spec::validate(at(obj, &["spec"]), holder, &Path::new("spec")));
+        errors.extend(volume_source::validate_mount_options(obj));
         errors
+    }
+
+    fn prepare_for_create(&self, ctx: &Context<'_>, obj: &mut Value) {
+        generic::prepare_for_create(&FACTS, obj);
+        set(obj, &CHANGED, json!(format_rfc3339_seconds(ctx.now)));
+    }
+
+    /// The time of the last change of phase is the server's, unless the client says it.
+    fn prepare_for_status_update(&self, ctx: &Context<'_>, obj: &mut Value, old: &Value) {
+        generic::prepare_for_status_update(&FACTS, obj, old);
+        let phase = |volume| at(volume, &["status", "phase"]);
+        let (said, before) = (at(obj, &CHANGED), at(old, &CHANGED));
+        if phase(obj) != phase(old) && (said.is_null() || said == before) {
+            set(obj, &CHANGED, json!(format_rfc3339_seconds(ctx.now)));
+        } else if said.is_null() && !before.is_null() {
+            set(obj, &CHANGED, before.clone());
+        }
+    }
+
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        let (spec, path) = (at(obj, &["spec"]), Path::new("spec"));
+        let mut warnings = Vec::new();
+        if meta::annotation(obj, CLASS).is_some() {
+            let path = Path::new("metadata").child("annotations").key(CLASS);
+            warnings
+                .push(format!("{path}: deprecated since v1.8; use \"storageClassName\" attribute instead"));
+        }
+        if text(spec, &["persistentVolumeReclaimPolicy"]) == "Recycle" {
+            warnings.push("spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.".to_owned());
+        }
+        let terms = path.child("nodeAffinity").child("required").child("nodeSelectorTerms");
+        for (index, term) in list(spec, &["nodeAffinity", "required", "nodeSelectorTerms"]).iter().enumerate()
+        {
+            warnings.extend(expression_warnings(term, &terms.index(index)));
+        }
+        warnings.extend(volume_source::warnings(spec, &path));
+        warnings
     }
 
     fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
@@ -124,6 +109,7 @@ impl Strategy for PersistentVolume {
         if has(old, &["spec", "csi"]) && !has(old, &EXPAND) {
             remove(&mut now, &EXPAND);
         }
+        let sources = |volume| volume_source::all(at(volume, &["spec"]));
         if sources(&now) != sources(old) {
             let detail = "spec.persistentvolumesource is immutable after creation";
             errors.push(FieldError::forbidden(&path.child("persistentvolumesource"), detail));
@@ -164,30 +150,11 @@ impl Strategy for PersistentVolume {
             json!(text(obj, &["spec", "persistentVolumeReclaimPolicy"])),
             json!(phase),
             json!(claim),
-            json!(text(obj, &["spec", "storageClassName"])),
+            json!(meta::annotation(obj, CLASS).unwrap_or_else(|| text(obj, &["spec", "storageClassName"]))),
             json!(or_unset("volumeAttributesClassName")),
             json!(text(obj, &["status", "reason"])),
             age(obj, now),
             json!(or_unset("volumeMode")),
         ]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{create, now};
-
-    #[test]
-    fn a_volume_has_one_source() {
-        let spec = json!({"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/x"}});
-        let (obj, errors) = create(&PersistentVolume, json!({"spec": spec}));
-        assert_eq!(errors, Vec::<String>::new());
-        assert_eq!(
-            PersistentVolume.row(&obj, now())[1..5],
-            [json!("1Gi"), json!("RWO"), json!("Retain"), json!("Pending")]
-        );
-        let none = json!({"spec": {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}}});
-        assert_eq!(create(&PersistentVolume, none).1, ["spec: Required value: must specify a volume type"]);
     }
 }

@@ -10,36 +10,73 @@ use crate::pod::volume_sources;
 use crate::pod::volumes::no_backsteps;
 use crate::shared::access::{at, has, text};
 use crate::shared::formats::driver_name;
+use crate::shared::meta;
 use crate::shared::rules::{invalid_each, required};
 
-/// Every error of the volume's one source.
-pub fn validate(obj: &Value, sources: &[(&String, &Value)], path: &Path) -> Vec<FieldError> {
+/// The sources in the order they are looked at: the field, and its name where it is one source too many.
+const SOURCES: [(&str, &str); 22] = [
+    ("hostPath", "hostPath"),
+    ("gcePersistentDisk", "gcePersistentDisk"),
+    ("awsElasticBlockStore", "awsElasticBlockStore"),
+    ("glusterfs", "glusterfs"),
+    ("flocker", "flocker"),
+    ("nfs", "nfs"),
+    ("rbd", "rbd"),
+    ("quobyte", "quobyte"),
+    ("cephfs", "cephFS"),
+    ("iscsi", "iscsi"),
+    ("cinder", "cinder"),
+    ("fc", "fc"),
+    ("flexVolume", "flexVolume"),
+    ("azureFile", "azureFile"),
+    ("vsphereVolume", "vsphereVolume"),
+    ("photonPersistentDisk", "photonPersistentDisk"),
+    ("portworxVolume", "portworxVolume"),
+    ("azureDisk", "azureDisk"),
+    ("scaleIO", "scaleIO"),
+    ("local", "local"),
+    ("storageos", "storageos"),
+    ("csi", "csi"),
+];
+
+/// The sources of a spec; one, if it is valid.
+pub fn all(spec: &Value) -> Vec<(&'static str, &Value)> {
+    let sources = SOURCES.iter().map(|(key, _)| (*key, at(spec, &[key])));
+    sources.filter(|(_, source)| !source.is_null()).collect()
+}
+
+/// Every error of the one source of the volume of this name.
+pub fn validate(spec: &Value, name: &str, path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    for (index, (key, source)) in sources.iter().enumerate() {
-        if index > 0 {
-            errors.push(FieldError::forbidden(&path.child(key), "may not specify more than 1 volume type"));
+    let mut known = false;
+    for (key, shown) in SOURCES.iter().filter(|(key, _)| has(spec, &[key])) {
+        // Upstream has never refused a flex volume beside another.
+        if known && *key != "flexVolume" {
+            let detail = "may not specify more than 1 volume type";
+            errors.push(FieldError::forbidden(&path.child(shown), detail));
             continue;
         }
-        let shown = if *key == "gcePersistentDisk" { "persistentDisk" } else { key.as_str() };
-        errors.extend(validate_one(key, source, &path.child(shown)));
-        if *key == "local" && !has(obj, &["spec", "nodeAffinity"]) {
+        known = true;
+        let shown = if *key == "gcePersistentDisk" { "persistentDisk" } else { key };
+        errors.extend(validate_one(key, at(spec, &[key]), name, &path.child(shown)));
+        if *key == "local" && !has(spec, &["nodeAffinity"]) {
             let detail = "Local volume requires node affinity";
             errors.push(FieldError::required(&path.child("nodeAffinity"), detail));
         }
     }
-    if sources.is_empty() {
+    if !known {
         errors.push(FieldError::required(path, "must specify a volume type"));
     }
-    let root = text(obj, &["spec", "hostPath", "path"]).split('/').all(|part| matches!(part, "" | "."));
-    let recycled = text(obj, &["spec", "persistentVolumeReclaimPolicy"]) == "Recycle";
-    if has(obj, &["spec", "hostPath"]) && root && recycled {
+    let host = text(spec, &["hostPath", "path"]);
+    let root = host.starts_with('/') && host.split('/').all(|part| matches!(part, "" | "." | ".."));
+    if root && text(spec, &["persistentVolumeReclaimPolicy"]) == "Recycle" {
         let detail = "may not be 'recycle' for a hostPath mount of '/'";
         errors.push(FieldError::forbidden(&path.child("persistentVolumeReclaimPolicy"), detail));
     }
     errors
 }
 
-fn validate_one(key: &str, source: &Value, path: &Path) -> Vec<FieldError> {
+fn validate_one(key: &str, source: &Value, name: &str, path: &Path) -> Vec<FieldError> {
     match key {
         "local" => match text(source, &["path"]) {
             "" => vec![FieldError::required(&path.child("path"), "")],
@@ -60,8 +97,100 @@ fn validate_one(key: &str, source: &Value, path: &Path) -> Vec<FieldError> {
             }
             errors
         }
-        _ => volume_sources::validate(key, source, path),
+        "iscsi" => iscsi(source, name, path),
+        _ => {
+            let mut errors = volume_sources::validate(key, source, path);
+            errors.extend(beyond_pods(key, source, path));
+            errors
+        }
     }
+}
+
+/// What a PersistentVolume's source says besides what a pod's says: a volume has no namespace to look in.
+fn beyond_pods(key: &str, source: &Value, path: &Path) -> Vec<FieldError> {
+    let given = |key: &str| at(source, &[key]).as_str();
+    match key {
+        "cinder" | "storageos" if has(source, &["secretRef"]) => {
+            required(at(source, &["secretRef"]), "namespace", &path.child("secretRef"))
+        }
+        "azureFile" if given("secretNamespace") == Some("") => {
+            vec![FieldError::required(&path.child("secretNamespace"), "")]
+        }
+        "glusterfs" => match given("endpointsNamespace") {
+            None => Vec::new(),
+            Some("") => {
+                let detail = "if the endpointnamespace is set, it must be a valid namespace name";
+                vec![FieldError::invalid(&path.child("endpointsNamespace"), "", detail)]
+            }
+            Some(namespace) => {
+                let messages = names::is_dns1123_label(namespace);
+                invalid_each(&path.child("endpointsNamespace"), namespace, messages)
+            }
+        },
+        _ => Vec::new(),
+    }
+}
+
+fn iscsi(source: &Value, name: &str, path: &Path) -> Vec<FieldError> {
+    let mut errors = volume_sources::validate("iscsi", source, path);
+    // Here upstream does not say how a name has to start.
+    for error in errors.iter_mut().filter(|error| error.detail.starts_with("must be valid format")) {
+        "must be valid format".clone_into(&mut error.detail);
+    }
+    if let Some(long) = volume_sources::portal_too_long(source, name, path) {
+        let portal = text(source, &["targetPortal"]);
+        let first = usize::from(portal.is_empty());
+        errors.insert(first, FieldError::invalid(&path.child("targetportal"), portal, long.detail));
+    }
+    if has(source, &["secretRef"]) {
+        let initiator = path.child("initiatorname").to_string();
+        let place = errors.iter().position(|error| error.field == initiator).unwrap_or(errors.len());
+        let secret = required(at(source, &["secretRef"]), "name", &path.child("secretRef"));
+        errors.splice(place..place, secret);
+    }
+    errors
+}
+
+/// Sources that no driver serves any more: what upstream says about them.
+const DEPRECATED: [(&str, &str, &str); 6] = [
+    ("cephfs", "cephfs", "deprecated in v1.28, non-functional in v1.31+"),
+    ("photonPersistentDisk", "photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
+    ("scaleIO", "scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
+    ("storageos", "storageOS", "deprecated in v1.22, non-functional in v1.25+"),
+    ("glusterfs", "glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
+    ("rbd", "rbd", "deprecated in v1.28, non-functional in v1.31+"),
+];
+
+/// The warnings about sources that do not work.
+pub fn warnings(spec: &Value, path: &Path) -> Vec<String> {
+    let old = DEPRECATED.iter().filter(|(key, _, _)| has(spec, &[key]));
+    old.map(|(_, shown, detail)| format!("{}: {detail}", path.child(shown))).collect()
+}
+
+/// The error of mount options in the annotation of a volume that is not mounted by the kubelet itself.
+pub fn validate_mount_options(obj: &Value) -> Option<FieldError> {
+    const MOUNTED: [&str; 13] = [
+        "gcePersistentDisk",
+        "awsElasticBlockStore",
+        "glusterfs",
+        "nfs",
+        "rbd",
+        "quobyte",
+        "iscsi",
+        "cinder",
+        "cephfs",
+        "azureFile",
+        "vsphereVolume",
+        "azureDisk",
+        "photonPersistentDisk",
+    ];
+    const ANNOTATION: &str = "volume.beta.kubernetes.io/mount-options";
+    let mounted = MOUNTED.iter().any(|key| has(obj, &["spec", key]));
+    if mounted || meta::annotation(obj, ANNOTATION).is_none() {
+        return None;
+    }
+    let path = Path::new("metadata").child("annotations").child(ANNOTATION);
+    Some(FieldError::forbidden(&path, "may not specify mount options for this volume type"))
 }
 
 fn secret_reference(reference: &Value, path: &Path) -> Vec<FieldError> {

@@ -215,13 +215,12 @@ impl Strategy for PriorityLevelConfiguration {
     }
 
     fn row(&self, obj: &Value, now: Timestamp) -> Vec<Value> {
-        let part = if has(obj, &["spec", "limited"]) { "limited" } else { "exempt" };
         let queuing = at(obj, &["spec", "limited", "limitResponse", "queuing"]);
         let or_none = |value: Option<i64>| value.map_or(json!("<none>"), Value::from);
         vec![
             name(obj),
             json!(text(obj, &["spec", "type"])),
-            or_none(int(obj, &["spec", part, "nominalConcurrencyShares"])),
+            or_none(int(obj, &["spec", "limited", "nominalConcurrencyShares"])),
             or_none(int(queuing, &["queues"])),
             or_none(int(queuing, &["handSize"])),
             or_none(int(queuing, &["queueLengthLimit"])),

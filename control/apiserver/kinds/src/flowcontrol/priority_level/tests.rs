@@ -43,7 +43,7 @@ fn defaults_and_table() {
         ),
         (
             json!({"spec": {"type": "Exempt", "exempt": {"nominalConcurrencyShares": 3}}}),
-            json!(["a", "Exempt", 3, "<none>", "<none>", "<none>", "60m"]),
+            json!(["a", "Exempt", "<none>", "<none>", "<none>", "<none>", "60m"]),
         ),
     ]);
     table.generation(&[(json!({"spec.limited.lendablePercent": 5}), true), (json!({}), false)]);

@@ -4,9 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 
-use crate::shared::access::{
-    at, default_text, default_to, drop_nulls, flag, has, int, list, remove, set, text, texts,
-};
+use crate::shared::access::{at, default_to, drop_nulls, flag, has, int, list, remove, set, text, texts};
 use crate::shared::formats::{driver_name, qualified_name};
 use crate::shared::rules::{immutable, not_negative, one_of_or_missing};
 use crate::table::{AGE, NAME, age, column, name, or_none};
@@ -141,7 +139,7 @@ impl Strategy for CsiDriver {
     fn defaults(&self, obj: &mut Value) {
         drop_nulls(obj);
         default_to(obj, &["spec", "attachRequired"], true);
-        default_text(obj, &["spec", "fsGroupPolicy"], "ReadWriteOnceWithFSType");
+        default_to(obj, &["spec", "fsGroupPolicy"], "ReadWriteOnceWithFSType");
         for key in ["podInfoOnMount", "requiresRepublish", "seLinuxMount", "storageCapacity"] {
             default_to(obj, &["spec", key], false);
         }
@@ -152,9 +150,8 @@ impl Strategy for CsiDriver {
 
     fn prepare_for_update(&self, _ctx: &Context<'_>, obj: &mut Value, old: &Value) {
         generic::prepare_for_update(&DRIVER, obj, old);
-        // Upstream gives no generation to a new driver, and moves it only with the fields that may change.
-        let mutable = ["tokenRequests", "requiresRepublish", "seLinuxMount"];
-        if mutable.iter().any(|key| at(obj, &["spec", key]) != at(old, &["spec", key])) {
+        // Upstream gives no generation to a new driver.
+        if at(obj, &["spec"]) != at(old, &["spec"]) {
             let generation = int(old, &["metadata", "generation"]).unwrap_or(0);
             set(obj, &["metadata", "generation"], json!(generation + 1));
         }
@@ -178,6 +175,11 @@ impl Strategy for CsiDriver {
                 period,
                 detail,
             ));
+        }
+        let secret = at(spec, &["serviceAccountTokenInSecrets"]);
+        if !secret.is_null() && list(spec, &["tokenRequests"]).is_empty() {
+            let detail = "serviceAccountTokenInSecrets is set but no tokenRequests are specified";
+            errors.push(FieldError::invalid(&path.child("serviceAccountTokenInSecrets"), secret, detail));
         }
         errors
     }

@@ -105,6 +105,14 @@ fn drivers() {
             ],
         ),
         (
+            "a secret for no token",
+            json!({"spec.serviceAccountTokenInSecrets": false, "spec.fsGroupPolicy": ""}),
+            &[
+                "spec.fsGroupPolicy: Unsupported value: \"\": supported values: \"File\", \"None\", \"ReadWriteOnceWithFSType\"",
+                "spec.serviceAccountTokenInSecrets: Invalid value: false: serviceAccountTokenInSecrets is set but no tokenRequests are specified",
+            ],
+        ),
+        (
             "the period",
             json!({"spec.nodeAllocatableUpdatePeriodSeconds": 9}),
             &["spec.nodeAllocatableUpdatePeriodSeconds: Invalid value: 9: must be greater than or equal to 10 seconds"],
@@ -121,7 +129,9 @@ fn drivers() {
             ],
         ),
     ]);
-    let republishing = crate::testing::patched(table.stored(), &json!({"spec.requiresRepublish": true}));
-    let (new, _) = crate::testing::update(&CsiDriver, republishing, table.stored());
-    assert_eq!(new["metadata"]["generation"], 1);
+    for change in [json!({"spec.requiresRepublish": true}), json!({"spec.podInfoOnMount": true})] {
+        let changed = crate::testing::patched(table.stored(), &change);
+        let (new, _) = crate::testing::update(&CsiDriver, changed, table.stored());
+        assert_eq!(new["metadata"]["generation"], 1, "{change}");
+    }
 }
