@@ -90,6 +90,14 @@ pub fn validate(facts: &Facts, obj: &Value, path: &Path) -> Vec<FieldError> {
             }
         }
     }
+    errors.extend(validate_common(facts, obj, path));
+    errors
+}
+
+/// The metadata errors that every write is checked for, whatever the kind's rule for names is.
+pub fn validate_common(facts: &Facts, obj: &Value, path: &Path) -> Vec<FieldError> {
+    let meta = at(obj, &["metadata"]);
+    let mut errors = Vec::new();
     let namespace = text(meta, &["namespace"]);
     match (facts.namespaced, namespace) {
         (true, "") => errors.push(FieldError::required(&path.child("namespace"), "")),
