@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 
-use crate::shared::access::{at, remove, set};
+use crate::shared::access::{at, keep, remove, set};
 use crate::shared::meta;
 use crate::{Column, Strategy, table};
 
@@ -142,13 +142,6 @@ pub fn prepare_for_update(facts: &Facts, obj: &mut Value, old: &Value) {
 fn content(obj: &Value) -> Vec<(&String, &Value)> {
     let skip = ["metadata", "status", "apiVersion", "kind"];
     obj.as_object().into_iter().flatten().filter(|(key, _)| !skip.contains(&key.as_str())).collect()
-}
-
-fn keep(obj: &mut Value, old: &Value, path: &[&str]) {
-    match at(old, path) {
-        Value::Null => remove(obj, path),
-        value => set(obj, path, value.clone()),
-    }
 }
 
 /// Takes everything but the status and the metadata a status write may change from the old object.

@@ -11,7 +11,7 @@ use crate::table::{AGE, NAME, age, column, name};
 use crate::{Column, Facts, Strategy, generic};
 
 static FACTS: Facts = Facts::namespaced("", "ConfigMap", "configmaps");
-const COLUMNS: &[Column] = &[NAME, column("Data", "integer", "The number of keys."), AGE];
+const COLUMNS: &[Column] = &[NAME, column("Data", "string", "The number of keys."), AGE];
 /// The most bytes a ConfigMap or Secret may hold.
 pub const MAX_BYTES: usize = 1024 * 1024;
 

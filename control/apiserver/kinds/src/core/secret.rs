@@ -18,7 +18,7 @@ static FACTS: Facts = Facts::namespaced("", "Secret", "secrets");
 const COLUMNS: &[Column] = &[
     NAME,
     column("Type", "string", "Used to facilitate programmatic handling of secret data."),
-    column("Data", "integer", "The number of keys."),
+    column("Data", "string", "The number of keys."),
     AGE,
 ];
 

@@ -8,7 +8,7 @@ use crate::table::{AGE, NAME, age, column, name};
 use crate::{Column, Facts, Strategy};
 
 static FACTS: Facts = Facts::namespaced("", "ServiceAccount", "serviceaccounts");
-const COLUMNS: &[Column] = &[NAME, column("Secrets", "integer", "The number of secrets it lists."), AGE];
+const COLUMNS: &[Column] = &[NAME, column("Secrets", "string", "The number of secrets it lists."), AGE];
 
 /// The strategy of ServiceAccounts.
 pub struct ServiceAccount;

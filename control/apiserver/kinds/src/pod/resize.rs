@@ -6,8 +6,7 @@ use serde_json::Value;
 use xebec_api::field::{FieldError, Path};
 
 use super::qos;
-use super::update::copy;
-use crate::shared::access::{at, entries, has, list, list_mut, text};
+use crate::shared::access::{at, entries, has, keep, list, list_mut, text};
 use crate::shared::meta;
 
 const MUTABLE: &str = "only cpu and memory resources are mutable";
@@ -83,7 +82,7 @@ fn mask(holder: &mut Value, before: &Value) {
             continue;
         }
         for name in ["cpu", "memory"] {
-            copy(holder, before, &["resources", kind, name]);
+            keep(holder, before, &["resources", kind, name]);
         }
     }
 }
