@@ -6,7 +6,7 @@ use xebec_api::field::{FieldError, Path};
 use xebec_api::names;
 
 use crate::shared::access::{at, drop_nulls, entries, flag, has};
-use crate::shared::rules::invalid_each;
+use crate::shared::rules::{invalid_each, whole_object};
 use crate::table::{AGE, NAME, age, column, name};
 use crate::{Column, Facts, Strategy, generic};
 
@@ -44,7 +44,7 @@ impl Strategy for ConfigMap {
             size += decoded_len(value);
         }
         if size > MAX_BYTES {
-            errors.push(FieldError::too_long(&Path::root(), MAX_BYTES));
+            errors.push(FieldError::too_long(&whole_object(), MAX_BYTES));
         }
         errors
     }

@@ -99,6 +99,11 @@ fn service_accounts() {
         json!({"metadata.name": "a/b"}),
         &["metadata.name: Invalid value: \"a/b\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"],
     )]);
+    let secret = json!([{"name": "t", "namespace": "ns", "uid": "u"}, {"kind": "Secret"}]);
+    table.defaults(&[(json!({"secrets": secret}), json!({"secrets": [{"name": "t"}, {}]}))]);
+    let (kept, _) =
+        update(&ServiceAccount, patched(table.stored(), &json!({"secrets": secret})), table.stored());
+    assert_eq!(kept["secrets"], json!([{"name": "t"}, {}]));
     table.updates(&[("its secrets", json!({"secrets": null, "automountServiceAccountToken": true}), &[])]);
     table.columns(&["Name", "Secrets", "Age"]);
     table.rows(&[(json!({}), json!(["s", 1, "60m"])), (json!({"secrets": null}), json!(["s", 0, "60m"]))]);
