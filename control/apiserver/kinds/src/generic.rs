@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 
-use crate::shared::access::{at, remove, set};
+use crate::shared::access::{at, keep, remove, set};
 use crate::shared::meta;
 use crate::{Column, Strategy, table};
 
@@ -144,13 +144,6 @@ fn content(obj: &Value) -> Vec<(&String, &Value)> {
     obj.as_object().into_iter().flatten().filter(|(key, _)| !skip.contains(&key.as_str())).collect()
 }
 
-fn keep(obj: &mut Value, old: &Value, path: &[&str]) {
-    match at(old, path) {
-        Value::Null => remove(obj, path),
-        value => set(obj, path, value.clone()),
-    }
-}
-
 /// Takes everything but the status and the metadata a status write may change from the old object.
 pub fn prepare_for_status_update(_facts: &Facts, obj: &mut Value, old: &Value) {
     let mut next = old.clone();
@@ -171,9 +164,14 @@ pub fn validate(facts: &Facts, obj: &Value) -> Vec<FieldError> {
     meta::validate(facts, obj, &Path::new("metadata"))
 }
 
-/// The metadata errors of an update.
-pub fn validate_update(_facts: &Facts, obj: &Value, old: &Value) -> Vec<FieldError> {
-    meta::validate_update(obj, old, &Path::new("metadata"))
+/// The metadata errors of an update, of the main resource and of any subresource.
+///
+/// A kind whose own rules look at the metadata again reports an error twice, as upstream does; the Status says it once.
+pub fn validate_update(facts: &Facts, obj: &Value, old: &Value) -> Vec<FieldError> {
+    let path = Path::new("metadata");
+    let mut errors = meta::validate_common(facts, obj, &path);
+    errors.extend(meta::validate_update(obj, old, &path));
+    errors
 }
 
 /// Reads selectable fields by their dotted path; a missing boolean reads as `false`.

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 use xebec_api::status::ApiError;
 use xebec_api::{meta, time};
+use xebec_kinds::pod;
 
 use crate::admission::{Attributes, Operation};
 
@@ -21,7 +22,7 @@ impl Registry {
         let node = binding["target"]["name"].as_str().unwrap_or_default().to_owned();
         let path = Path::new("target");
         if !matches!(kind, "" | "Node") {
-            let error = FieldError::not_supported(&path.child("kind"), kind, &["Node", ""]);
+            let error = FieldError::not_supported(&path.child("kind"), kind, &["Node", "<empty>"]);
             return Err(ApiError::invalid("", "Binding", &target.name, vec![error]));
         }
         if node.is_empty() {
@@ -103,14 +104,15 @@ impl Registry {
         edit: &super::Editor<'_>,
     ) -> Result<Written, ApiError> {
         let editor = |old: &Value| {
-            let wanted = edit(old)?;
-            Ok(with_ephemeral_containers(old, &wanted))
+            let mut wanted = edit(old)?;
+            pod::update::only_ephemeral_containers(&mut wanted, old);
+            Ok(wanted)
         };
         self.update(context, target, Sub::Other("ephemeralcontainers"), UpdateOptions::default(), &editor)
             .await
     }
 
-    /// PUT or PATCH pods/X/resize: container resources alone.
+    /// PUT or PATCH pods/X/resize: resources of the containers and of the pod alone.
     pub async fn resize(
         &self,
         context: &WriteContext,
@@ -118,8 +120,9 @@ impl Registry {
         edit: &super::Editor<'_>,
     ) -> Result<Written, ApiError> {
         let editor = |old: &Value| {
-            let wanted = edit(old)?;
-            Ok(with_resources(old, &wanted))
+            let mut wanted = edit(old)?;
+            pod::resize::only_resources(&mut wanted, old);
+            Ok(wanted)
         };
         self.update(context, target, Sub::Other("resize"), UpdateOptions::default(), &editor).await
     }
@@ -169,37 +172,4 @@ fn bound(
     conditions.push(scheduled);
     new["status"]["conditions"] = Value::Array(conditions);
     Ok(new)
-}
-
-fn with_ephemeral_containers(old: &Value, wanted: &Value) -> Value {
-    let mut new = old.clone();
-    let containers = wanted["spec"]["ephemeralContainers"].as_array().cloned().unwrap_or_default();
-    new["spec"]["ephemeralContainers"] = Value::Array(containers);
-    keep_wanted_version(&mut new, wanted);
-    new
-}
-
-fn with_resources(old: &Value, wanted: &Value) -> Value {
-    let mut new = old.clone();
-    for list in ["containers", "initContainers"] {
-        let Some(containers) = new["spec"].get_mut(list).and_then(Value::as_array_mut) else { continue };
-        for container in containers {
-            let sent = wanted["spec"][list]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .find(|c| c["name"] == container["name"]);
-            if let Some(sent) = sent {
-                container["resources"] = sent["resources"].clone();
-            }
-        }
-    }
-    keep_wanted_version(&mut new, wanted);
-    new
-}
-
-fn keep_wanted_version(new: &mut Value, wanted: &Value) {
-    if let Some(version) = super::metadata::wanted_version(wanted) {
-        new["metadata"]["resourceVersion"] = json!(version);
-    }
 }

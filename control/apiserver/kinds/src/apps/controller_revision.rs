@@ -13,7 +13,7 @@ static FACTS: Facts = Facts::namespaced("apps", "ControllerRevision", "controlle
 const COLUMNS: &[Column] = &[
     NAME,
     column("Controller", "string", "Controller of the object"),
-    column("Revision", "integer", "Revision indicates the revision of the state represented by Data."),
+    column("Revision", "string", "Revision indicates the revision of the state represented by Data."),
     AGE,
 ];
 
@@ -26,23 +26,19 @@ impl Strategy for ControllerRevision {
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
-        let mut errors = generic::validate(&FACTS, obj);
+        let mut errors = validate_whole(obj);
         let path = Path::new("data");
         match at(obj, &["data"]) {
             Value::Null => errors.push(FieldError::required(&path, "data is mandatory")),
             Value::Object(_) => {}
-            _ => errors.push(FieldError::invalid(&path, "", "data must be a valid JSON object")),
-        }
-        let revision = int(obj, &["revision"]).unwrap_or(0);
-        if revision < 0 {
-            errors.push(FieldError::invalid(&Path::new("revision"), revision, NOT_NEGATIVE));
+            _ => errors.push(FieldError::required(&path, "data must be a valid JSON object")),
         }
         errors
     }
 
     fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = self.validate(obj);
-        errors.extend(generic::validate_update(&FACTS, obj, old));
+        let mut errors = generic::validate_update(&FACTS, obj, old);
+        errors.extend(validate_whole(obj));
         errors.extend(immutable(at(obj, &["data"]), at(old, &["data"]), &Path::new("data")));
         errors
     }
@@ -63,6 +59,15 @@ impl Strategy for ControllerRevision {
     }
 }
 
+fn validate_whole(obj: &Value) -> Vec<FieldError> {
+    let mut errors = generic::validate(&FACTS, obj);
+    let revision = int(obj, &["revision"]).unwrap_or(0);
+    if revision < 0 {
+        errors.push(FieldError::invalid(&Path::new("revision"), revision, NOT_NEGATIVE));
+    }
+    errors
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,8 +84,8 @@ mod tests {
                 "the data and the number",
                 json!({"data": [], "revision": -1}),
                 &[
-                    "data: Invalid value: \"\": data must be a valid JSON object",
                     "revision: Invalid value: -1: must be greater than or equal to 0",
+                    "data: Required value: data must be a valid JSON object",
                 ],
             ),
         ]);

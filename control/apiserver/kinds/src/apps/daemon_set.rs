@@ -4,12 +4,17 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 
-use super::workload::{is_zero, selector_is_immutable, validate_selector_and_template, validate_status};
+use super::workload::{
+    is_zero, never_ends, not_empty, selector_is_immutable, selects_template, template_defaults,
+    validate_status,
+};
 use crate::pod::template;
-use crate::shared::access::{at, default_text, default_to, drop_nulls, has, int, text};
+use crate::shared::access::{at, default_text, default_to, drop_nulls, has, int, set, text};
+use crate::shared::labels::validate_selector;
+use crate::shared::meta;
 use crate::shared::rules::{at_most_all, int_or_percent, not_negative};
 use crate::table::{AGE, NAME, age, column, containers_and_images, labels, name, selector, wide};
-use crate::{Column, Facts, Generation, Strategy, generic};
+use crate::{Column, Context, Facts, Generation, Strategy, generic};
 
 fn initial_status() -> Value {
     json!({"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0})
@@ -48,13 +53,27 @@ impl Strategy for DaemonSet {
             default_to(obj, &["spec", "updateStrategy", "rollingUpdate", "maxSurge"], 0);
         }
         default_to(obj, &["spec", "revisionHistoryLimit"], 10);
-        template::defaults(obj, &["spec", "template"]);
+        template_defaults(obj);
+    }
+
+    fn prepare_for_create(&self, _ctx: &Context<'_>, obj: &mut Value) {
+        generic::prepare_for_create(&FACTS, obj);
+        let first = template_generation(obj).max(1);
+        set(obj, &TEMPLATE_GENERATION, json!(first.to_string()));
+    }
+
+    /// The template has a generation of its own, which no client counts.
+    fn prepare_for_update(&self, _ctx: &Context<'_>, obj: &mut Value, old: &Value) {
+        generic::prepare_for_update(&FACTS, obj, old);
+        let changed = at(obj, &["spec", "template"]) != at(old, &["spec", "template"]);
+        let generation = template_generation(old) + i64::from(changed);
+        set(obj, &TEMPLATE_GENERATION, json!(generation.to_string()));
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
         let mut errors = generic::validate(&FACTS, obj);
         let (spec, path) = (at(obj, &["spec"]), Path::new("spec"));
-        errors.extend(validate_selector_and_template(spec, &path, "daemonset"));
+        errors.extend(validate_pods(spec, &path));
         errors.extend(not_negative(spec, "minReadySeconds", &path));
         errors.extend(validate_strategy(at(spec, &["updateStrategy"]), &path.child("updateStrategy")));
         errors.extend(not_negative(spec, "revisionHistoryLimit", &path));
@@ -62,8 +81,8 @@ impl Strategy for DaemonSet {
     }
 
     fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = generic::validate_update(&FACTS, obj, old);
-        errors.extend(self.validate(obj));
+        let mut errors = self.validate(obj);
+        errors.extend(generic::validate_update(&FACTS, obj, old));
         errors.extend(selector_is_immutable(obj, old));
         errors
     }
@@ -113,6 +132,28 @@ impl Strategy for DaemonSet {
     }
 }
 
+/// Where v1 shows what older versions had in the spec.
+const TEMPLATE_GENERATION: [&str; 3] =
+    ["metadata", "annotations", "deprecated.daemonset.template.generation"];
+
+fn template_generation(obj: &Value) -> i64 {
+    meta::annotation(obj, TEMPLATE_GENERATION[2]).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// Every error of `selector` and `template`. A missing selector is only found to select no pod.
+fn validate_pods(spec: &Value, path: &Path) -> Vec<FieldError> {
+    let (selector, selector_path) = (at(spec, &["selector"]), path.child("selector"));
+    let (template, template_path) = (at(spec, &["template"]), path.child("template"));
+    let mut errors = validate_selector(selector, &selector_path);
+    if errors.is_empty() {
+        errors.extend(selects_template(selector, template, &template_path));
+    }
+    errors.extend(not_empty(selector, &selector_path, "daemonset"));
+    errors.extend(template::validate(template, &template_path));
+    errors.extend(never_ends(template, &template_path, "DaemonSet"));
+    errors
+}
+
 fn validate_strategy(strategy: &Value, path: &Path) -> Vec<FieldError> {
     match text(strategy, &["type"]) {
         "OnDelete" => Vec::new(),
@@ -139,9 +180,8 @@ fn validate_strategy(strategy: &Value, path: &Path) -> Vec<FieldError> {
             }
             errors
         }
-        other => {
-            vec![FieldError::not_supported(&path.child("type"), other, &["OnDelete", "RollingUpdate"])]
-        }
+        // Upstream files this under the whole strategy, and shows the whole.
+        _ => vec![FieldError::not_supported(path, strategy, &["RollingUpdate", "OnDelete"])],
     }
 }
 

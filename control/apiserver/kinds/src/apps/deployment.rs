@@ -5,13 +5,14 @@ use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 
 use super::workload::{
-    selector_is_immutable, validate_counts, validate_rolling, validate_selector_and_template, validate_status,
+    selector_is_immutable, template_defaults, validate_rolling, validate_selector_and_template,
+    validate_status,
 };
 use crate::pod::template;
-use crate::shared::access::{at, default_text, default_to, drop_nulls, has, int, text};
+use crate::shared::access::{at, default_text, default_to, drop_nulls, has, int, keep, text};
 use crate::shared::rules::{NOT_NEGATIVE, not_negative};
 use crate::table::{AGE, NAME, age, column, containers_and_images, name, selector, wide};
-use crate::{Column, Facts, Generation, Strategy, generic};
+use crate::{Column, Context, Facts, Generation, Strategy, generic};
 
 static FACTS: Facts = Facts::namespaced("apps", "Deployment", "deployments")
     .with_status()
@@ -21,10 +22,10 @@ const COLUMNS: &[Column] = &[
     column("Ready", "string", "Number of the pod with ready state"),
     column(
         "Up-to-date",
-        "integer",
+        "string",
         "Total number of non-terminating pods that have the desired template spec.",
     ),
-    column("Available", "integer", "Total number of available non-terminating pods."),
+    column("Available", "string", "Total number of available non-terminating pods."),
     AGE,
     wide("Containers", "string", "Names of each container in the template."),
     wide("Images", "string", "Images referenced by each container in the template."),
@@ -49,17 +50,18 @@ impl Strategy for Deployment {
         }
         default_to(obj, &["spec", "revisionHistoryLimit"], 10);
         default_to(obj, &["spec", "progressDeadlineSeconds"], 600);
-        template::defaults(obj, &["spec", "template"]);
+        template_defaults(obj);
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
         let mut errors = generic::validate(&FACTS, obj);
         let (spec, path) = (at(obj, &["spec"]), Path::new("spec"));
         errors.extend(not_negative(spec, "replicas", &path));
-        errors.extend(validate_selector_and_template(spec, &path, "deployment"));
+        errors.extend(validate_selector_and_template(spec, &path));
         errors.extend(validate_strategy(at(spec, &["strategy"]), &path.child("strategy")));
-        let counts = validate_counts(spec, &path);
-        errors.extend(counts.into_iter().filter(|error| error.field != "spec.replicas"));
+        for key in ["minReadySeconds", "revisionHistoryLimit"] {
+            errors.extend(not_negative(spec, key, &path));
+        }
         if let Some(seconds) = int(spec, &["progressDeadlineSeconds"]) {
             let path = path.child("progressDeadlineSeconds");
             if seconds < 0 {
@@ -77,6 +79,12 @@ impl Strategy for Deployment {
         errors.extend(self.validate(obj));
         errors.extend(selector_is_immutable(obj, old));
         errors
+    }
+
+    /// A status write changes no label either.
+    fn prepare_for_status_update(&self, _ctx: &Context<'_>, obj: &mut Value, old: &Value) {
+        generic::prepare_for_status_update(&FACTS, obj, old);
+        keep(obj, old, &["metadata", "labels"]);
     }
 
     fn validate_status_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
@@ -140,7 +148,8 @@ fn validate_strategy(strategy: &Value, path: &Path) -> Vec<FieldError> {
             vec![FieldError::required(&rolling_path, detail)]
         }
         "RollingUpdate" => validate_rolling(rolling, &rolling_path, "may not be 0 when `maxSurge` is 0"),
-        other => vec![FieldError::not_supported(&path.child("type"), other, &["Recreate", "RollingUpdate"])],
+        // Upstream files this under the whole strategy, and shows the whole.
+        _ => vec![FieldError::not_supported(path, strategy, &["Recreate", "RollingUpdate"])],
     }
 }
 
@@ -182,11 +191,10 @@ mod tests {
         };
         let cases = [
             ("replicas", json!(-1), "spec.replicas: Invalid value: -1: must be greater than or equal to 0"),
-            ("selector", json!(null), "spec.selector: Required value"),
             (
                 "strategy",
                 json!({"type": "Slow"}),
-                "spec.strategy.type: Unsupported value: \"Slow\": supported values: \"Recreate\", \"RollingUpdate\"",
+                "spec.strategy: Unsupported value: {\"type\":\"Slow\"}: supported values: \"Recreate\", \"RollingUpdate\"",
             ),
             (
                 "strategy",

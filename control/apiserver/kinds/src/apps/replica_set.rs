@@ -5,10 +5,11 @@ use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 
 use super::workload::{
-    selector_is_immutable, validate_counts, validate_selector_and_template, validate_status,
+    selector_is_immutable, template_defaults, validate_selector_and_template, validate_status,
 };
 use crate::pod::template;
 use crate::shared::access::{at, default_to, drop_nulls, int};
+use crate::shared::rules::not_negative;
 use crate::table::{AGE, NAME, age, column, containers_and_images, name, selector, wide};
 use crate::{Column, Facts, Generation, Strategy, generic};
 
@@ -55,8 +56,8 @@ pub fn replicas_status_errors(obj: &Value, old: &Value) -> Vec<FieldError> {
         "fullyLabeledReplicas",
         "readyReplicas",
         "availableReplicas",
-        "terminatingReplicas",
         "observedGeneration",
+        "terminatingReplicas",
     ];
     let bounds = [
         ("fullyLabeledReplicas", "replicas", "cannot be greater than status.replicas"),
@@ -75,14 +76,16 @@ impl Strategy for ReplicaSet {
     fn defaults(&self, obj: &mut Value) {
         drop_nulls(obj);
         default_to(obj, &["spec", "replicas"], 1);
-        template::defaults(obj, &["spec", "template"]);
+        template_defaults(obj);
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
         let mut errors = generic::validate(&FACTS, obj);
         let (spec, path) = (at(obj, &["spec"]), Path::new("spec"));
-        errors.extend(validate_counts(spec, &path));
-        errors.extend(validate_selector_and_template(spec, &path, "deployment"));
+        for key in ["replicas", "minReadySeconds"] {
+            errors.extend(not_negative(spec, key, &path));
+        }
+        errors.extend(validate_selector_and_template(spec, &path));
         errors
     }
 

@@ -3,17 +3,20 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
-use xebec_api::names;
 
-use super::workload::{is_zero, validate_counts, validate_selector_and_template, validate_status};
+use super::workload::{
+    is_zero, never_ends, selects_template, template_defaults, validate_required_selector, validate_status,
+};
 use crate::pod::template;
 use crate::shared::access::{
-    at, default_text, default_to, drop_nulls, has, int, list_mut, remove, set, text,
+    at, default_text, default_to, drop_nulls, has, int, keep, list, list_mut, remove, set, text,
 };
+use crate::shared::formats::label;
 use crate::shared::quantities::canonical_list;
-use crate::shared::rules::{at_most_all, int_or_percent, invalid_each, not_negative, one_of_given};
+use crate::shared::rules::{at_most_all, int_or_percent, not_negative, one_of_given};
+use crate::storage::claim;
 use crate::table::{AGE, NAME, age, column, containers_and_images, name, wide};
-use crate::{Column, Facts, Generation, Strategy, generic};
+use crate::{Column, Context, Facts, Generation, NameRule, Strategy, generic};
 
 fn initial_status() -> Value {
     json!({"replicas": 0, "availableReplicas": 0})
@@ -21,7 +24,8 @@ fn initial_status() -> Value {
 
 static FACTS: Facts = Facts::namespaced("apps", "StatefulSet", "statefulsets")
     .with_initial_status(initial_status)
-    .with_generation(Generation::Spec);
+    .with_generation(Generation::Spec)
+    .with_name(NameRule::Label);
 const COLUMNS: &[Column] = &[
     NAME,
     column("Ready", "string", "Number of the pod with ready state"),
@@ -30,6 +34,19 @@ const COLUMNS: &[Column] = &[
     wide("Images", "string", "Images referenced by each container in the template."),
 ];
 const ALLOWED: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
+
+const CHANGEABLE: &[&str] = &[
+    "replicas",
+    "ordinals",
+    "template",
+    "updateStrategy",
+    "revisionHistoryLimit",
+    "persistentVolumeClaimRetentionPolicy",
+    "minReadySeconds",
+];
+const ROLLING: [&str; 3] = ["spec", "updateStrategy", "rollingUpdate"];
+/// Off by default in 1.36 (KEP-961), and dropped from sets that do not have it yet.
+const MAX_UNAVAILABLE: [&str; 4] = ["spec", "updateStrategy", "rollingUpdate", "maxUnavailable"];
 
 /// The strategy of StatefulSets.
 pub struct StatefulSet;
@@ -42,8 +59,11 @@ impl Strategy for StatefulSet {
     fn defaults(&self, obj: &mut Value) {
         drop_nulls(obj);
         default_text(obj, &["spec", "podManagementPolicy"], "OrderedReady");
-        default_text(obj, &["spec", "updateStrategy", "type"], "RollingUpdate");
-        if text(obj, &["spec", "updateStrategy", "type"]) == "RollingUpdate" {
+        if text(obj, &["spec", "updateStrategy", "type"]).is_empty() {
+            set(obj, &["spec", "updateStrategy", "type"], json!("RollingUpdate"));
+            default_to(obj, &ROLLING, json!({}));
+        }
+        if text(obj, &["spec", "updateStrategy", "type"]) == "RollingUpdate" && has(obj, &ROLLING) {
             default_to(obj, &["spec", "updateStrategy", "rollingUpdate", "partition"], 0);
         }
         for key in ["whenDeleted", "whenScaled"] {
@@ -57,37 +77,38 @@ impl Strategy for StatefulSet {
             default_text(claim, &["apiVersion"], "v1");
             default_text(claim, &["kind"], "PersistentVolumeClaim");
             canonical_list(claim, &["spec", "resources", "requests"]);
+            canonical_list(claim, &["spec", "resources", "limits"]);
         }
-        template::defaults(obj, &["spec", "template"]);
+        template_defaults(obj);
+    }
+
+    fn prepare_for_create(&self, _ctx: &Context<'_>, obj: &mut Value) {
+        generic::prepare_for_create(&FACTS, obj);
+        remove(obj, &MAX_UNAVAILABLE);
+    }
+
+    fn prepare_for_update(&self, _ctx: &Context<'_>, obj: &mut Value, old: &Value) {
+        if !has(old, &MAX_UNAVAILABLE) {
+            remove(obj, &MAX_UNAVAILABLE);
+        }
+        generic::prepare_for_update(&FACTS, obj, old);
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
-        let mut errors = validate_whole(obj);
-        let service = text(obj, &["spec", "serviceName"]);
-        if !service.is_empty() {
-            let path = Path::new("spec").child("serviceName");
-            errors.extend(invalid_each(&path, service, names::is_dns1035_label(service)));
-        }
+        let mut errors = generic::validate(&FACTS, obj);
+        errors.extend(validate_spec(at(obj, &["spec"]), Tolerated::default()));
         errors
     }
 
+    /// What is fixed may be wrong since before it was checked; so may the pods' own rules.
     fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = validate_whole(obj);
-        errors.extend(generic::validate_update(&FACTS, obj, old));
+        let mut errors = generic::validate_update(&FACTS, obj, old);
+        let mut tolerated = Tolerated { fixed: true, pods: false };
+        tolerated.pods = !validate_spec(at(old, &["spec"]), tolerated).is_empty();
+        errors.extend(validate_spec(at(obj, &["spec"]), tolerated));
         let mut masked = at(obj, &["spec"]).clone();
-        for key in [
-            "replicas",
-            "ordinals",
-            "template",
-            "updateStrategy",
-            "revisionHistoryLimit",
-            "persistentVolumeClaimRetentionPolicy",
-            "minReadySeconds",
-        ] {
-            match at(old, &["spec", key]) {
-                Value::Null => remove(&mut masked, &[key]),
-                value => set(&mut masked, &[key], value.clone()),
-            }
+        for key in CHANGEABLE {
+            keep(&mut masked, at(old, &["spec"]), &[key]);
         }
         if masked != *at(old, &["spec"]) {
             errors.push(FieldError::forbidden(&Path::new("spec"), ALLOWED));
@@ -134,9 +155,18 @@ impl Strategy for StatefulSet {
     }
 }
 
-fn validate_whole(obj: &Value) -> Vec<FieldError> {
-    let mut errors = generic::validate(&FACTS, obj);
-    let (spec, path) = (at(obj, &["spec"]), Path::new("spec"));
+/// Errors that are not looked for.
+#[derive(Clone, Copy, Default)]
+struct Tolerated {
+    /// Those of fields that cannot change: the service's name, the templates of claims.
+    fixed: bool,
+    /// Those of the template's pods.
+    pods: bool,
+}
+
+fn validate_spec(spec: &Value, tolerated: Tolerated) -> Vec<FieldError> {
+    let path = Path::new("spec");
+    let mut errors = Vec::new();
     match text(spec, &["podManagementPolicy"]) {
         "OrderedReady" | "Parallel" => {}
         "" => errors.push(FieldError::required(&path.child("podManagementPolicy"), "")),
@@ -151,12 +181,52 @@ fn validate_whole(obj: &Value) -> Vec<FieldError> {
         let policy = at(spec, &["persistentVolumeClaimRetentionPolicy"]);
         errors.extend(one_of_given(policy, key, &["Retain", "Delete"], &policy_path));
     }
-    errors.extend(validate_counts(spec, &path));
-    if has(spec, &["ordinals", "start"]) {
-        errors.extend(not_negative(at(spec, &["ordinals"]), "start", &path.child("ordinals")));
+    let claims = list(spec, &["volumeClaimTemplates"]).iter().enumerate();
+    for (index, claim) in claims.filter(|_| !tolerated.fixed) {
+        let path = path.child("volumeClaimTemplates").index(index).child("spec");
+        errors.extend(claim::validate_spec(at(claim, &["spec"]), &path));
     }
-    errors.extend(validate_selector_and_template(spec, &path, "statefulset"));
+    for key in ["replicas", "minReadySeconds"] {
+        errors.extend(not_negative(spec, key, &path));
+    }
+    errors.extend(not_negative(at(spec, &["ordinals"]), "start", &path.child("ordinals")));
+    let service = text(spec, &["serviceName"]);
+    if !tolerated.fixed && !service.is_empty() {
+        errors.extend(label(service, &path.child("serviceName")));
+    }
+    let selector = at(spec, &["selector"]);
+    let (found, readable) = validate_required_selector(selector, &path.child("selector"), "statefulset", "");
+    errors.extend(found);
+    let (template, template_path) = (at(spec, &["template"]), path.child("template"));
+    if readable {
+        errors.extend(selects_template(selector, template, &template_path));
+        if !tolerated.pods {
+            errors.extend(template::validate(&as_in_pods(spec), &template_path));
+        }
+        errors.extend(template::validate_metadata(template, &template_path));
+    }
+    errors.extend(never_ends(template, &template_path, "StatefulSet"));
     errors
+}
+
+/// The template as its pods will have it: with a volume for every claim, and names that the set gives them.
+fn as_in_pods(spec: &Value) -> Value {
+    let mut template = at(spec, &["template"]).clone();
+    for key in ["hostname", "subdomain"] {
+        remove(&mut template, &["spec", key]);
+    }
+    let names: Vec<&str> = list(spec, &["volumeClaimTemplates"])
+        .iter()
+        .map(|claim| text(claim, &["metadata", "name"]))
+        .collect();
+    if !names.is_empty() {
+        let claim = |name: &&str| json!({"name": name, "persistentVolumeClaim": {"claimName": name}});
+        let own = list(&template, &["spec", "volumes"]).iter();
+        let others = own.filter(|volume| !names.contains(&text(volume, &["name"]))).cloned();
+        let volumes = names.iter().map(claim).chain(others).collect();
+        set(&mut template, &["spec", "volumes"], Value::Array(volumes));
+    }
+    template
 }
 
 fn validate_strategy(strategy: &Value, path: &Path) -> Vec<FieldError> {
@@ -182,10 +252,7 @@ fn validate_strategy(strategy: &Value, path: &Path) -> Vec<FieldError> {
             }
             errors
         }
-        other => {
-            let detail = "must be 'RollingUpdate' or 'OnDelete'";
-            vec![FieldError::invalid(path, serde_json::json!({"type": other}), detail)]
-        }
+        _ => vec![FieldError::invalid(path, strategy, "must be 'RollingUpdate' or 'OnDelete'")],
     }
 }
 

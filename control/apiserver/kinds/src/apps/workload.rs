@@ -1,54 +1,76 @@
 //! What the workloads of the apps group share: selector, template, replicas, rolling update numbers.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 
 use crate::pod::template;
-use crate::shared::access::{at, has, int};
+use crate::shared::access::{at, default_to, has, int};
 use crate::shared::labels::{is_empty_selector, selects, validate_selector};
 use crate::shared::rules::{at_most_all, immutable, int_or_percent, not_negative};
 
-/// Every error of `selector` and `template`, which must agree.
-pub fn validate_selector_and_template(spec: &Value, path: &Path, what: &str) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let selector_path = path.child("selector");
-    let selector = at(spec, &["selector"]);
+const TEMPLATE: [&str; 2] = ["spec", "template"];
+
+/// Sets the defaults of the template; upstream's is a struct, so that a missing one is an empty one.
+pub fn template_defaults(obj: &mut Value) {
+    default_to(obj, &["spec", "template", "spec"], json!({}));
+    template::defaults(obj, &TEMPLATE);
+}
+
+/// Every error of a required `selector`, and whether it can be read; `unreadable` says so in the kind's own words.
+pub fn validate_required_selector(
+    selector: &Value,
+    path: &Path,
+    what: &str,
+    unreadable: &str,
+) -> (Vec<FieldError>, bool) {
     if selector.is_null() {
-        errors.push(FieldError::required(&selector_path, ""));
-    } else {
-        errors.extend(validate_selector(selector, &selector_path));
-        if is_empty_selector(selector) {
-            let detail = format!("empty selector is invalid for {what}");
-            errors.push(FieldError::invalid(&selector_path, selector, detail));
-        }
+        return (vec![FieldError::required(path, "")], true);
     }
-    let template_path = path.child("template");
-    if !has(spec, &["template"]) {
-        errors.push(FieldError::required(&template_path, ""));
-        return errors;
+    let mut errors = validate_selector(selector, path);
+    let readable = errors.is_empty();
+    errors.extend(not_empty(selector, path, what));
+    if !readable {
+        errors.push(FieldError::invalid(path, selector, unreadable));
     }
-    let template = at(spec, &["template"]);
+    (errors, readable)
+}
+
+/// The error of a selector that would select every pod.
+pub fn not_empty(selector: &Value, path: &Path, what: &str) -> Option<FieldError> {
+    let detail = || format!("empty selector is invalid for {what}");
+    (!selector.is_null() && is_empty_selector(selector))
+        .then(|| FieldError::invalid(path, selector, detail()))
+}
+
+/// The error of a template whose pods a readable selector does not select; a missing one selects none.
+pub fn selects_template(selector: &Value, template: &Value, path: &Path) -> Option<FieldError> {
     let labels = at(template, &["metadata", "labels"]);
-    if !selector.is_null() && !is_empty_selector(selector) && !selects(selector, labels) {
-        let path = template_path.child("metadata").child("labels");
-        let shown = if labels.is_null() { serde_json::json!({}) } else { labels.clone() };
-        errors.push(FieldError::invalid(&path, shown, "`selector` does not match template `labels`"));
-    }
-    errors.extend(match what {
-        // A StatefulSet's claims give its pods volumes, so upstream leaves the pod's own rules to its pods.
-        "statefulset" => template::validate_metadata(template, &template_path),
-        _ => template::validate(template, &template_path),
-    });
-    errors.extend(template::restarts_always(template, &template_path));
+    let selected = !selector.is_null() && selects(selector, labels);
+    let path = path.child("metadata").child("labels");
+    (!selected).then(|| FieldError::invalid(&path, labels, "`selector` does not match template `labels`"))
+}
+
+/// The errors of a template whose pods would end.
+pub fn never_ends(template: &Value, path: &Path, kind: &str) -> Vec<FieldError> {
+    let mut errors = template::restarts_always(template, path);
     if has(template, &["spec", "activeDeadlineSeconds"]) {
-        let kind = match what {
-            "statefulset" => "StatefulSet",
-            "daemonset" => "DaemonSet",
-            _ => "ReplicaSet",
-        };
-        let path = template_path.child("spec").child("activeDeadlineSeconds");
+        let path = path.child("spec").child("activeDeadlineSeconds");
         let detail = format!("activeDeadlineSeconds in {kind} is not Supported");
         errors.push(FieldError::forbidden(&path, detail));
+    }
+    errors
+}
+
+/// Every error of `selector` and `template` of a Deployment or ReplicaSet, in the same words for both.
+pub fn validate_selector_and_template(spec: &Value, path: &Path) -> Vec<FieldError> {
+    let selector = at(spec, &["selector"]);
+    let (mut errors, readable) =
+        validate_required_selector(selector, &path.child("selector"), "deployment", "invalid label selector");
+    if readable {
+        let (template, path) = (at(spec, &["template"]), path.child("template"));
+        errors.extend(selects_template(selector, template, &path));
+        errors.extend(template::validate(template, &path));
+        errors.extend(never_ends(template, &path, "ReplicaSet"));
     }
     errors
 }
@@ -77,14 +99,6 @@ pub fn validate_status(
         errors.push(FieldError::invalid(&path.child("collisionCount"), now, "cannot be decremented"));
     }
     errors
-}
-
-/// Every error of the counts every workload has.
-pub fn validate_counts(spec: &Value, path: &Path) -> Vec<FieldError> {
-    ["replicas", "minReadySeconds", "revisionHistoryLimit"]
-        .iter()
-        .flat_map(|key| not_negative(spec, key, path))
-        .collect()
 }
 
 /// The error of a changed selector.

@@ -4,6 +4,7 @@ mod convert;
 pub mod horizontal;
 
 pub use convert::{to_v1, to_v2};
+mod old_metrics;
 mod rules;
 
 #[cfg(test)]

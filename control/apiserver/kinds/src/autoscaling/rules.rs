@@ -8,7 +8,7 @@ use xebec_api::field::{FieldError, Path};
 use crate::pod::resources;
 use crate::shared::access::{at, at_mut, default_to, has, int, list, text};
 use crate::shared::formats::{label, path_segment, required_path_segment};
-use crate::shared::quantities::parse;
+use crate::shared::quantities::{self, parse};
 use crate::shared::rules::{one_of_given, one_of_or_missing};
 
 const KINDS: &[&str] = &["ContainerResource", "External", "Object", "Pods", "Resource"];
@@ -36,13 +36,42 @@ pub fn source_of(kind: &str) -> String {
     kind.chars().take(1).map(|first| first.to_ascii_lowercase()).chain(kind.chars().skip(1)).collect()
 }
 
-/// Every error of a required reference to an object by kind and name.
-pub fn validate_reference(reference: &Value, path: &Path) -> Vec<FieldError> {
-    ["kind", "name"].iter().flat_map(|key| required_path_segment(reference, key, path)).collect()
+/// What the `apiVersion` of a reference must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupRule {
+    /// Anything: it was there before.
+    Any,
+    /// A version, with a group or without.
+    WellFormed,
+    /// A version with a group.
+    Required,
+}
+
+/// What is wrong with the `apiVersion` of a reference.
+pub fn api_version_problem(version: &str, rule: GroupRule) -> Option<String> {
+    match version.split('/').collect::<Vec<_>>()[..] {
+        _ if rule == GroupRule::Any => None,
+        [_, _, _, ..] => Some(format!("unexpected GroupVersion string: {version}")),
+        [] | [_] | ["", _] if rule == GroupRule::Required => {
+            Some("apiVersion must specify API group".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// Every error of a required reference to an object by version, kind and name.
+pub fn validate_reference(reference: &Value, group: GroupRule, path: &Path) -> Vec<FieldError> {
+    let mut errors: Vec<FieldError> =
+        ["kind", "name"].iter().flat_map(|key| required_path_segment(reference, key, path)).collect();
+    let version = text(reference, &["apiVersion"]);
+    if let Some(problem) = api_version_problem(version, group) {
+        errors.push(FieldError::invalid(&path.child("apiVersion"), version, problem));
+    }
+    errors
 }
 
 /// Every error of one metric.
-pub fn validate_metric(metric: &Value, path: &Path) -> Vec<FieldError> {
+pub fn validate_metric(metric: &Value, group: GroupRule, path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let (kind, type_path) = (text(metric, &["type"]), path.child("type"));
     if kind.is_empty() {
@@ -55,7 +84,7 @@ pub fn validate_metric(metric: &Value, path: &Path) -> Vec<FieldError> {
     }
     let given: Vec<&str> = SOURCES.iter().copied().filter(|source| has(metric, &[source])).collect();
     if let Some(source) = given.first() {
-        errors.extend(validate_source(source, at(metric, &[source]), &path.child(source)));
+        errors.extend(validate_source(source, at(metric, &[source]), group, &path.child(source)));
     }
     let expected = source_of(kind);
     if !known {
@@ -73,14 +102,14 @@ pub fn validate_metric(metric: &Value, path: &Path) -> Vec<FieldError> {
     errors
 }
 
-fn validate_source(kind: &str, source: &Value, path: &Path) -> Vec<FieldError> {
+fn validate_source(kind: &str, source: &Value, group: GroupRule, path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let target_path = path.child("target");
     let gives = |key: &str| has(source, &["target", key]);
     match kind {
         "object" => {
             let described = at(source, &["describedObject"]);
-            errors.extend(validate_reference(described, &path.child("describedObject")));
+            errors.extend(validate_reference(described, group, &path.child("describedObject")));
         }
         "resource" | "containerResource" => errors.extend(validate_resource(kind, source, path)),
         _ => {}
@@ -168,9 +197,9 @@ pub fn validate_behavior(behavior: &Value, path: &Path) -> Vec<FieldError> {
     keys.flat_map(|key| validate_rules(at(behavior, &[key]), &path.child(key))).collect()
 }
 
-fn validate_rules(rules: &Value, path: &Path) -> Vec<FieldError> {
+fn validate_rules(rules: &Value, rules_path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    let window_path = path.child("stabilizationWindowSeconds");
+    let window_path = rules_path.child("stabilizationWindowSeconds");
     match int(rules, &["stabilizationWindowSeconds"]) {
         Some(window) if window < 0 => {
             let detail = "must be greater than or equal to zero";
@@ -182,8 +211,8 @@ fn validate_rules(rules: &Value, path: &Path) -> Vec<FieldError> {
         }
         _ => {}
     }
-    errors.extend(one_of_or_missing(rules, "selectPolicy", &["Disabled", "Max", "Min"], path));
-    let (policies, path) = (list(rules, &["policies"]), path.child("policies"));
+    errors.extend(one_of_or_missing(rules, "selectPolicy", &["Disabled", "Max", "Min"], rules_path));
+    let (policies, path) = (list(rules, &["policies"]), rules_path.child("policies"));
     if policies.is_empty() {
         errors.push(FieldError::required(&path, "must specify at least one Policy"));
     }
@@ -200,6 +229,10 @@ fn validate_rules(rules: &Value, path: &Path) -> Vec<FieldError> {
             let detail = format!("must be less than or equal to {PERIOD_MAX}");
             errors.push(FieldError::invalid(&path.child("periodSeconds"), period, detail));
         }
+    }
+    let tolerance = at(rules, &["tolerance"]);
+    if !tolerance.is_null() {
+        errors.extend(quantities::not_negative(tolerance, &rules_path.child("tolerance")));
     }
     errors
 }

@@ -21,7 +21,14 @@ fn autoscalers() {
     let cpu = json!([{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}]);
     table.defaults(&[
         (json!({}), json!({"spec.minReplicas": 1, "spec.metrics": cpu, "spec.behavior": null, "status.desiredReplicas": 0})),
-        (json!({"apiVersion": "autoscaling/v1"}), json!({"spec.minReplicas": 1, "spec.metrics": null})),
+        (
+            metric(json!({"type": "External", "external": {"metric": {"name": "m"}, "target": {"type": "Value", "value": 1500}}})),
+            json!({"spec.metrics[0].external.target.value": "1500"}),
+        ),
+        (
+            json!({"spec.behavior": {"scaleUp": {"tolerance": "0.05"}}}),
+            json!({"spec.behavior.scaleUp.tolerance": "50m", "spec.behavior.scaleUp.selectPolicy": "Max"}),
+        ),
         (
             json!({"spec.behavior": {"scaleDown": {"stabilizationWindowSeconds": 60}}}),
             json!({
@@ -53,7 +60,29 @@ fn autoscalers() {
             &[
                 "spec.scaleTargetRef.kind: Invalid value: \"a/b\": may not contain '/'",
                 "spec.scaleTargetRef.name: Required value",
+                "spec.scaleTargetRef.apiVersion: Invalid value: \"\": apiVersion must specify API group",
             ],
+        ),
+        (
+            "a version of no group",
+            json!({"spec.scaleTargetRef.apiVersion": "v1"}),
+            &["spec.scaleTargetRef.apiVersion: Invalid value: \"v1\": apiVersion must specify API group"],
+        ),
+        (
+            "no version",
+            json!({"spec.scaleTargetRef.apiVersion": "a/b/c"}),
+            &["spec.scaleTargetRef.apiVersion: Invalid value: \"a/b/c\": unexpected GroupVersion string: a/b/c"],
+        ),
+        ("a core kind", json!({"spec.scaleTargetRef.apiVersion": "v1", "spec.scaleTargetRef.kind": "ReplicationController"}), &[]),
+        (
+            "an object of no version",
+            metric(json!({"type": "Object", "object": {"describedObject": {"kind": "K", "name": "n", "apiVersion": "a/b/c"}, "metric": {"name": "m"}, "target": {"type": "Value", "value": "1"}}})),
+            &["spec.metrics[0].object.describedObject.apiVersion: Invalid value: \"a/b/c\": unexpected GroupVersion string: a/b/c"],
+        ),
+        (
+            "tolerances",
+            json!({"spec.behavior": {"scaleUp": {"tolerance": "-1"}, "scaleDown": {"tolerance": "0"}}}),
+            &["spec.behavior.scaleUp.tolerance: Invalid value: \"-1\": must be greater than or equal to 0"],
         ),
         (
             "behavior",
@@ -84,6 +113,21 @@ fn autoscalers() {
             ],
         ),
     ]);
+    let version = "spec.scaleTargetRef.apiVersion";
+    table.updates_of(
+        &json!({version: "v1"}),
+        &[
+            ("a target that was accepted", json!({"spec.scaleTargetRef.name": "e"}), &[]),
+            (
+                "a target of another kind",
+                json!({"spec.scaleTargetRef.kind": "ReplicaSet"}),
+                &[&format!("{version}: Invalid value: \"v1\": apiVersion must specify API group")],
+            ),
+        ],
+    );
+    let object = json!({"type": "Object", "object": {"describedObject": {"kind": "K", "name": "n", "apiVersion": "a/b/c"}, "metric": {"name": "m"}, "target": {"type": "Value", "value": "1"}}});
+    table
+        .updates_of(&metric(object), &[("an object that was accepted", json!({"spec.maxReplicas": 9}), &[])]);
     let external = json!({"type": "External", "external": {"metric": {"name": "q"}, "target": {"type": "Value", "value": "1"}}});
     table.updates_of(
         &json!({"spec.minReplicas": 0, "spec.metrics": [external]}),
@@ -101,7 +145,27 @@ fn autoscalers() {
         ),
     ]);
     table.columns(&["Name", "Reference", "Targets", "MinPods", "MaxPods", "Replicas", "Age"]);
-    table.rows(&[(json!({}), json!(["a", "Deployment/d", "cpu: <unknown>/80%", "1", 3, 0, "60m"]))]);
+    let shown = |metrics: Value, current: Value, want: &str| {
+        let patch = json!({"spec.metrics": metrics, "status.currentMetrics": current});
+        (patch, json!(["a", "Deployment/d", want, "1", 3, 0, "60m"]))
+    };
+    let average = json!({"type": "AverageValue", "averageValue": "2"});
+    let pods = json!({"type": "Pods", "pods": {"metric": {"name": "m"}, "target": average}});
+    let container = json!({"type": "ContainerResource", "containerResource": {"name": "cpu", "container": "c", "target": average}});
+    let outside = json!({"type": "External", "external": {"metric": {"name": "m"}, "target": average}});
+    table.rows(&[
+        shown(cpu.clone(), json!(null), "cpu: <unknown>/80%"),
+        shown(
+            json!([pods, container]),
+            json!([{"type": "Pods", "pods": {"current": {"averageValue": "1"}}}]),
+            "1/2, cpu: <unknown>/2",
+        ),
+        shown(
+            json!([outside, {"type": "X"}, pods]),
+            json!([]),
+            "<unknown>/2 (avg), <unknown type> + 1 more...",
+        ),
+    ]);
 }
 
 #[test]

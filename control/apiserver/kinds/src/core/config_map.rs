@@ -6,12 +6,12 @@ use xebec_api::field::{FieldError, Path};
 use xebec_api::names;
 
 use crate::shared::access::{at, drop_nulls, entries, flag, has};
-use crate::shared::rules::invalid_each;
+use crate::shared::rules::{invalid_each, whole_object};
 use crate::table::{AGE, NAME, age, column, name};
 use crate::{Column, Facts, Strategy, generic};
 
 static FACTS: Facts = Facts::namespaced("", "ConfigMap", "configmaps");
-const COLUMNS: &[Column] = &[NAME, column("Data", "integer", "The number of keys."), AGE];
+const COLUMNS: &[Column] = &[NAME, column("Data", "string", "The number of keys."), AGE];
 /// The most bytes a ConfigMap or Secret may hold.
 pub const MAX_BYTES: usize = 1024 * 1024;
 
@@ -44,7 +44,7 @@ impl Strategy for ConfigMap {
             size += decoded_len(value);
         }
         if size > MAX_BYTES {
-            errors.push(FieldError::too_long(&Path::root(), MAX_BYTES));
+            errors.push(FieldError::too_long(&whole_object(), MAX_BYTES));
         }
         errors
     }

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 
 use crate::pod::probes::PROTOCOLS;
-use crate::shared::access::{default_text, drop_nulls, has, int, list, list_mut, text};
-use crate::shared::addresses::validate_ip;
+use crate::shared::access::{at, default_text, drop_nulls, has, int, list, list_mut, text};
+use crate::shared::addresses::{ip_warning, validate_ip};
 use crate::shared::formats::{label, qualified_name, subdomain};
 use crate::shared::rules::{one_of, port_number};
 use crate::table::{AGE, NAME, age, column, name};
@@ -37,6 +37,32 @@ impl Strategy for Endpoints {
             errors.extend(validate_subset(subset, &Path::new("subsets").index(index)));
         }
         errors
+    }
+
+    fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = generic::validate_update(&FACTS, obj, old);
+        let same = at(obj, &["subsets"]) == at(old, &["subsets"]);
+        // What is unchanged was accepted once.
+        let of_subsets = |error: &FieldError| error.field.starts_with("subsets");
+        errors.extend(self.validate(obj).into_iter().filter(|error| !(same && of_subsets(error))));
+        errors
+    }
+
+    fn create_on_update(&self) -> bool {
+        true
+    }
+
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (index, subset) in list(obj, &["subsets"]).iter().enumerate() {
+            for key in ["addresses", "notReadyAddresses"] {
+                let path = Path::new("subsets").index(index).child(key);
+                for (index, address) in list(subset, &[key]).iter().enumerate() {
+                    warnings.extend(ip_warning(text(address, &["ip"]), &path.index(index).child("ip")));
+                }
+            }
+        }
+        warnings
     }
 
     fn columns(&self) -> &[Column] {
@@ -131,7 +157,7 @@ fn addresses(obj: &Value) -> String {
         }
     }
     match all.len() {
-        0 => "<none>".to_owned(),
+        _ if list(obj, &["subsets"]).is_empty() => "<none>".to_owned(),
         count if count > 3 => format!("{} + {} more...", all[..3].join(","), count - 3),
         _ => all.join(","),
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde_json::Value;
 use xebec_api::field::{FieldError, Path};
+use xebec_api::quantity::Quantity;
 
 use crate::pod::resources::{container_name, may_overcommit, validate_name};
 use crate::shared::access::{at, default_to, drop_nulls, entries, has, list, list_mut, set, text};
@@ -53,6 +54,10 @@ impl Strategy for LimitRange {
             errors.extend(validate_item(item, kind, &path));
         }
         errors
+    }
+
+    fn create_on_update(&self) -> bool {
+        true
     }
 
     fn columns(&self) -> &[Column] {
@@ -109,16 +114,14 @@ fn validate_item(item: &Value, kind: &str, path: &Path) -> Vec<FieldError> {
     for resource in resources {
         errors.extend(validate_order(item, kind, resource, path));
         errors.extend(validate_ratio(item, resource, path));
+        errors.extend(validate_equal(item, kind, resource, path));
     }
     errors
 }
 
-/// min <= defaultRequest <= default <= max, and the defaults equal where a limit may not exceed its request.
+/// min <= defaultRequest <= default <= max.
 fn validate_order(item: &Value, kind: &str, resource: &str, path: &Path) -> Vec<FieldError> {
-    let amount = |key: &str| {
-        let hidden = kind == "Pod" && key.starts_with("default");
-        if hidden { None } else { parse(at(item, &[key, resource])) }
-    };
+    let amount = |key: &str| amount(item, kind, key, resource);
     // The lower amount with its name, the higher with its name, and whose path and value upstream shows.
     const ORDER: [(&str, &str, &str, &str, &str, &str); 6] = [
         ("min", "min", "max", "max", "min", "min"),
@@ -138,16 +141,25 @@ fn validate_order(item: &Value, kind: &str, resource: &str, path: &Path) -> Vec<
             errors.push(FieldError::invalid(&path, at(item, &[shown, resource]), detail));
         }
     }
-    if let (Some(limit), Some(request)) = (amount("default"), amount("defaultRequest"))
-        && limit != request
-        && !may_overcommit(resource)
-    {
+    errors
+}
+
+/// One amount; a pod has no defaults.
+fn amount(item: &Value, kind: &str, key: &str, resource: &str) -> Option<Quantity> {
+    let hidden = kind == "Pod" && key.starts_with("default");
+    if hidden { None } else { parse(at(item, &[key, resource])) }
+}
+
+/// The defaults are equal where a limit may not exceed its request.
+fn validate_equal(item: &Value, kind: &str, resource: &str, path: &Path) -> Option<FieldError> {
+    let limit = amount(item, kind, "default", resource)?;
+    let request = amount(item, kind, "defaultRequest", resource)?;
+    (limit != request && !may_overcommit(resource)).then(|| {
         let detail =
             format!("default value {limit} must equal to defaultRequest value {request} in {resource}");
         let value = at(item, &["defaultRequest", resource]);
-        errors.push(FieldError::invalid(&path.child("defaultRequest").key(resource), value, detail));
-    }
-    errors
+        FieldError::invalid(&path.child("defaultRequest").key(resource), value, detail)
+    })
 }
 
 /// The ratio of a limit to its request is at least one, and no more than the bounds allow.

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use xebec_api::field::FieldError;
+use xebec_api::field::{FieldError, Path};
 
 use super::node_rules;
 use crate::shared::access::{at, drop_nulls, entries, flag, has, list, remove, set, text, texts};
+use crate::shared::addresses::cidr_warning;
 use crate::shared::quantities;
 use crate::table::{AGE, NAME, age, column, name, or_none, wide};
 use crate::{Column, Context, Facts, Strategy, generic};
@@ -54,6 +55,7 @@ impl Strategy for Node {
             set(obj, &["spec"], json!({}));
         }
         drop_config(obj, &Value::Null, &["spec", "configSource"]);
+        drop_config(obj, &Value::Null, &["status", "config"]);
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
@@ -82,6 +84,22 @@ impl Strategy for Node {
         let mut errors = generic::validate_update(&FACTS, obj, old);
         errors.extend(node_rules::validate_update(obj, old));
         errors
+    }
+
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if has(obj, &["spec", "configSource"]) {
+            warnings.push("spec.configSource: the feature is removed".to_owned());
+        }
+        if !text(obj, &["spec", "externalID"]).is_empty() {
+            let gone = "spec.externalID: this field is deprecated, and is unused by Kubernetes";
+            warnings.push(gone.to_owned());
+        }
+        let path = Path::new("spec").child("podCIDRs");
+        for (index, range) in texts(obj, &["spec", "podCIDRs"]).iter().enumerate() {
+            warnings.extend(cidr_warning(range, &path.index(index)));
+        }
+        warnings
     }
 
     fn selectable_field_names(&self) -> &[&str] {

@@ -12,7 +12,7 @@ use xebec_api::names;
 use crate::NameRule;
 use crate::pod::resources::validate_quantity;
 use crate::pod::scheduling::TAINT_EFFECTS;
-use crate::shared::access::{at, entries, has, list, text, texts};
+use crate::shared::access::{at, entries, has, int, list, text, texts};
 use crate::shared::addresses::validate_cidr;
 use crate::shared::labels::validate_label_name;
 use crate::shared::meta::name_messages;
@@ -22,6 +22,12 @@ use crate::shared::rules::{TextRule, invalid_each, one_of};
 pub fn validate(node: &Value) -> Vec<FieldError> {
     let mut errors = validate_taints(node);
     errors.extend(validate_amounts(node));
+    let swap = ["status", "nodeInfo", "swap", "capacity"];
+    if let Some(capacity) = int(node, &swap).filter(|capacity| *capacity <= 0) {
+        // Upstream files this under the metadata.
+        let path = Path::new("metadata").child("nodeSwapStatus").child("capacity");
+        errors.push(FieldError::invalid(&path, capacity, "must be greater than zero"));
+    }
     errors.extend(validate_ranges(node));
     errors
 }
@@ -132,7 +138,7 @@ fn validate_source(source: &Value, found: bool, path: &Path) -> Vec<FieldError> 
     for key in ["uid", "resourceVersion"] {
         match (found, text(map, &[key]).is_empty()) {
             (true, true) => {
-                errors.push(FieldError::required(&path.child(key), format!("{key} must be set in status")));
+                errors.push(FieldError::required(&path.child(key), ""));
             }
             (false, false) => {
                 errors
@@ -148,7 +154,7 @@ fn validate_source(source: &Value, found: bool, path: &Path) -> Vec<FieldError> 
     ];
     for (key, rule) in rules {
         match text(map, &[key]) {
-            "" => errors.push(FieldError::required(&path.child(key), format!("{key} must be set"))),
+            "" => errors.push(FieldError::required(&path.child(key), "")),
             value => errors.extend(invalid_each(&path.child(key), value, rule(value))),
         }
     }

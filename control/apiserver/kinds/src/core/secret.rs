@@ -18,7 +18,7 @@ static FACTS: Facts = Facts::namespaced("", "Secret", "secrets");
 const COLUMNS: &[Column] = &[
     NAME,
     column("Type", "string", "Used to facilitate programmatic handling of secret data."),
-    column("Data", "integer", "The number of keys."),
+    column("Data", "string", "The number of keys."),
     AGE,
 ];
 
@@ -87,6 +87,8 @@ impl Strategy for Secret {
     }
 }
 
+const REDACTED: &str = "<secret contents redacted>";
+
 /// What a Secret of a known type must hold.
 fn validate_type(obj: &Value, data: &Path) -> Vec<FieldError> {
     let missing = |key: &str| !has(obj, &["data", key]);
@@ -107,7 +109,9 @@ fn validate_type(obj: &Value, data: &Path) -> Vec<FieldError> {
         "kubernetes.io/basic-auth" if missing("username") && missing("password") => {
             need(&["username", "password"])
         }
-        "kubernetes.io/ssh-auth" => need(&["ssh-privatekey"]),
+        "kubernetes.io/ssh-auth" if text(obj, &["data", "ssh-privatekey"]).is_empty() => {
+            vec![FieldError::required(&data.key("ssh-privatekey"), "")]
+        }
         "kubernetes.io/tls" => need(&["tls.crt", "tls.key"]),
         _ => Vec::new(),
     }
@@ -118,11 +122,20 @@ fn validate_json(obj: &Value, key: &str, data: &Path) -> Vec<FieldError> {
     let Some(encoded) = at(obj, &["data", key]).as_str() else {
         return vec![FieldError::required(&path, "")];
     };
-    let parsed = STANDARD.decode(encoded).ok().map(|bytes| serde_json::from_slice::<Value>(&bytes));
-    match parsed {
-        Some(Ok(Value::Object(_))) => Vec::new(),
-        _ => vec![FieldError::invalid(&path, "<secret contents redacted>", "is not valid JSON")],
-    }
+    let bytes = STANDARD.decode(encoded).unwrap_or_default();
+    let found = match serde_json::from_slice::<Value>(&bytes) {
+        Ok(Value::Object(_) | Value::Null) => return Vec::new(),
+        Ok(Value::Array(_)) => "array",
+        Ok(Value::String(_)) => "string",
+        Ok(Value::Number(_)) => "number",
+        Ok(Value::Bool(_)) => "bool",
+        Err(error) => {
+            let detail = if error.is_eof() { "unexpected end of JSON input" } else { "is not valid JSON" };
+            return vec![FieldError::invalid(&path, REDACTED, detail)];
+        }
+    };
+    let detail = format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}");
+    vec![FieldError::invalid(&path, REDACTED, detail)]
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ const COLUMNS: &[Column] = &[
     wide("Source", "string", "The component reporting this event."),
     column("Message", "string", "A human-readable description of the status of this operation."),
     wide("First Seen", "string", "The time at which the event was first recorded."),
-    wide("Count", "integer", "The number of times this event has occurred."),
+    wide("Count", "string", "The number of times this event has occurred."),
     NAME_WIDE,
 ];
 const CORE_FIELDS: &[&str] = &[

@@ -34,6 +34,7 @@ pub mod warnings;
 pub mod windows;
 
 use crate::shared::access::{at, at_mut, default_text, int, set, text};
+use crate::shared::rules::whole_object;
 use crate::shared::{access, meta};
 use crate::{Column, Context, Facts, Generation, Strategy, generic};
 
@@ -101,9 +102,12 @@ impl Strategy for Pod {
     }
 
     fn prepare_for_subresource_update(&self, sub: &str, _ctx: &Context<'_>, obj: &mut Value, old: &Value) {
-        if matches!(sub, "resize" | "ephemeralcontainers") {
-            generic::prepare_for_update(&FACTS, obj, old);
+        match sub {
+            "resize" => resize::only_resources(obj, old),
+            "ephemeralcontainers" => update::only_ephemeral_containers(obj, old),
+            _ => return,
         }
+        generic::prepare_for_update(&FACTS, obj, old);
     }
 
     fn validate_subresource_update(&self, sub: &str, obj: &Value, old: &Value) -> Vec<FieldError> {
@@ -116,7 +120,7 @@ impl Strategy for Pod {
             "resize" => resize::validate(obj, old, whole()),
             "ephemeralcontainers" if meta::annotation(old, annotations::MIRROR).is_some() => {
                 let detail = "static pods do not support ephemeral containers";
-                vec![FieldError::forbidden(&Path::root(), detail)]
+                vec![FieldError::forbidden(&whole_object(), detail)]
             }
             "ephemeralcontainers" => {
                 let mut errors = whole();
@@ -129,8 +133,11 @@ impl Strategy for Pod {
 
     fn prepare_for_status_update(&self, _ctx: &Context<'_>, obj: &mut Value, old: &Value) {
         generic::prepare_for_status_update(&FACTS, obj, old);
+        // Old kubelets spoil references to owners, and with them garbage collection.
+        access::keep(obj, old, &["metadata", "ownerReferences"]);
         let class = qos::of_pod(old).to_owned();
         default_text(obj, &["status", "qosClass"], &class);
+        status::keep_observed_generations(obj, old);
     }
 
     fn validate_status_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {

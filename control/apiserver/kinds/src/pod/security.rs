@@ -10,12 +10,15 @@ use super::windows;
 use crate::shared::access::{at, flag, has, int, list, text};
 use crate::shared::rules::one_of_given;
 
-const ID_RANGE: &str = "must be between 0 and 2147483647, inclusive";
+/// The largest id of a user or group.
+pub const MAX_ID: i64 = i32::MAX as i64;
+/// What an id must be.
+pub const ID_RANGE: &str = "must be between 0 and 2147483647, inclusive";
 const SYSCTL: &str = "must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
 
 fn validate_id(context: &Value, key: &str, path: &Path) -> Vec<FieldError> {
     match int(context, &[key]) {
-        Some(id) if !(0..=i64::from(i32::MAX)).contains(&id) => {
+        Some(id) if !(0..=MAX_ID).contains(&id) => {
             vec![FieldError::invalid(&path.child(key), id, ID_RANGE)]
         }
         _ => Vec::new(),
@@ -32,7 +35,7 @@ pub fn validate_pod(spec: &Value, path: &Path) -> Vec<FieldError> {
     }
     for (index, group) in list(context, &["supplementalGroups"]).iter().enumerate() {
         let id = group.as_i64().unwrap_or(-1);
-        if !(0..=i64::from(i32::MAX)).contains(&id) {
+        if !(0..=MAX_ID).contains(&id) {
             errors.push(FieldError::invalid(&path.child("supplementalGroups").index(index), id, ID_RANGE));
         }
     }

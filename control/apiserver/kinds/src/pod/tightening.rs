@@ -5,8 +5,7 @@
 use serde_json::Value;
 use xebec_api::field::{FieldError, Path};
 
-use super::update::copy;
-use crate::shared::access::{at, entries, has, list, remove};
+use crate::shared::access::{at, entries, has, keep, list, remove};
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 
@@ -18,12 +17,12 @@ pub fn validate(masked: &mut Value, old: &Value, path: &Path) -> Vec<FieldError>
         let detail = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
         errors.push(FieldError::invalid(&path.child("nodeSelector"), selector, detail));
     }
-    copy(masked, old, &["nodeSelector"]);
+    keep(masked, old, &["nodeSelector"]);
     let affinity = ["affinity", "nodeAffinity"];
     if at(masked, &affinity) != at(old, &affinity) {
         let path = path.child("affinity").child("nodeAffinity").child(REQUIRED).child("nodeSelectorTerms");
         errors.extend(validate_terms(at(masked, &affinity), at(old, &affinity), &path));
-        copy(masked, old, &affinity);
+        keep(masked, old, &affinity);
         if !has(old, &["affinity"]) && at(masked, &["affinity"]).as_object().is_some_and(|a| a.is_empty()) {
             remove(masked, &["affinity"]);
         }

@@ -9,7 +9,8 @@ use xebec_api::field::{FieldError, Path};
 
 use super::scheduling::validate_tolerations;
 use super::{annotations, tightening};
-use crate::shared::access::{at, int, list, list_mut, remove, set, text};
+use crate::shared::access::{at, int, keep, list, list_mut, remove, set, text};
+use crate::shared::meta;
 
 const ALLOWED: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
@@ -114,25 +115,17 @@ fn mask(new: &Value, old: &Value) -> Value {
     let mut masked = new.clone();
     for key in ["containers", "initContainers"] {
         for (item, before) in list_mut(&mut masked, &[key]).zip(list(old, &[key])) {
-            copy(item, before, &["image"]);
+            keep(item, before, &["image"]);
         }
     }
     for key in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
-        copy(&mut masked, old, &[key]);
+        keep(&mut masked, old, &[key]);
     }
     let seconds = |spec: &Value| int(spec, &["terminationGracePeriodSeconds"]);
     if seconds(old).is_some_and(|before| before < 0) && seconds(new) == Some(1) {
-        copy(&mut masked, old, &["terminationGracePeriodSeconds"]);
+        keep(&mut masked, old, &["terminationGracePeriodSeconds"]);
     }
     masked
-}
-
-/// Takes a field of another object, missing included.
-pub(super) fn copy(into: &mut Value, from: &Value, path: &[&str]) {
-    match at(from, path) {
-        Value::Null => remove(into, path),
-        value => set(into, path, value.clone()),
-    }
 }
 
 /// The paths whose values differ, each with both values.
@@ -155,6 +148,15 @@ pub(super) fn changes(new: &Value, old: &Value, path: &str) -> Vec<String> {
             .collect(),
         _ => vec![format!("  {}: {old} -> {new}", path.trim_start_matches('.'))],
     }
+}
+
+/// Takes everything but the ephemeral containers back from the old pod.
+pub fn only_ephemeral_containers(obj: &mut Value, old: &Value) {
+    let mut spec = at(old, &["spec"]).clone();
+    keep(&mut spec, at(obj, &["spec"]), &["ephemeralContainers"]);
+    set(obj, &["spec"], spec);
+    keep(obj, old, &["status"]);
+    meta::keep_for_status(obj, old);
 }
 
 /// Every error of an update through the `ephemeralcontainers` subresource, the new pod's own rules apart:

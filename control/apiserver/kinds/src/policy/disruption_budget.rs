@@ -9,13 +9,15 @@ use crate::shared::conditions;
 use crate::shared::labels::validate_selector;
 use crate::shared::rules::{at_most_all, int_or_percent, not_negative, one_of_or_missing};
 use crate::table::{AGE, NAME, age, column, name};
-use crate::{Column, Facts, Generation, Strategy, generic};
+use crate::{Column, Facts, Generation, NameRule, Strategy, generic};
 
 fn initial_status() -> Value {
     json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0})
 }
 
+// Upstream has no rule of its own for a budget's name: what holds is that of every path.
 static FACTS: Facts = Facts::namespaced("policy", "PodDisruptionBudget", "poddisruptionbudgets")
+    .with_name(NameRule::PathSegment)
     .with_initial_status(initial_status)
     .with_generation(Generation::Spec);
 const COLUMNS: &[Column] = &[
@@ -65,6 +67,10 @@ impl Strategy for PodDisruptionBudget {
         errors
     }
 
+    fn unconditional_update(&self) -> bool {
+        false
+    }
+
     fn columns(&self) -> &[Column] {
         COLUMNS
     }
@@ -101,8 +107,10 @@ mod tests {
         )]);
         table.valid(&[
             ("neither", json!({"spec": {}})),
+            ("any name that is one part of a path", json!({"metadata": {"name": "A_b"}})),
             ("a number", json!({"spec": {"maxUnavailable": 0, "unhealthyPodEvictionPolicy": "AlwaysAllow"}})),
         ]);
+        assert!(!PodDisruptionBudget.unconditional_update());
         let not_percent = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
         table.invalid(&[
             (

@@ -77,6 +77,14 @@ pub fn remove(value: &mut Value, path: &[&str]) {
     }
 }
 
+/// Takes the value at a path from another object, missing included.
+pub fn keep(value: &mut Value, from: &Value, path: &[&str]) {
+    match at(from, path) {
+        Value::Null => remove(value, path),
+        kept => set(value, path, kept.clone()),
+    }
+}
+
 /// The value at a path for change, `None` when it is missing or null.
 pub fn at_mut<'a>(value: &'a mut Value, path: &[&str]) -> Option<&'a mut Value> {
     let found = path.iter().try_fold(value, |value, key| value.get_mut(key))?;

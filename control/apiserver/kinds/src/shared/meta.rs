@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use xebec_api::field::{FieldError, Path};
 use xebec_api::names;
 
-use super::access::{at, flag, int, list, remove, set, text, texts};
+use super::access::{at, flag, int, keep, list, text, texts};
 use super::labels;
 use super::rules::immutable;
 use crate::generic::{Facts, NameRule};
@@ -64,11 +64,7 @@ fn masked(rule: NameRule, prefix: &str) -> String {
 /// that very write. Authority: apimachinery's ResetObjectMetaForStatus.
 pub fn keep_for_status(obj: &mut Value, old: &Value) {
     for key in ["deletionTimestamp", "generation", "labels", "annotations", "finalizers", "ownerReferences"] {
-        let path = ["metadata", key];
-        match at(old, &path) {
-            Value::Null => remove(obj, &path),
-            value => set(obj, &path, value.clone()),
-        }
+        keep(obj, old, &["metadata", key]);
     }
 }
 
@@ -90,6 +86,14 @@ pub fn validate(facts: &Facts, obj: &Value, path: &Path) -> Vec<FieldError> {
             }
         }
     }
+    errors.extend(validate_common(facts, obj, path));
+    errors
+}
+
+/// The metadata errors that every write is checked for, whatever the kind's rule for names is.
+pub fn validate_common(facts: &Facts, obj: &Value, path: &Path) -> Vec<FieldError> {
+    let meta = at(obj, &["metadata"]);
+    let mut errors = Vec::new();
     let namespace = text(meta, &["namespace"]);
     match (facts.namespaced, namespace) {
         (true, "") => errors.push(FieldError::required(&path.child("namespace"), "")),

@@ -9,6 +9,11 @@ use super::access::{at, int, text};
 /// Upstream's message for a negative number.
 pub const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
 
+/// The path of an error that is about the whole object: Go prints a path without a name so.
+pub fn whole_object() -> Path {
+    Path::new("[]")
+}
+
 /// The error of a changed immutable field.
 pub fn immutable(new: &Value, old: &Value, path: &Path) -> Vec<FieldError> {
     if new == old { Vec::new() } else { vec![FieldError::invalid(path, new, "field is immutable")] }

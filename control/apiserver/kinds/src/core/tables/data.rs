@@ -11,11 +11,18 @@ const FIXED: &str = "Forbidden: field is immutable when `immutable` is set";
 #[test]
 fn config_maps() {
     let table = Table::of(&ConfigMap, json!({"metadata": {"name": "m"}, "data": {"a": "1"}}));
-    table.invalid(&[(
-        "a key twice",
-        json!({"binaryData": {"a": "AA=="}}),
-        &["data[a]: Invalid value: \"a\": duplicate of key present in binaryData"],
-    )]);
+    table.invalid(&[
+        (
+            "a key twice",
+            json!({"binaryData": {"a": "AA=="}}),
+            &["data[a]: Invalid value: \"a\": duplicate of key present in binaryData"],
+        ),
+        (
+            "too much",
+            json!({"data.b": "x".repeat(1 << 20)}),
+            &["[]: Too long: may not be more than 1048576 bytes"],
+        ),
+    ]);
     table.updates(&[("data", json!({"data.a": "2", "immutable": true}), &[])]);
     table.updates_of(
         &json!({"immutable": true}),
@@ -34,6 +41,8 @@ fn config_maps() {
 #[test]
 fn secrets() {
     let table = Table::of(&Secret, json!({"metadata": {"name": "s"}, "stringData": {"a": "1"}}));
+    let registries = "kubernetes.io/dockerconfigjson";
+    let redacted = "data[.dockerconfigjson]: Invalid value: \"<secret contents redacted>\"";
     table.defaults(&[(json!({}), json!({"type": "Opaque", "data": {"a": "MQ=="}, "stringData": null}))]);
     table.invalid(&[
         (
@@ -53,9 +62,28 @@ fn secrets() {
             &["metadata.annotations[kubernetes.io/service-account.name]: Required value"],
         ),
         (
+            "an empty key",
+            json!({"type": "kubernetes.io/ssh-auth", "data": {"ssh-privatekey": ""}}),
+            &["data[ssh-privatekey]: Required value"],
+        ),
+        (
             "registries",
             json!({"type": "kubernetes.io/dockerconfigjson"}),
             &["data[.dockerconfigjson]: Required value"],
+        ),
+        // Go reads null as an empty map.
+        ("no registry", json!({"type": registries, "stringData": {".dockerconfigjson": "null"}}), &[]),
+        (
+            "nothing",
+            json!({"type": registries, "stringData": {".dockerconfigjson": ""}}),
+            &[&format!("{redacted}: unexpected end of JSON input")],
+        ),
+        (
+            "a list of registries",
+            json!({"type": registries, "stringData": {".dockerconfigjson": "[]"}}),
+            &[&format!(
+                "{redacted}: json: cannot unmarshal array into Go value of type map[string]interface {{}}"
+            )],
         ),
     ]);
     table.updates(&[("type", json!({"type": "x/y"}), &["type: Invalid value: \"x/y\": field is immutable"])]);

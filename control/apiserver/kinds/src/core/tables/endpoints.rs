@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
+use crate::Strategy;
 use crate::core::endpoints::Endpoints;
-use crate::testing::Table;
+use crate::testing::{Table, patched};
 
 #[test]
 fn endpoints() {
@@ -63,5 +64,29 @@ fn endpoints() {
         ),
     ]);
     table.updates(&[("another node", json!({"subsets[0].addresses[0].nodeName": "m"}), &[])]);
+    table.updates_of(
+        &json!({"subsets": [{"addresses": [{"ip": "127.0.0.1"}]}]}),
+        &[
+            ("wrong since before", json!({"metadata.labels": {"a": "b"}}), &[]),
+            (
+                "one more",
+                json!({"subsets[1]": {"addresses": [{"ip": "10.0.0.1"}]}}),
+                &["subsets[0].addresses[0].ip: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)"],
+            ),
+        ],
+    );
+    assert!(Endpoints.create_on_update());
+    let long = patched(table.stored(), &json!({"subsets[0].notReadyAddresses": [{"ip": "FD00:0::1"}]}));
+    assert_eq!(
+        Endpoints.warnings(&long),
+        [
+            "subsets[0].notReadyAddresses[0].ip: IPv6 address \"FD00:0::1\" should be in RFC 5952 canonical format (\"fd00::1\")"
+        ]
+    );
+    table.rows(&[
+        (json!({}), json!(["a", "10.0.0.1:80", "60m"])),
+        (json!({"subsets[0].addresses": null}), json!(["a", "", "60m"])),
+        (json!({"subsets": null}), json!(["a", "<none>", "60m"])),
+    ]);
     table.columns(&["Name", "Endpoints", "Age"]);
 }

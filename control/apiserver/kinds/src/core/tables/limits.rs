@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::Strategy;
 use crate::core::limit_range::LimitRange;
 use crate::core::resource_quota::ResourceQuota;
 use crate::testing::Table;
@@ -102,11 +103,14 @@ fn limit_ranges() {
         ),
         (
             "what may not be overcommitted",
-            limit(json!({"type": "Container", "default": {"example.com/gpu": "2"}, "defaultRequest": {"example.com/gpu": "1"}})),
-            &["spec.limits[0].defaultRequest[example.com/gpu]: Invalid value: \"1\": default value 2 must equal to defaultRequest value 1 in example.com/gpu"],
+            limit(json!({"type": "Container", "default": {"example.com/gpu": "2"}, "defaultRequest": {"example.com/gpu": "1"},
+                "maxLimitRequestRatio": {"example.com/gpu": "0"}})),
+            &["spec.limits[0].maxLimitRequestRatio[example.com/gpu]: Invalid value: \"0\": ratio 0 is less than 1",
+              "spec.limits[0].defaultRequest[example.com/gpu]: Invalid value: \"1\": default value 2 must equal to defaultRequest value 1 in example.com/gpu"],
         ),
     ]);
     table.updates(&[("another bound", json!({"spec.limits[0].max.cpu": "4"}), &[])]);
+    assert!(LimitRange.create_on_update());
     table.columns(&["Name", "Created At"]);
 }
 

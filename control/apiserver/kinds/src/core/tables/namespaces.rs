@@ -37,7 +37,18 @@ fn namespaces() {
             &[&format!("spec.finalizers: Invalid value: \"x\": {BARE}")],
         ),
     ]);
-    table.updates(&[("labels", json!({"metadata.labels.a": "b"}), &[])]);
+    let label = "metadata.labels: Invalid value: \"-\": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+    table.updates(&[
+        ("labels", json!({"metadata.labels.a": "b"}), &[]),
+        ("a bad label", json!({"metadata.labels.a": "-"}), &[label]),
+        (
+            "nobody's",
+            json!({"metadata.ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "n"}]}),
+            &["metadata.ownerReferences.uid: Invalid value: \"\": must not be empty"],
+        ),
+    ]);
+    table.status(&[("a bad label", json!({"metadata.labels.a": "-"}), &[label])]);
+    table.subresource("finalize", &[("a bad label", json!({"metadata.labels.a": "-"}), &[label])]);
     let (kept, _) =
         update(&Namespace, patched(table.stored(), &json!({"spec.finalizers": []})), table.stored());
     assert_eq!(kept["spec"]["finalizers"], json!(["kubernetes"]), "finalizers have their own subresource");
@@ -88,6 +99,11 @@ fn service_accounts() {
         json!({"metadata.name": "a/b"}),
         &["metadata.name: Invalid value: \"a/b\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"],
     )]);
+    let secret = json!([{"name": "t", "namespace": "ns", "uid": "u"}, {"kind": "Secret"}]);
+    table.defaults(&[(json!({"secrets": secret}), json!({"secrets": [{"name": "t"}, {}]}))]);
+    let (kept, _) =
+        update(&ServiceAccount, patched(table.stored(), &json!({"secrets": secret})), table.stored());
+    assert_eq!(kept["secrets"], json!([{"name": "t"}, {}]));
     table.updates(&[("its secrets", json!({"secrets": null, "automountServiceAccountToken": true}), &[])]);
     table.columns(&["Name", "Secrets", "Age"]);
     table.rows(&[(json!({}), json!(["s", 1, "60m"])), (json!({"secrets": null}), json!(["s", 0, "60m"]))]);

@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
+use crate::Strategy;
 use crate::core::node::Node;
-use crate::testing::Table;
+use crate::testing::{Table, patched};
 
 const ONE_OF_EACH: &str = "may specify no more than one CIDR for each IP family";
 const FIXED_RANGE: &str =
@@ -26,7 +27,10 @@ fn defaults_and_new_nodes() {
             json!({"spec.podCIDRs": ["10.1.0.0/24"], "status.capacity.cpu": "2", "status.allocatable": {"cpu": "2"}}),
         ),
         (json!({"spec.podCIDR": null, "spec.podCIDRs": ["10.2.0.0/24"]}), json!({"spec.podCIDR": "10.2.0.0/24"})),
-        (json!({"spec.configSource": {"configMap": {"name": "m"}}}), json!({"spec.configSource": null})),
+        (
+            json!({"spec.configSource": {"configMap": {"name": "m"}}, "status.config": {"error": "e"}}),
+            json!({"spec.configSource": null, "status.config": null}),
+        ),
         (json!({"spec": null, "status": null}), json!({"spec": {}, "status": {}})),
     ]);
     table.valid(&[
@@ -68,6 +72,11 @@ fn defaults_and_new_nodes() {
             ],
         ),
         (
+            "swap",
+            json!({"status.nodeInfo.swap.capacity": 0}),
+            &["metadata.nodeSwapStatus.capacity: Invalid value: 0: must be greater than zero"],
+        ),
+        (
             "amounts",
             json!({"status.capacity": {"cpu": "-1"}, "status.allocatable": {"pods": "500m"}}),
             &[
@@ -76,6 +85,22 @@ fn defaults_and_new_nodes() {
             ],
         ),
     ]);
+}
+
+#[test]
+fn warnings() {
+    let node = patched(
+        table().stored(),
+        &json!({"spec.configSource": {}, "spec.externalID": "x", "spec.podCIDRs": ["10.1.0.0/24", "FD00::/64"]}),
+    );
+    assert_eq!(
+        Node.warnings(&node),
+        [
+            "spec.configSource: the feature is removed",
+            "spec.externalID: this field is deprecated, and is unused by Kubernetes",
+            "spec.podCIDRs[1]: IPv6 CIDR value \"FD00::/64\" should be in RFC 5952 canonical format (\"fd00::/64\")",
+        ]
+    );
 }
 
 #[test]
@@ -115,7 +140,7 @@ fn updates() {
                     "spec.configSource.configMap.uid: Forbidden: uid must not be set in spec",
                     "spec.configSource.configMap.resourceVersion: Forbidden: resourceVersion must not be set in spec",
                     "spec.configSource.configMap.namespace: Invalid value: \"a.b\": must not contain dots",
-                    "spec.configSource.configMap.name: Required value: name must be set",
+                    "spec.configSource.configMap.name: Required value",
                     "spec.configSource.configMap.kubeletConfigKey: Invalid value: \"..\": must not be '..'",
                 ],
             ),
@@ -141,8 +166,8 @@ fn updates() {
             json!({"status.config.assigned": {}}),
             &[
                 &format!("status.config.assigned: {none}"),
-                "status.config.active.configMap.uid: Required value: uid must be set in status",
-                "status.config.active.configMap.resourceVersion: Required value: resourceVersion must be set in status",
+                "status.config.active.configMap.uid: Required value",
+                "status.config.active.configMap.resourceVersion: Required value",
             ],
         )],
     );

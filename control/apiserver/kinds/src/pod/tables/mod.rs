@@ -9,6 +9,8 @@ mod containers;
 mod placement;
 mod pods;
 mod security;
+mod statuses;
+mod subresources;
 mod updates;
 mod volumes;
 

@@ -2,14 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::controller_revision::ControllerRevision;
-use super::daemon_set::DaemonSet;
 use super::deployment::Deployment;
 use super::replica_set::ReplicaSet;
-use super::stateful_set::StatefulSet;
 use crate::Strategy;
 use crate::core::replication_controller::ReplicationController;
 use crate::testing::Table;
+
+mod sets;
 
 const NEGATIVE: &str = "must be greater than or equal to 0";
 
@@ -30,22 +29,51 @@ fn selectors_and_templates(strategy: &'static dyn Strategy, what: &str, kind: &s
     );
     let fixed = "spec.selector: Invalid value: {\"matchLabels\":{\"a\":\"c\"}}: field is immutable";
     let table = table(strategy);
+    let mismatch = |labels: &str| {
+        format!(
+            "spec.template.metadata.labels: Invalid value: {labels}: `selector` does not match template `labels`"
+        )
+    };
+    let annotation = "spec.template.annotations: Invalid value: \"-\": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+    // A StatefulSet's template is looked at twice.
+    let annotations = vec![annotation; if what == "statefulset" { 2 } else { 1 }];
+    let near = json!({"matchExpressions": [{"key": "a", "operator": "Near"}]});
+    let operator =
+        "spec.selector.matchExpressions[0].operator: Invalid value: \"Near\": not a valid selector operator"
+            .to_owned();
+    let unreadable = format!("spec.selector: Invalid value: {near}");
+    let image = "spec.template.spec.containers[0].image: Required value".to_owned();
+    let (required, of_pods) = ("spec.selector: Required value".to_owned(), mismatch("{\"a\":\"b\"}"));
+    // A DaemonSet's selector is only matched; the pods' rules wait for a selector that can be read elsewhere.
+    let (missing, wrong) = match what {
+        "daemonset" => (vec![of_pods.clone()], vec![operator, image.clone()]),
+        "statefulset" => (vec![required, of_pods.clone()], vec![operator, unreadable]),
+        _ => {
+            (vec![required, of_pods.clone()], vec![operator, format!("{unreadable}: invalid label selector")])
+        }
+    };
+    let missing: Vec<&str> = missing.iter().map(String::as_str).collect();
+    let wrong: Vec<&str> = wrong.iter().map(String::as_str).collect();
     table.invalid(&[
         ("empty", json!({"spec.selector": {}}), &[&empty]),
+        ("none", json!({"spec.selector": null}), &missing),
+        ("unreadable", json!({"spec.selector": near, "spec.template.spec.containers[0].image": ""}), &wrong),
+        ("another", json!({"spec.selector.matchLabels.a": "c"}), &[&of_pods]),
         (
-            "another",
-            json!({"spec.selector.matchLabels.a": "c"}),
-            &["spec.template.metadata.labels: Invalid value: {\"a\":\"b\"}: `selector` does not match template `labels`"],
+            "no template",
+            json!({"spec.template": null}),
+            &[&mismatch("null"), "spec.template.spec.containers: Required value"],
         ),
+        ("pod", json!({"spec.template.spec.containers[0].image": ""}), &[&image]),
         (
             "restarts",
             json!({"spec.template.spec.restartPolicy": "Never", "spec.template.spec.activeDeadlineSeconds": 5}),
             &["spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: \"Always\"", &deadline],
         ),
         (
-            "labels",
+            "annotations",
             json!({"spec.template.metadata.annotations": {"-": "x"}}),
-            &["spec.template.annotations: Invalid value: \"-\": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"],
+            &annotations,
         ),
         ("ready", json!({"spec.minReadySeconds": -1}), &[&format!("spec.minReadySeconds: Invalid value: -1: {NEGATIVE}")]),
     ]);
@@ -54,11 +82,6 @@ fn selectors_and_templates(strategy: &'static dyn Strategy, what: &str, kind: &s
             "selector",
             json!({"spec.selector.matchLabels.a": "c", "spec.template.metadata.labels.a": "c"}),
             &[fixed],
-        )]);
-        table.invalid(&[(
-            "pod",
-            json!({"spec.template.spec.containers[0].image": ""}),
-            &["spec.template.spec.containers[0].image: Required value"],
         )]);
     }
     table.generation(&[
@@ -109,7 +132,13 @@ fn deployments() {
             &["spec.progressDeadlineSeconds: Invalid value: 600: must be greater than minReadySeconds"],
         ),
     ]);
+    table.invalid(&[(
+        "strategy",
+        json!({"spec.strategy": {"type": "Slow"}}),
+        &["spec.strategy: Unsupported value: {\"type\":\"Slow\"}: supported values: \"Recreate\", \"RollingUpdate\""],
+    )]);
     table.generation(&[(json!({"metadata.annotations": {"x": "y"}}), true)]);
+    table.status_is_separate(&json!({"status.replicas": 1}), &json!({"metadata.labels": {"x": "y"}}));
     table.status_of(
         &json!({"status.collisionCount": 2}),
         &[
@@ -144,117 +173,35 @@ fn replica_sets() {
     selectors_and_templates(&ReplicaSet, "deployment", "ReplicaSet");
     let table = table(&ReplicaSet);
     table.defaults(&[(json!({}), json!({"spec.replicas": 1, "status": {"replicas": 0}}))]);
-    table.status(&[(
+    table.invalid(&[(
         "counts",
-        json!({"status": {"replicas": 1, "fullyLabeledReplicas": 2}}),
-        &["status.fullyLabeledReplicas: Invalid value: 2: cannot be greater than status.replicas"],
+        json!({"spec.minReadySeconds": -1, "spec.replicas": -1}),
+        &[
+            &format!("spec.replicas: Invalid value: -1: {NEGATIVE}"),
+            &format!("spec.minReadySeconds: Invalid value: -1: {NEGATIVE}"),
+        ],
     )]);
+    table.status(&[
+        (
+            "counts",
+            json!({"status": {"replicas": 1, "fullyLabeledReplicas": 2}}),
+            &["status.fullyLabeledReplicas: Invalid value: 2: cannot be greater than status.replicas"],
+        ),
+        (
+            "below zero",
+            json!({"status": {"replicas": 0, "terminatingReplicas": -1, "observedGeneration": -1}}),
+            &[
+                &format!("status.observedGeneration: Invalid value: -1: {NEGATIVE}"),
+                &format!("status.terminatingReplicas: Invalid value: -1: {NEGATIVE}"),
+            ],
+        ),
+    ]);
     table.rows(&[(json!({}), json!(["w", 1, 0, 0, "60m", "c", "i:1", "a=b"]))]);
     table.selectable(&[("status.replicas", "0")]);
 }
 
 #[test]
-fn stateful_sets() {
-    selectors_and_templates(&StatefulSet, "statefulset", "StatefulSet");
-    let table = table(&StatefulSet);
-    table.defaults(&[(
-        json!({}),
-        json!({"spec.podManagementPolicy": "OrderedReady", "spec.replicas": 1, "spec.revisionHistoryLimit": 10,
-            "spec.updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}},
-            "spec.persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"}}),
-    )]);
-    table.valid(&[
-        (
-            "a volume from a claim",
-            json!({"spec.volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}],
-                "spec.template.spec.containers[0].volumeMounts": [{"name": "data", "mountPath": "/data"}]}),
-        ),
-        ("all at once", json!({"spec.podManagementPolicy": "Parallel", "spec.serviceName": "s", "spec.ordinals.start": 3})),
-    ]);
-    table.invalid(&[
-        (
-            "policies",
-            json!({"spec.podManagementPolicy": "X", "spec.persistentVolumeClaimRetentionPolicy.whenScaled": "X"}),
-            &[
-                "spec.podManagementPolicy: Invalid value: \"X\": must be 'OrderedReady' or 'Parallel'",
-                "spec.persistentVolumeClaimRetentionPolicy.whenScaled: Unsupported value: \"X\": supported values: \"Retain\", \"Delete\"",
-            ],
-        ),
-        (
-            "rolling",
-            json!({"spec.updateStrategy.rollingUpdate": {"partition": -1, "maxUnavailable": 0}}),
-            &[
-                &format!("spec.updateStrategy.rollingUpdate.partition: Invalid value: -1: {NEGATIVE}"),
-                "spec.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: 0: cannot be 0",
-            ],
-        ),
-        (
-            "service",
-            json!({"spec.serviceName": "1"}),
-            &["spec.serviceName: Invalid value: \"1\": a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')"],
-        ),
-    ]);
-    let fixed = "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
-    table.updates(&[
-        (
-            "scale",
-            json!({"spec.replicas": 3, "spec.minReadySeconds": 1, "spec.revisionHistoryLimit": 2}),
-            &[],
-        ),
-        ("service", json!({"spec.serviceName": "t"}), &[fixed]),
-    ]);
-    table.status(&[(
-        "counts",
-        json!({"status": {"replicas": 1, "readyReplicas": 2, "availableReplicas": 1, "collisionCount": -1}}),
-        &[
-            &format!("status.collisionCount: Invalid value: -1: {NEGATIVE}"),
-            "status.readyReplicas: Invalid value: 2: cannot be greater than status.replicas",
-        ],
-    )]);
-    table.rows(&[(json!({}), json!(["w", "0/1", "60m", "c", "i:1"]))]);
-}
-
-#[test]
-fn daemon_sets() {
-    selectors_and_templates(&DaemonSet, "daemonset", "DaemonSet");
-    let table = table(&DaemonSet);
-    table.defaults(&[(
-        json!({}),
-        json!({"spec.updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}},
-            "spec.revisionHistoryLimit": 10}),
-    )]);
-    table.valid(&[
-        ("by hand", json!({"spec.updateStrategy": {"type": "OnDelete"}})),
-        ("surge", json!({"spec.updateStrategy.rollingUpdate": {"maxUnavailable": 0, "maxSurge": "10%"}})),
-    ]);
-    table.invalid(&[
-        (
-            "neither",
-            json!({"spec.updateStrategy.rollingUpdate": {"maxUnavailable": 0, "maxSurge": 0}}),
-            &["spec.updateStrategy.rollingUpdate.maxUnavailable: Required value: cannot be 0 when maxSurge is 0"],
-        ),
-        (
-            "both",
-            json!({"spec.updateStrategy.rollingUpdate": {"maxUnavailable": 1, "maxSurge": "101%"}}),
-            &[
-                "spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: \"101%\": must not be greater than 100%",
-                "spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: \"101%\": may not be set when maxUnavailable is non-zero",
-            ],
-        ),
-    ]);
-    table.status(&[(
-        "counts",
-        json!({"status.numberReady": -1}),
-        &[&format!("status.numberReady: Invalid value: -1: {NEGATIVE}")],
-    )]);
-    table.rows(&[(
-        json!({"spec.template.spec.nodeSelector": {"x": "y"}}),
-        json!(["w", 0, 0, 0, 0, 0, "x=y", "60m", "c", "i:1", "a=b"]),
-    )]);
-}
-
-#[test]
-fn controllers_and_revisions() {
+fn replication_controllers() {
     let mut controller = base();
     controller["spec"]["selector"] = json!({"a": "b"});
     let table = Table::of(&ReplicationController, controller);
@@ -279,18 +226,4 @@ fn controllers_and_revisions() {
         ),
     ]);
     table.rows(&[(json!({}), json!(["w", 1, 0, 0, "60m", "c", "i:1", "a=b"]))]);
-    let table =
-        Table::of(&ControllerRevision, json!({"metadata": {"name": "r"}, "data": {"a": 1}, "revision": 1}));
-    table.invalid(&[
-        ("nothing", json!({"data": null}), &["data: Required value: data is mandatory"]),
-        ("negative", json!({"revision": -1}), &[&format!("revision: Invalid value: -1: {NEGATIVE}")]),
-    ]);
-    table.updates(&[
-        ("revision", json!({"revision": 2}), &[]),
-        ("data", json!({"data": {"a": 2}}), &["data: Invalid value: {\"a\":2}: field is immutable"]),
-    ]);
-    table.rows(&[(
-        json!({"metadata.ownerReferences": [{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "s", "controller": true}]}),
-        json!(["r", "statefulset.apps/s", 1, "60m"]),
-    )]);
 }
