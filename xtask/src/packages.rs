@@ -45,6 +45,13 @@ pub(crate) const NODE: &[Need] = &[
     need("ip", "iproute2"),
     need("mount", "mount"),
 ];
+/// For the rules of others in `bench dataplane`.
+pub(crate) const PEERS: &[Need] = &[
+    need("iptables-restore", "iptables"),
+    need("nft", "nftables"),
+    need("ip", "iproute2"),
+    need("sysctl", "procps"),
+];
 /// For Python programs in an environment of their own.
 pub(crate) const PYTHON: &[Need] = &[need("python3", "python3"), need("python3", "python3-venv")];
 /// To drive it: test images, and kubectl in a Python environment.

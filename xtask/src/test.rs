@@ -87,7 +87,7 @@ fn unit() -> Result<()> {
     // other features, and once more for the next tier.
     let mut cargo = shell::command("cargo test --workspace --no-fail-fast");
     if packages::is_root() {
-        packages::ensure(&[packages::EBPF, packages::NODE, packages::ETCD])?;
+        packages::ensure(&[packages::EBPF, packages::NODE, packages::ETCD, packages::PEERS])?;
         cargo.env("XEBEC_BPF_OBJECT", ebpf::build()?);
     } else {
         println!("not root: tests that need namespaces, mounts or eBPF skip themselves and say so");

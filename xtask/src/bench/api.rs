@@ -16,6 +16,12 @@ use crate::build::Profile;
 use crate::progress::human;
 use crate::{packages, shell};
 
+const NAME: report::Name = report::Name {
+    file: "api",
+    heading: "API server bench",
+    setting: "Client and servers share the machine.",
+};
+
 /// How long a server rests before its memory is read.
 const REST: Duration = Duration::from_secs(3);
 
@@ -39,7 +45,7 @@ pub(crate) fn run(args: &ApiArgs) -> Result<()> {
     }
     outcome?;
     let names = bench.names()?;
-    let files = report::write(&shell::target().join("bench"), &bench.measured, &names)?;
+    let files = report::write(&shell::target().join("bench"), &NAME, &bench.measured, &names)?;
     print!("\n{}", fs::read_to_string(&files.0)?);
     println!("\nwritten to {} and {}", files.0.display(), files.1.display());
     Ok(())

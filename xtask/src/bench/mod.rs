@@ -1,6 +1,8 @@
 //! `cargo xtask bench`: measures hot paths, everything compared in one run since machines are noisy.
 
 mod api;
+mod chart;
+mod dataplane;
 mod plan;
 mod report;
 mod servers;
@@ -20,6 +22,8 @@ pub(crate) struct BenchArgs {
     what: What,
     #[command(flatten)]
     api: ApiArgs,
+    #[command(flatten)]
+    dataplane: dataplane::DataplaneArgs,
 }
 
 /// The benches there are.
@@ -27,6 +31,8 @@ pub(crate) struct BenchArgs {
 enum What {
     /// The API server on the embedded store, on etcd, and any peer: side by side, with ratios.
     Api,
+    /// Services' virtual IPs beside pods' own addresses and kube-proxy's rules: connects, round trips, bytes.
+    Dataplane,
     /// Durable writes a second of the embedded engine alone with 1, 16 and 256 writers.
     Store,
 }
@@ -71,6 +77,7 @@ pub(crate) struct ApiArgs {
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     match args.what {
         What::Api => api::run(&args.api),
+        What::Dataplane => dataplane::run(&args.dataplane, args.api.profile),
         What::Store => shell::stream(shell::command("cargo run --quiet --release").args([
             "--package",
             "xebec-store",

@@ -28,7 +28,16 @@ pub(crate) struct Metric {
     /// Whether more is better.
     pub(crate) more_is_better: bool,
     /// What the first target should reach.
-    pub(crate) aim: Option<f64>,
+    pub(crate) aim: Option<Aim>,
+}
+
+/// What a number should be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Aim {
+    /// This much, at least or at most.
+    Value(f64),
+    /// At least this many times better than the second target, where there is one.
+    Ratio(f64),
 }
 
 /// One measurement, taken on every target in turn.
@@ -43,13 +52,13 @@ pub(crate) struct Step {
 }
 
 /// A number of which more is better.
-pub(crate) const fn more(field: &'static str, label: &'static str, aim: Option<f64>) -> Metric {
-    Metric { field, label, more_is_better: true, aim }
+pub(crate) fn more(field: &'static str, label: &'static str, aim: Option<f64>) -> Metric {
+    Metric { field, label, more_is_better: true, aim: aim.map(Aim::Value) }
 }
 
 /// A number of which less is better.
-pub(crate) const fn less(field: &'static str, label: &'static str, aim: Option<f64>) -> Metric {
-    Metric { field, label, more_is_better: false, aim }
+pub(crate) fn less(field: &'static str, label: &'static str, aim: Option<f64>) -> Metric {
+    Metric { field, label, more_is_better: false, aim: aim.map(Aim::Value) }
 }
 
 fn step(title: String, arguments: &str, metrics: Vec<Metric>) -> Step {

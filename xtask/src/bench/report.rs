@@ -8,7 +8,8 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::api::{Files, machine};
-use super::plan::Metric;
+use super::chart::Compared;
+use super::plan::{Aim, Metric};
 
 /// Every measurement, in the order of the run.
 #[derive(Default)]
@@ -53,6 +54,19 @@ impl Measured {
     }
 }
 
+impl Measured {
+    /// Rows of `field` as ratios to the second target.
+    pub(crate) fn compared(&self, targets: &[String], field: &str) -> Vec<Compared> {
+        let rows = self.rows.iter().filter(|row| row.metric.field == field);
+        let compared = rows.filter_map(|row| {
+            let base = row.of(targets.get(1)?)?;
+            let ratio = |target: &String| Some((target.clone(), row.ratio(row.of(target)?, base)?));
+            Some(Compared { title: row.title.clone(), ratios: targets.iter().filter_map(ratio).collect() })
+        });
+        compared.collect()
+    }
+}
+
 fn summary(numbers: &[f64]) -> Summary {
     let mut sorted = numbers.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -76,17 +90,34 @@ impl Row {
         (below.median > 0.0).then(|| above.median / below.median)
     }
 
-    /// Whether `reached` meets the aim.
-    fn meets(&self, aim: f64, reached: Summary) -> bool {
-        if self.metric.more_is_better { reached.median >= aim } else { reached.median <= aim }
+    /// The aim in words, and whether `first` meets it beside `second`; none if there is nothing to compare.
+    fn verdict(&self, first: Summary, second: Option<Summary>) -> Option<String> {
+        let (text, met) = match self.metric.aim? {
+            Aim::Value(aim) if self.metric.more_is_better => (format!(">= {aim}"), first.median >= aim),
+            Aim::Value(aim) => (format!("<= {aim}"), first.median <= aim),
+            Aim::Ratio(aim) => (format!(">= {aim} times"), self.ratio(first, second?)? >= aim),
+        };
+        Some(format!("{text}: {}", if met { "met" } else { "NOT met" }))
     }
 }
 
-/// Writes `api.md` and `api.json` into `folder`.
-pub(crate) fn write(folder: &Path, measured: &Measured, targets: &[String]) -> Result<Files> {
-    let files = (folder.join("api.md"), folder.join("api.json"));
+/// What a report is called.
+pub(crate) struct Name {
+    /// Its files, without the ending.
+    pub(crate) file: &'static str,
+    /// Its heading.
+    pub(crate) heading: &'static str,
+    /// What shares the machine.
+    pub(crate) setting: &'static str,
+}
+
+/// Writes a Markdown and a JSON file into `folder`.
+pub(crate) fn write(folder: &Path, name: &Name, measured: &Measured, targets: &[String]) -> Result<Files> {
+    fs::create_dir_all(folder)?;
+    let file = |ending: &str| folder.join(format!("{}.{ending}", name.file));
+    let files = (file("md"), file("json"));
     let machine = machine();
-    fs::write(&files.0, markdown(measured, targets, &machine))?;
+    fs::write(&files.0, markdown(name, measured, targets, &machine))?;
     fs::write(&files.1, serde_json::to_string_pretty(&values(measured, targets, &machine))?)?;
     Ok(files)
 }
@@ -102,19 +133,20 @@ fn number(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
-fn markdown(measured: &Measured, targets: &[String], machine: &Value) -> String {
-    let mut text = String::from("# API server bench\n\n");
+fn markdown(name: &Name, measured: &Measured, targets: &[String], machine: &Value) -> String {
+    let mut text = format!("# {}\n\n", name.heading);
     let shown =
         |field: &str| machine[field].as_str().map_or_else(|| machine[field].to_string(), str::to_owned);
     let _ = writeln!(
         text,
-        "{} x {}, Linux {}, commit {}, {}. Client and servers share the machine.\n\n\
+        "{} x {}, Linux {}, commit {}, {}. {}\n\n\
          Median (lowest to highest). \"times better\" is the first target against the other; aims are for the first.\n",
         shown("cores"),
         shown("cpu"),
         shown("kernel"),
         shown("commit"),
         shown("etcd"),
+        name.setting,
     );
     let others = targets.get(1..).unwrap_or_default();
     let _ = write!(text, "| measurement | |");
@@ -147,14 +179,9 @@ fn markdown(measured: &Measured, targets: &[String], machine: &Value) -> String 
                 None => text.push_str(" |"),
             }
         }
-        match row.metric.aim.zip(first) {
-            Some((aim, reached)) => {
-                let sign = if row.metric.more_is_better { ">=" } else { "<=" };
-                let met = if row.meets(aim, reached) { "met" } else { "NOT met" };
-                let _ = writeln!(text, " {sign} {aim}: {met} |");
-            }
-            None => text.push_str(" |\n"),
-        }
+        let second = targets.get(1).and_then(|target| row.of(target));
+        let verdict = first.and_then(|first| row.verdict(first, second)).unwrap_or_default();
+        let _ = writeln!(text, " {verdict} |");
     }
     text
 }
@@ -167,7 +194,10 @@ fn values(measured: &Measured, targets: &[String], machine: &Value) -> Value {
             let samples: serde_json::Map<String, Value> =
                 row.samples.iter().map(|(name, numbers)| (name.clone(), json!(numbers))).collect();
             json!({"measurement": row.title, "metric": row.metric.label, "field": row.metric.field,
-                "more_is_better": row.metric.more_is_better, "aim": row.metric.aim, "samples": samples})
+                "more_is_better": row.metric.more_is_better, "aim": row.metric.aim.map(|aim| match aim {
+                    Aim::Value(value) => json!({"value": value}),
+                    Aim::Ratio(ratio) => json!({"ratio": ratio}),
+                }), "samples": samples})
         })
         .collect();
     json!({"machine": machine, "targets": targets, "rows": rows})
@@ -186,7 +216,8 @@ mod tests {
             measured.add("create", target, &metrics, &json!({"per_second": rate, "p99_ms": p99}));
         }
         let targets = ["a".to_owned(), "b".to_owned()];
-        let text = markdown(&measured, &targets, &json!({"cores": 2}));
+        let name = Name { file: "x", heading: "X", setting: "Alone." };
+        let text = markdown(&name, &measured, &targets, &json!({"cores": 2}));
         assert!(
             text.contains("| create | operations/s | 15.0 (10.0 to 20.0) | 5.00 | 3.00 | >= 10: met |"),
             "{text}"

@@ -1,0 +1,169 @@
+//! The run: rigs are made and filled, then every measurement is taken on all of them in turn. Leaves: a line of JSON each,
+//! on standard output: `{"title", "target", "kind", "answer"}`.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::load::Client;
+use crate::plan::{self, From, Step, TARGETS, Target};
+use crate::rig::{NODE, Rig, server_address};
+use crate::rules::{self, PORT, iptables, nftables};
+use crate::server::{self, Server};
+use crate::xebec::Xebec;
+use crate::{RunArgs, cost};
+
+/// Single changes that are timed.
+const CHANGES: usize = 201;
+
+/// A target's node, with who calls and who serves.
+struct Place {
+    target: Target,
+    server: Server,
+    // Ends before the cgroup that it is in is removed.
+    inside: Client,
+    outside: Client,
+    xebec: Option<Xebec>,
+    rig: Rig,
+}
+
+/// Runs all of it.
+pub(crate) fn run(args: &RunArgs) -> Result<()> {
+    ensure!(rustix::process::geteuid().is_root(), "network namespaces and eBPF need root");
+    let most = args.services.iter().copied().max().context("--services is empty")?;
+    let mut places = Vec::new();
+    for target in TARGETS {
+        places.push(Place::new(target, args, most).with_context(|| target.name())?);
+    }
+    for (index, services) in args.services.iter().copied().enumerate() {
+        ensure!(services > 0, "--services {services}: at least 1");
+        let with_peers = services <= args.peers_up_to;
+        for place in places.iter_mut().filter(|place| with_peers || !place.target.is_peer()) {
+            place.fill(services, args.endpoints).with_context(|| place.target.name())?;
+        }
+        let targets: Vec<Target> =
+            TARGETS.into_iter().filter(|target| with_peers || !target.is_peer()).collect();
+        for step in plan::steps(services, index + 1 == args.services.len()) {
+            for target in plan::order(&targets, args.rounds) {
+                let place =
+                    places.iter_mut().find(|place| place.target == target).context("no such target")?;
+                place.take(&step, services, args.seconds)?;
+            }
+        }
+        programs(&mut places, services, args.seconds)?;
+    }
+    Ok(())
+}
+
+/// What each program takes, with the kernel counting, after everything else.
+fn programs(places: &mut [Place], services: usize, seconds: f64) -> Result<()> {
+    let place =
+        places.iter_mut().find(|place| place.target == Target::Xebec).context("xebec is not there")?;
+    let Some(xebec) = &place.xebec else { return Ok(()) };
+    let counting = cost::count()?;
+    let steps = plan::steps(services, true);
+    for step in steps.iter().filter(|step| matches!(step.kind, "crr" | "udp")) {
+        let to = address(place.target, step, services)?;
+        let client = if step.from == From::Pod { &mut place.inside } else { &mut place.outside };
+        client.ask(step.kind, to, seconds)?;
+    }
+    let runs = cost::runs(&xebec.pins())?;
+    drop(counting);
+    for run in runs {
+        let title = format!("program {}; {}", run.name, plan::count(services));
+        let answer = json!({"operations": run.runs, "ns": run.nanoseconds});
+        tell(&title, place.target, "program", &answer);
+    }
+    Ok(())
+}
+
+impl Place {
+    fn new(target: Target, args: &RunArgs, most: usize) -> Result<Self> {
+        let rig = Rig::new(target.name(), args.endpoints)?;
+        let addresses: Vec<String> = (1..=args.endpoints).map(server_address).collect();
+        let server = Server::start(&rig.server.path(), &addresses)?;
+        let xebec = match target {
+            Target::Xebec => Some(Xebec::start(&rig, &args.object, most, args.endpoints)?),
+            _ => None,
+        };
+        let inside = Client::start(&rig.client, xebec.as_ref().map(Xebec::cgroup))?;
+        let outside = Client::start(&rig.outside, None)?;
+        Ok(Self { target, server, inside, outside, xebec, rig })
+    }
+
+    fn fill(&mut self, services: usize, endpoints: u8) -> Result<()> {
+        let start = Instant::now();
+        match (self.target, &mut self.xebec) {
+            (Target::Xebec, Some(xebec)) => {
+                let took = xebec.fill(services, endpoints, CHANGES)?;
+                let at = |percent: usize| {
+                    took.changes[(took.changes.len() - 1) * percent / 100].as_secs_f64() * 1e6
+                };
+                let memory = cost::map_megabytes(&xebec.pins())?;
+                tell(
+                    &plan::count(services),
+                    self.target,
+                    "fill",
+                    &json!({
+                        "full_ms": took.full.as_secs_f64() * 1e3,
+                        "change_p50_us": at(50), "change_p99_us": at(99), "maps_mb": memory,
+                    }),
+                );
+                return Ok(());
+            }
+            (Target::Iptables, _) => {
+                let text = iptables::rules(&rules::ports(services, endpoints));
+                self.rig.node.feed("iptables-restore", &text)?;
+            }
+            (Target::Nftables, _) => {
+                let text = nftables::rules(&rules::ports(services, endpoints));
+                self.rig.node.feed("nft -f -", &text)?;
+            }
+            _ => return Ok(()),
+        }
+        let answer = json!({"full_ms": start.elapsed().as_secs_f64() * 1e3});
+        tell(&plan::count(services), self.target, "fill", &answer);
+        Ok(())
+    }
+
+    fn take(&mut self, step: &Step, services: usize, seconds: f64) -> Result<()> {
+        let to = address(self.target, step, services)?;
+        let client = if step.from == From::Pod { &mut self.inside } else { &mut self.outside };
+        let before = self.server.connections();
+        let answer = client.ask(step.kind, to, seconds);
+        let answer = answer.with_context(|| format!("{}: {}", self.target.name(), step.title))?;
+        // A network may answer in the server's place: the server tells who reached it.
+        let calls = match step.kind {
+            "crr" => answer["operations"].as_u64().unwrap_or(u64::MAX),
+            "rr" | "stream" => 1,
+            _ => 0,
+        };
+        let served = self.server.connections() - before;
+        ensure!(served == calls, "{}: {calls} calls, but {served} connections at the server", step.title);
+        tell(&step.title, self.target, step.kind, &answer);
+        Ok(())
+    }
+}
+
+/// Where a target's client calls.
+fn address(target: Target, step: &Step, services: usize) -> Result<SocketAddr> {
+    let text = match (target, step.from) {
+        (Target::Direct, _) => format!("{}:{}", server_address(1), server::PORT),
+        (_, From::Pod) => format!("{}:{PORT}", plan::virtual_ip(step.service)),
+        (_, From::Outside) => {
+            let port =
+                plan::node_port(step.service, services).context("the Service has no port of the node")?;
+            format!("{NODE}:{port}")
+        }
+    };
+    text.parse().with_context(|| text.clone())
+}
+
+fn tell(title: &str, target: Target, kind: &str, answer: &Value) {
+    use std::io::Write;
+    let line = json!({"title": title, "target": target.name(), "kind": kind, "answer": answer});
+    // Whoever reads has gone: the next measurement finds out, too, and there is nobody to tell.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
