@@ -78,6 +78,11 @@ fn validate_spec(spec: &Value, path: &Path) -> Vec<FieldError> {
     let (service, service_path) = (at(spec, &["service"]), path.child("service"));
     errors.extend(required(service, "namespace", &service_path));
     errors.extend(required(service, "name", &service_path));
+    // Given, or by default 443.
+    if let Some(port) = int(service, &["port"]).filter(|port| !(1..=65_535).contains(port)) {
+        let detail = "port is not valid: must be between 1 and 65535, inclusive";
+        errors.push(FieldError::invalid(&service_path.child("port"), port, detail));
+    }
     if insecure && !bundle.is_empty() {
         let detail = "may not be true if caBundle is present";
         errors.push(FieldError::invalid(&insecure_path, true, detail));
@@ -229,6 +234,16 @@ mod tests {
                 "an empty service",
                 json!({"spec.service": {}}),
                 &["spec.service.namespace: Required value", "spec.service.name: Required value"],
+            ),
+            (
+                "a port that is none",
+                json!({"spec.service.port": 70_000}),
+                &["spec.service.port: Invalid value: 70000: port is not valid: must be between 1 and 65535, inclusive"],
+            ),
+            (
+                "port 0",
+                json!({"spec.service.port": 0}),
+                &["spec.service.port: Invalid value: 0: port is not valid: must be between 1 and 65535, inclusive"],
             ),
             (
                 "trust and none",
