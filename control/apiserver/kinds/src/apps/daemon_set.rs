@@ -128,7 +128,14 @@ impl Strategy for DaemonSet {
     }
 
     fn warnings(&self, obj: &Value) -> Vec<String> {
-        template::warnings(at(obj, &["spec", "template"]), "spec.template.spec")
+        template::workload_warnings(obj, false)
+    }
+
+    fn update_warnings(&self, obj: &Value, old: &Value) -> Vec<String> {
+        if at(obj, &TEMPLATE_GENERATION) == at(old, &TEMPLATE_GENERATION) {
+            return Vec::new();
+        }
+        template::workload_warnings(obj, false)
     }
 }
 

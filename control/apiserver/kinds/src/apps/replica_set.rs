@@ -119,7 +119,11 @@ impl Strategy for ReplicaSet {
     }
 
     fn warnings(&self, obj: &Value) -> Vec<String> {
-        template::warnings(at(obj, &["spec", "template"]), "spec.template.spec")
+        template::workload_warnings(obj, true)
+    }
+
+    fn update_warnings(&self, obj: &Value, old: &Value) -> Vec<String> {
+        template::workload_update_warnings(obj, old)
     }
 }
 

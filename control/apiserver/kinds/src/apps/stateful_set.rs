@@ -151,8 +151,35 @@ impl Strategy for StatefulSet {
     }
 
     fn warnings(&self, obj: &Value) -> Vec<String> {
-        template::warnings(at(obj, &["spec", "template"]), "spec.template.spec")
+        let mut warnings = template::workload_warnings(obj, true);
+        warnings.extend(own_warnings(obj));
+        warnings
     }
+
+    fn update_warnings(&self, obj: &Value, old: &Value) -> Vec<String> {
+        let mut warnings = template::workload_update_warnings(obj, old);
+        warnings.extend(own_warnings(obj));
+        warnings
+    }
+}
+
+/// The warnings of the templates of claims and of the number of revisions.
+fn own_warnings(obj: &Value) -> Vec<String> {
+    let path = Path::new("spec");
+    let claims = list(obj, &["spec", "volumeClaimTemplates"]).iter().enumerate();
+    let mut warnings: Vec<String> = claims
+        .flat_map(|(index, claim)| {
+            let path = path.child("volumeClaimTemplates").index(index).child("spec");
+            claim::spec_warnings(at(claim, &["spec"]), &path)
+        })
+        .collect();
+    if int(obj, &["spec", "revisionHistoryLimit"]).is_some_and(|limit| limit < 0) {
+        let path = path.child("revisionHistoryLimit");
+        warnings.push(format!(
+            "{path}: a negative value retains all historical revisions; a value >= 0 is recommended"
+        ));
+    }
+    warnings
 }
 
 /// Errors that are not looked for.

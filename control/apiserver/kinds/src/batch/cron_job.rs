@@ -6,6 +6,7 @@ use xebec_api::field::{FieldError, Path};
 
 use super::{job, job_rules, schedule};
 use crate::pod::template;
+use crate::pod::warnings::of_name;
 use crate::shared::access::{at, at_mut, default_text, default_to, drop_nulls, flag, has, list, text};
 use crate::shared::labels::validate_labels;
 use crate::shared::rules::{not_negative, one_of};
@@ -92,7 +93,18 @@ impl Strategy for CronJob {
 
     fn warnings(&self, obj: &Value) -> Vec<String> {
         let template = at(obj, &["spec", "jobTemplate", "spec", "template"]);
-        template::warnings(template, "spec.jobTemplate.spec.template.spec")
+        let path = Path::new("spec").child("jobTemplate").child("spec").child("template");
+        let of_name = of_name(obj, "Pod names and hostnames").into_iter();
+        of_name.chain(template::warnings(template, &path)).collect()
+    }
+
+    fn update_warnings(&self, obj: &Value, old: &Value) -> Vec<String> {
+        if template::is_same(obj, old) {
+            return Vec::new();
+        }
+        let template = at(obj, &["spec", "jobTemplate", "spec", "template"]);
+        let path = Path::new("spec").child("jobTemplate").child("spec").child("template");
+        template::warnings(template, &path)
     }
 }
 

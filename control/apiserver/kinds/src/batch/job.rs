@@ -144,7 +144,11 @@ impl Strategy for Job {
     }
 
     fn warnings(&self, obj: &Value) -> Vec<String> {
-        template::warnings(at(obj, &["spec", "template"]), "spec.template.spec")
+        template::workload_warnings(obj, true)
+    }
+
+    fn update_warnings(&self, obj: &Value, old: &Value) -> Vec<String> {
+        template::workload_update_warnings(obj, old)
     }
 }
 

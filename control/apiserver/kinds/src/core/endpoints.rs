@@ -6,7 +6,7 @@ use xebec_api::field::{FieldError, Path};
 
 use crate::pod::probes::PROTOCOLS;
 use crate::shared::access::{at, default_text, drop_nulls, has, int, list, list_mut, text};
-use crate::shared::addresses::{ip_warning, validate_ip};
+use crate::shared::addresses::{ip_warnings, validate_ip};
 use crate::shared::formats::{label, qualified_name, subdomain};
 use crate::shared::rules::{one_of, port_number};
 use crate::table::{AGE, NAME, age, column, name};
@@ -58,7 +58,7 @@ impl Strategy for Endpoints {
             for key in ["addresses", "notReadyAddresses"] {
                 let path = Path::new("subsets").index(index).child(key);
                 for (index, address) in list(subset, &[key]).iter().enumerate() {
-                    warnings.extend(ip_warning(text(address, &["ip"]), &path.index(index).child("ip")));
+                    warnings.extend(ip_warnings(text(address, &["ip"]), &path.index(index).child("ip")));
                 }
             }
         }

@@ -8,7 +8,7 @@ use xebec_api::field::{FieldError, Path};
 
 use super::node_rules;
 use crate::shared::access::{at, drop_nulls, entries, flag, has, list, remove, set, text, texts};
-use crate::shared::addresses::cidr_warning;
+use crate::shared::addresses::cidr_warnings;
 use crate::shared::quantities;
 use crate::table::{AGE, NAME, age, column, name, or_none, wide};
 use crate::{Column, Context, Facts, Strategy, generic};
@@ -97,7 +97,7 @@ impl Strategy for Node {
         }
         let path = Path::new("spec").child("podCIDRs");
         for (index, range) in texts(obj, &["spec", "podCIDRs"]).iter().enumerate() {
-            warnings.extend(cidr_warning(range, &path.index(index)));
+            warnings.extend(cidr_warnings(range, &path.index(index)));
         }
         warnings
     }

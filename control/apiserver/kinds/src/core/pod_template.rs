@@ -50,6 +50,14 @@ impl Strategy for PodTemplate {
             json!(labels(at(obj, &["template", "metadata", "labels"]))),
         ]
     }
+
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        template::warnings(at(obj, &["template"]), &Path::new("template"))
+    }
+
+    fn update_warnings(&self, obj: &Value, old: &Value) -> Vec<String> {
+        if template::is_same(obj, old) { Vec::new() } else { self.warnings(obj) }
+    }
 }
 
 #[cfg(test)]

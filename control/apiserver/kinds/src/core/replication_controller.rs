@@ -84,6 +84,14 @@ impl Strategy for ReplicationController {
     fn row(&self, obj: &Value, now: Timestamp) -> Vec<Value> {
         row_cells(obj, json!(labels(at(obj, &["spec", "selector"]))), now)
     }
+
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        template::workload_warnings(obj, true)
+    }
+
+    fn update_warnings(&self, obj: &Value, old: &Value) -> Vec<String> {
+        template::workload_update_warnings(obj, old)
+    }
 }
 
 #[cfg(test)]

@@ -56,8 +56,9 @@ impl Strategy for Pod {
         defaults::pod(obj);
     }
 
-    fn prepare_for_create(&self, _ctx: &Context<'_>, obj: &mut Value) {
+    fn prepare_for_create(&self, ctx: &Context<'_>, obj: &mut Value) {
         generic::prepare_for_create(&FACTS, obj);
+        profiles::fields_from_annotations(obj);
         if let Some(spec) = at_mut(obj, &["spec"]) {
             defaults::mirror_service_account(spec);
         }
@@ -67,7 +68,7 @@ impl Strategy for Pod {
         if !access::list(obj, &["spec", "schedulingGates"]).is_empty() {
             let condition = json!({"type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
                 "message": "Scheduling is blocked due to non-empty scheduling gates", "lastProbeTime": null,
-                "lastTransitionTime": null});
+                "lastTransitionTime": xebec_api::time::format_rfc3339_seconds(ctx.now)});
             set(obj, &["status", "conditions"], json!([condition]));
         }
     }
@@ -190,7 +191,14 @@ impl Strategy for Pod {
     }
 
     fn warnings(&self, obj: &Value) -> Vec<String> {
-        warnings::of_spec(at(obj, &["spec"]), "spec")
+        let mut warnings: Vec<String> = warnings::of_name(obj, "the Pod's hostname").into_iter().collect();
+        warnings.extend(warnings::of(obj, &Path::root()));
+        warnings
+    }
+
+    /// Upstream warns of new pods only: hardly anybody updates one by hand.
+    fn update_warnings(&self, _obj: &Value, _old: &Value) -> Vec<String> {
+        Vec::new()
     }
 }
 

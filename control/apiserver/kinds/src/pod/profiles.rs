@@ -3,13 +3,14 @@
 //! Authority: pkg/apis/core/validation (ValidateSeccompPodAnnotations, ValidateAppArmorPodAnnotations,
 //! validateSeccompAnnotationsAndFields, validateAppArmorAnnotationsAndFieldsMatchOnCreate).
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 use xebec_api::gotext;
 
 use super::annotations::APP_ARMOR;
+use super::security::validate_app_armor;
 use super::volumes::descending_path;
-use crate::shared::access::{at, has, list, text};
+use crate::shared::access::{at, has, list, list_mut, set, text};
 use crate::shared::meta;
 
 const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
@@ -21,7 +22,7 @@ const DOCKER: &str = "docker/default";
 const UNCONFINED: &str = "unconfined";
 
 /// The containers of a pod, each with its path.
-fn containers<'a>(spec: &'a Value, path: &Path) -> Vec<(&'a Value, Path)> {
+pub fn containers<'a>(spec: &'a Value, path: &Path) -> Vec<(&'a Value, Path)> {
     let of = |key: &str| {
         let path = path.child(key);
         let indexed = list(spec, &[key]).iter().enumerate();
@@ -58,6 +59,69 @@ pub fn validate_annotations(obj: &Value, path: &Path) -> Vec<FieldError> {
         }
     }
     errors
+}
+
+/// The AppArmor profile an annotation stands for; none for one that says nothing known.
+fn app_armor_of(annotation: &str) -> Option<Value> {
+    match annotation.strip_prefix(LOCAL) {
+        Some("") => None,
+        Some(file) => Some(json!({"type": "Localhost", "localhostProfile": file})),
+        None if annotation == UNCONFINED => Some(json!({"type": "Unconfined"})),
+        None if annotation == RUNTIME => Some(json!({"type": "RuntimeDefault"})),
+        None => None,
+    }
+}
+
+/// Gives a new pod's containers the profiles that only annotations name, for nodes that read the fields.
+///
+/// Authority: upstream's applyAppArmorVersionSkew.
+pub fn fields_from_annotations(pod: &mut Value) {
+    if text(pod, &["spec", "os", "name"]) == "windows" {
+        return;
+    }
+    let annotations = meta::map_at(pod, "annotations").clone();
+    let own = at(pod, &["spec", "securityContext", "appArmorProfile"]).clone();
+    for key in ["initContainers", "containers", "ephemeralContainers"] {
+        for container in list_mut(pod, &["spec", key]) {
+            let annotation = annotations.get(&format!("{APP_ARMOR}{}", text(container, &["name"])));
+            let named = annotation.and_then(Value::as_str).and_then(app_armor_of);
+            let context = json!({ "appArmorProfile": named });
+            let good = validate_app_armor(&context, &Path::root()).is_empty();
+            let path = ["securityContext", "appArmorProfile"];
+            if let Some(profile) = named.filter(|named| good && *named != own && !has(container, &path)) {
+                set(container, &path, profile);
+            }
+        }
+    }
+}
+
+const OLD_SECCOMP: &str = "non-functional in v1.27+; use the \"seccompProfile\" field instead";
+
+/// The warning of a pod's seccomp profile that only an annotation names.
+pub fn seccomp_pod_warning(holder: &Value, annotations: &Path) -> Option<String> {
+    let named = meta::annotation(holder, SECCOMP_POD).is_some();
+    let field = has(holder, &["spec", "securityContext", "seccompProfile"]);
+    (named && !field).then(|| format!("{}: {OLD_SECCOMP}", annotations.key(SECCOMP_POD)))
+}
+
+/// The same of a container.
+pub fn seccomp_warning(holder: &Value, container: &Value, annotations: &Path) -> Option<String> {
+    let key = format!("{SECCOMP}{}", text(container, &["name"]));
+    let field = has(container, &["securityContext", "seccompProfile"]);
+    (meta::annotation(holder, &key).is_some() && !field)
+        .then(|| format!("{}: {OLD_SECCOMP}", annotations.key(&key)))
+}
+
+/// The warning of a container's AppArmor profile that only an annotation names, if the pod has another.
+pub fn app_armor_warning(holder: &Value, container: &Value, annotations: &Path) -> Option<String> {
+    let key = format!("{APP_ARMOR}{}", text(container, &["name"]));
+    let annotation = meta::annotation(holder, &key)?;
+    let own = at(holder, &["spec", "securityContext", "appArmorProfile"]);
+    let same = !own.is_null() && app_armor_of(annotation).is_some_and(|named| named == *own);
+    (!same && !has(container, &["securityContext", "appArmorProfile"])).then(|| {
+        let use_field = "deprecated since v1.30; use the \"appArmorProfile\" field instead";
+        format!("{}: {use_field}", annotations.key(&key))
+    })
 }
 
 /// The errors of fields that say something else than the annotations beside them.
@@ -107,4 +171,40 @@ fn differs(what: &str, annotation: Option<&str>, profile: &Value, path: &Path) -
     };
     let detail = format!("{what} type in annotation and field must match");
     (!same).then(|| FieldError::forbidden(&path.child("type"), detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_that_only_an_annotation_names_becomes_a_field() {
+        let mut pod = json!({
+            "metadata": {"annotations": {
+                "container.apparmor.security.beta.kubernetes.io/a": "localhost/p",
+                "container.apparmor.security.beta.kubernetes.io/b": "runtime/default",
+                "container.apparmor.security.beta.kubernetes.io/c": "unconfined",
+                "container.apparmor.security.beta.kubernetes.io/d": "what",
+            }},
+            "spec": {
+                "securityContext": {"appArmorProfile": {"type": "Unconfined"}},
+                "initContainers": [{"name": "a"}],
+                "containers": [
+                    {"name": "b", "securityContext": {"appArmorProfile": {"type": "Unconfined"}}},
+                    {"name": "c"},
+                    {"name": "d"},
+                ],
+            },
+        });
+        let before = pod.clone();
+        fields_from_annotations(&mut pod);
+        let profile = at(&pod["spec"]["initContainers"][0], &["securityContext", "appArmorProfile"]);
+        assert_eq!(*profile, json!({"type": "Localhost", "localhostProfile": "p"}));
+        assert_eq!(pod["spec"]["containers"], before["spec"]["containers"], "given, the pod's own, unknown");
+        let mut other = before.clone();
+        other["spec"]["os"] = json!({"name": "windows"});
+        let unchanged = other.clone();
+        fields_from_annotations(&mut other);
+        assert_eq!(other, unchanged);
+    }
 }

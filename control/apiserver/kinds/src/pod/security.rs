@@ -130,7 +130,8 @@ fn validate_seccomp(context: &Value, path: &Path) -> Vec<FieldError> {
 
 const APP_ARMOR_MAX: usize = 4095;
 
-fn validate_app_armor(context: &Value, path: &Path) -> Vec<FieldError> {
+/// Every error of a security context's AppArmor profile.
+pub fn validate_app_armor(context: &Value, path: &Path) -> Vec<FieldError> {
     let profile = at(context, &["appArmorProfile"]);
     if profile.is_null() {
         return Vec::new();

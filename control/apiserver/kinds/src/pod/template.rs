@@ -4,7 +4,7 @@ use serde_json::Value;
 use xebec_api::field::{FieldError, Path};
 
 use super::{annotations, defaults, profiles, spec};
-use crate::shared::access::{at, at_mut, list, text};
+use crate::shared::access::{at, at_mut, int, list, text};
 use crate::shared::labels::validate_labels;
 use crate::shared::meta::validate_annotations;
 
@@ -48,7 +48,24 @@ pub fn restarts_always(template: &Value, path: &Path) -> Vec<FieldError> {
     }
 }
 
-/// The warnings of a template's spec, named under the path.
-pub fn warnings(template: &Value, path: &str) -> Vec<String> {
-    super::warnings::of_spec(at(template, &["spec"]), path)
+/// The warnings of a template at the path.
+pub fn warnings(template: &Value, path: &Path) -> Vec<String> {
+    if template.is_null() { Vec::new() } else { super::warnings::of(template, path) }
+}
+
+/// The warnings of a workload's template; with `named`, also that of a name that its pods cannot take into theirs.
+pub fn workload_warnings(obj: &Value, named: bool) -> Vec<String> {
+    let of_name = named.then(|| super::warnings::of_name(obj, "Pod names and hostnames")).flatten();
+    let of_template = warnings(at(obj, &["spec", "template"]), &Path::new("spec").child("template"));
+    of_name.into_iter().chain(of_template).collect()
+}
+
+/// The same of an update: none when nothing but metadata or the status changed.
+pub fn workload_update_warnings(obj: &Value, old: &Value) -> Vec<String> {
+    if is_same(obj, old) { Vec::new() } else { workload_warnings(obj, false) }
+}
+
+/// Whether an update left the spec as it was.
+pub fn is_same(obj: &Value, old: &Value) -> bool {
+    int(obj, &["metadata", "generation"]) == int(old, &["metadata", "generation"])
 }

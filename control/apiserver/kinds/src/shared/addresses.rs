@@ -4,7 +4,7 @@
 //! although it need not be in canonical form. Authority: `IsValidIPForLegacyField` and `IsValidCIDRForLegacyField` of
 //! apimachinery's validation, strict as the gate StrictIPCIDRValidation makes them by default since 1.36 (KEP-4858).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::Value;
 use xebec_api::field::{FieldError, Path};
@@ -40,33 +40,6 @@ pub fn validate_ip(text: &str, old: &[&str], path: &Path) -> Vec<FieldError> {
         Some(_) => return Vec::new(),
     };
     vec![FieldError::invalid(path, text, detail)]
-}
-
-/// The warning of an IPv6 address that is valid, but not as it is written everywhere else.
-pub fn ip_warning(text: &str, path: &Path) -> Option<String> {
-    let canonical = text.parse::<Ipv6Addr>().ok()?.to_string();
-    let quote = xebec_api::gotext::quote;
-    (canonical != text).then(|| {
-        format!(
-            "{path}: IPv6 address {} should be in RFC 5952 canonical format ({})",
-            quote(text),
-            quote(&canonical)
-        )
-    })
-}
-
-/// The same of an address range.
-pub fn cidr_warning(text: &str, path: &Path) -> Option<String> {
-    let (address, bits) = text.split_once('/')?;
-    let canonical = format!("{}/{bits}", address.parse::<Ipv6Addr>().ok()?);
-    let quote = xebec_api::gotext::quote;
-    (canonical != text).then(|| {
-        format!(
-            "{path}: IPv6 CIDR value {} should be in RFC 5952 canonical format ({})",
-            quote(text),
-            quote(&canonical)
-        )
-    })
 }
 
 /// A range as old parsers read it: its address, all bits kept, and the length of its prefix.

@@ -83,7 +83,10 @@ fn policies_and_names() {
                     "container.apparmor.security.beta.kubernetes.io/c": "runtime/default",
                 },
                 "spec.securityContext": {"seccompProfile": {"type": "RuntimeDefault"}, "appArmorProfile": {"type": "Unconfined"}},
-                "spec.containers[0].securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "b"}},
+                "spec.containers[0].securityContext": {
+                    "seccompProfile": {"type": "Localhost", "localhostProfile": "b"},
+                    "appArmorProfile": {"type": "Unconfined"},
+                },
             }),
             &[
                 "spec.securityContext.seccompProfile.type: Forbidden: seccomp type in annotation and field must match",
