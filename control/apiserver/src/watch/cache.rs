@@ -110,15 +110,21 @@ impl Cache {
     pub fn list(&self, selection: &Selection, cut: Cut<'_>) -> Listed {
         let state = self.state.read();
         let from_namespace = selection.namespace.as_ref().map(|ns| format!("{ns}/"));
-        let lower = match (cut.after, &from_namespace) {
+        // A list of one object, as those make who watch a single one, looks at no other.
+        let only = selection.only();
+        let lower = match (cut.after, only.as_ref().or(from_namespace.as_ref())) {
             (Some(after), _) => Bound::Excluded(after),
-            (None, Some(ns)) => Bound::Included(ns.as_str()),
+            (None, Some(first)) => Bound::Included(first.as_str()),
             (None, None) => Bound::Unbounded,
         };
         let mut chosen = state
             .objects
             .range::<str, _>((lower, Bound::Unbounded))
-            .take_while(|(key, _)| from_namespace.as_ref().is_none_or(|ns| key.starts_with(ns.as_str())))
+            .take_while(|(key, _)| match (&only, &from_namespace) {
+                (Some(only), _) => *key <= only,
+                (None, Some(namespace)) => key.starts_with(namespace.as_str()),
+                (None, None) => true,
+            })
             .filter(|(_, object)| selection.matches(object));
         let most = if cut.limit == 0 { usize::MAX } else { cut.limit };
         let (mut objects, mut last_key) = (Vec::new(), None);
@@ -303,6 +309,7 @@ fn suffix(namespace: &str, name: &str) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+    use xebec_api::selector::FieldSelector;
 
     fn object(name: &str, revision: u64) -> Object {
         Object::new(json!({"metadata": {"name": name, "namespace": "d"}}), revision, None)
@@ -326,6 +333,25 @@ mod tests {
         let second = cache.list(&all, after);
         assert_eq!((second.objects[0].name.as_str(), second.remaining), ("b", 0));
         assert!(cache.list(&Selection::everything(Some("dd".into())), Cut::default()).objects.is_empty());
+    }
+
+    #[test]
+    fn one_object_is_found_by_its_name() {
+        let cache = cache();
+        let named = |namespace: Option<&str>, name: &str| {
+            let fields = Some(FieldSelector::equals("metadata.name", name));
+            let selection = Selection { namespace: namespace.map(str::to_owned), labels: None, fields };
+            let listed = cache.list(&selection, Cut::default());
+            listed.objects.iter().map(|object| object.name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(named(Some("d"), "b"), ["b"]);
+        assert_eq!(named(None, "b"), ["b"]);
+        assert_eq!(named(Some("d"), "aa"), [""; 0]);
+        assert_eq!(named(Some("dd"), "b"), [""; 0]);
+        let fields = Some(FieldSelector::equals("metadata.name", "a"));
+        let selection = Selection { namespace: Some("d".to_owned()), labels: None, fields };
+        let after = Cut { after: Some("d/a"), ..Cut::default() };
+        assert!(cache.list(&selection, after).objects.is_empty(), "the page before had it");
     }
 
     #[test]

@@ -30,6 +30,13 @@ impl Selection {
             && self.fields.as_ref().is_none_or(|fields| fields.matches(|name| object.field(name)))
     }
 
+    /// The key suffix of the one object of a namespace that can be chosen, where its name is demanded.
+    #[must_use]
+    pub fn only(&self) -> Option<String> {
+        let name = self.fields.as_ref()?.exact("metadata.name")?;
+        Some(format!("{}/{name}", self.namespace.as_ref()?))
+    }
+
     /// Whether nothing but the namespace is chosen by.
     #[must_use]
     pub fn is_whole(&self) -> bool {
