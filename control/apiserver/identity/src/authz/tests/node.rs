@@ -220,18 +220,27 @@ fn who_is_not_a_node_gets_nothing_from_here() {
 }
 
 #[test]
-fn the_agent_sees_services_and_slices_through_its_own_role_but_not_all_pods() {
+fn the_agent_sees_what_its_services_and_policies_are_about_through_its_own_role() {
     let (_, authorizer) = authorizer([crate::bootstrap::objects(), world()].concat());
     for line in [
         "list services - -",
         "watch discovery.k8s.io:endpointslices - -",
         "list namespaces - -",
+        "list pods - -",
+        "watch pods - -",
+        "list networking.k8s.io:networkpolicies - -",
         "list nodes - -",
         "watch nodes - -",
     ] {
         assert!(authorizer.decide_without_webhooks(&request(&n1(), line)).allowed(), "{line}");
     }
-    for line in ["list pods - -", "list secrets - -", "list discovery.k8s.io:endpointslices/status - -"] {
+    for line in [
+        "list secrets - -",
+        "list configmaps - -",
+        "delete pods a q",
+        "list discovery.k8s.io:endpointslices/status - -",
+        "update networking.k8s.io:networkpolicies a p",
+    ] {
         assert!(!authorizer.decide_without_webhooks(&request(&n1(), line)).allowed(), "{line}");
     }
 }
