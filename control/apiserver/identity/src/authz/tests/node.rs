@@ -237,7 +237,6 @@ fn the_agent_sees_what_its_services_and_policies_are_about_through_its_own_role(
     for line in [
         "list secrets - -",
         "list configmaps - -",
-        "delete pods a q",
         "list discovery.k8s.io:endpointslices/status - -",
         "update networking.k8s.io:networkpolicies a p",
     ] {
