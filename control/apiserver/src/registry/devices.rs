@@ -31,7 +31,7 @@ impl Registry {
         value: &Value,
         old: &Value,
     ) -> Vec<FieldError> {
-        if (target.stored.group, target.stored.plural) != (GROUP, CLAIMS) {
+        if !is_claim(target) {
             return Vec::new();
         }
         self.check_admin(target, admin::granted(value, old)).await
@@ -46,7 +46,7 @@ impl Registry {
         value: &Value,
         old: &Value,
     ) -> Vec<FieldError> {
-        if (target.stored.group, target.stored.plural) != (GROUP, CLAIMS) {
+        if !is_claim(target) {
             return Vec::new();
         }
         let (user, verb) = (&context.user, context.verb);
@@ -115,6 +115,10 @@ impl Registry {
             }
         }
     }
+}
+
+fn is_claim(target: &Target) -> bool {
+    (target.stored.group, target.stored.plural) == (GROUP, CLAIMS)
 }
 
 /// Whether the user is a service account whose token is bound to `node`.

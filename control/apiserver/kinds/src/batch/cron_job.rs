@@ -92,20 +92,17 @@ impl Strategy for CronJob {
     }
 
     fn warnings(&self, obj: &Value) -> Vec<String> {
-        let template = at(obj, &["spec", "jobTemplate", "spec", "template"]);
-        let path = Path::new("spec").child("jobTemplate").child("spec").child("template");
-        let of_name = of_name(obj, "Pod names and hostnames").into_iter();
-        of_name.chain(template::warnings(template, &path)).collect()
+        of_name(obj, "Pod names and hostnames").into_iter().chain(template_warnings(obj)).collect()
     }
 
     fn update_warnings(&self, obj: &Value, old: &Value) -> Vec<String> {
-        if template::is_same(obj, old) {
-            return Vec::new();
-        }
-        let template = at(obj, &["spec", "jobTemplate", "spec", "template"]);
-        let path = Path::new("spec").child("jobTemplate").child("spec").child("template");
-        template::warnings(template, &path)
+        if template::is_same(obj, old) { Vec::new() } else { template_warnings(obj) }
     }
+}
+
+fn template_warnings(obj: &Value) -> Vec<String> {
+    let path = Path::new("spec").child("jobTemplate").child("spec").child("template");
+    template::warnings(at(obj, &["spec", "jobTemplate", "spec", "template"]), &path)
 }
 
 /// Every error of a spec; `old` is null for a new one.

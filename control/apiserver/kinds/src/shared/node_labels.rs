@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 use xebec_api::field::Path;
+use xebec_api::names;
 
 use super::access::{entries, list, text};
 
@@ -35,22 +36,30 @@ pub fn deprecation(label: &str) -> Option<&'static str> {
     DEPRECATED.iter().find(|(key, _)| *key == label).map(|(_, message)| *message)
 }
 
-/// The warnings about the expressions of a label selector or of a node selector's term.
-pub fn expression_warnings(holder: &Value, path: &Path) -> Vec<String> {
-    let path = path.child("matchExpressions");
-    let expressions = list(holder, &["matchExpressions"]).iter().enumerate();
-    expressions
-        .filter_map(|(index, expression)| {
-            let key = text(expression, &["key"]);
-            let message = deprecation(key)?;
-            Some(format!("{}: {key} is {message}", path.index(index).child("key")))
-        })
-        .collect()
+/// The warnings about the expressions of a label selector or of a node selector's term; `with_values`, also about values
+/// that no node's label can have.
+pub fn expression_warnings(holder: &Value, with_values: bool, path: &Path) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (index, expression) in list(holder, &["matchExpressions"]).iter().enumerate() {
+        let path = path.child("matchExpressions").index(index);
+        let key = text(expression, &["key"]);
+        if let Some(message) = deprecation(key) {
+            warnings.push(format!("{}: {key} is {message}", path.child("key")));
+        }
+        for (index, value) in list(expression, &["values"]).iter().enumerate().filter(|_| with_values) {
+            let value = value.as_str().unwrap_or_default();
+            for message in names::is_label_value(value) {
+                warnings
+                    .push(format!("{}: {value} is invalid, {message}", path.child("values").index(index)));
+            }
+        }
+    }
+    warnings
 }
 
 /// The warnings about a label selector that selects nodes.
 pub fn selector_warnings(selector: &Value, path: &Path) -> Vec<String> {
-    let mut warnings = expression_warnings(selector, path);
+    let mut warnings = expression_warnings(selector, false, path);
     for (label, _) in entries(selector, &["matchLabels"]) {
         if let Some(message) = deprecation(label) {
             warnings.push(format!("{}: {message}", path.child("matchLabels").child(label)));

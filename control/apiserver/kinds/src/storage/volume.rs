@@ -94,7 +94,7 @@ impl Strategy for PersistentVolume {
         let terms = path.child("nodeAffinity").child("required").child("nodeSelectorTerms");
         for (index, term) in list(spec, &["nodeAffinity", "required", "nodeSelectorTerms"]).iter().enumerate()
         {
-            warnings.extend(expression_warnings(term, &terms.index(index)));
+            warnings.extend(expression_warnings(term, false, &terms.index(index)));
         }
         warnings.extend(volume_source::warnings(spec, &path));
         warnings

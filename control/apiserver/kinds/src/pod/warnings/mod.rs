@@ -12,7 +12,7 @@ use super::profiles;
 use crate::shared::access::{at, has, int, list, text};
 use crate::shared::addresses::ip_warnings;
 use crate::shared::meta;
-use crate::shared::node_labels::deprecation;
+use crate::shared::node_labels::{deprecation, expression_warnings};
 use crate::shared::quantities::parse;
 use crate::storage::claim::spec_warnings;
 
@@ -113,11 +113,12 @@ fn of_placement(spec: &Value, path: &Path) -> Vec<String> {
     let terms = list(spec, &["affinity", "nodeAffinity", REQUIRED, "nodeSelectorTerms"]);
     for (index, term) in terms.iter().enumerate() {
         let path = affinity.child(REQUIRED).child("nodeSelectorTerms").index(index);
-        warnings.extend(of_node_term(term, false, &path));
+        warnings.extend(expression_warnings(term, false, &path));
     }
+    // A preferred term may ask for labels that no node can have.
     for (index, term) in list(spec, &["affinity", "nodeAffinity", PREFERRED]).iter().enumerate() {
         let path = affinity.child(PREFERRED).index(index).child("preference");
-        warnings.extend(of_node_term(at(term, &["preference"]), true, &path));
+        warnings.extend(expression_warnings(at(term, &["preference"]), true, &path));
     }
     for (index, constraint) in list(spec, &["topologySpreadConstraints"]).iter().enumerate() {
         let path = path.child("topologySpreadConstraints").index(index);
@@ -127,26 +128,6 @@ fn of_placement(spec: &Value, path: &Path) -> Vec<String> {
         }
         if !has(constraint, &["labelSelector"]) {
             warnings.push(format!("{}: {NO_SELECTOR}", path.child("labelSelector")));
-        }
-    }
-    warnings
-}
-
-/// A preferred term may ask for labels that no node can have.
-fn of_node_term(term: &Value, with_values: bool, path: &Path) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for (index, expression) in list(term, &["matchExpressions"]).iter().enumerate() {
-        let path = path.child("matchExpressions").index(index);
-        let key = text(expression, &["key"]);
-        if let Some(message) = deprecation(key) {
-            warnings.push(format!("{}: {key} is {message}", path.child("key")));
-        }
-        for (index, value) in list(expression, &["values"]).iter().enumerate().filter(|_| with_values) {
-            let value = value.as_str().unwrap_or_default();
-            for message in names::is_label_value(value) {
-                warnings
-                    .push(format!("{}: {value} is invalid, {message}", path.child("values").index(index)));
-            }
         }
     }
     warnings
