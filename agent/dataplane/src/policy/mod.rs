@@ -26,7 +26,7 @@ use crate::devices::{POLICY_PROGRAMS, attach_device, detach_device, pinned_index
 use crate::load::{Part, find_object, load, versioned};
 use crate::maps::MapError;
 use crate::metrics::{Fill, Text};
-use crate::{DataplaneError, Options, addresses};
+use crate::{DataplaneError, Options};
 
 /// After this no program can still be reading what was taken out of use: one runs for microseconds.
 const GRACE: Duration = Duration::from_secs(1);
@@ -200,8 +200,9 @@ impl Policies {
     }
 }
 
-/// The name of a device of this network namespace.
+/// The name of a device of this network namespace; a list of all devices for each pod would be too much.
 fn device_name(index: u32) -> Option<String> {
-    let devices = addresses::ethernet_devices().ok()?;
-    devices.into_iter().find(|device| device.index == index).map(|device| device.name)
+    use rustix::net::{AddressFamily, SocketType, netdevice, socket};
+    let any = socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
+    netdevice::index_to_name(&any, index).ok()
 }
