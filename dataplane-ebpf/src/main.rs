@@ -1,5 +1,6 @@
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 //! Service VIPs, translated once, in the socket call; and for traffic from outside, packet by packet (see `packet`).
 //!
 //! Enters: the address a process in the cgroup passes to `connect` or `sendmsg`, or is about to get from `recvmsg`
@@ -18,8 +19,8 @@ mod socket;
 mod verdict;
 
 use aya_ebpf::{
-    macros::{cgroup_sock_addr, classifier},
-    programs::{SockAddrContext, TcContext},
+    macros::{cgroup_sock, cgroup_sock_addr, classifier},
+    programs::{SockAddrContext, SockContext, TcContext},
 };
 use socket::{Call, connect, peername, receive, send};
 use xebec_abi::policy::{EGRESS, INGRESS};
@@ -99,6 +100,13 @@ pub fn getpeername6(ctx: SockAddrContext) -> i32 {
         Some(ip4) => peername(&call, ip4).apply_mapped(&call).always(),
         None => peername(&call, addr).apply_v6(&call).always(),
     }
+}
+
+/// A socket ends.
+#[cgroup_sock(sock_release)]
+pub fn sock_release(ctx: SockContext) -> i32 {
+    socket::release(&ctx);
+    1
 }
 
 /// A packet comes in from a device that outside traffic passes.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
 use aya::programs::links::FdLink;
-use aya::programs::{CgroupAttachMode, CgroupSockAddr, ProgramError};
+use aya::programs::{CgroupAttachMode, CgroupSockAddr, Program, ProgramError};
 
 use crate::load::{PROGRAMS, versioned};
 use crate::sys;
@@ -127,16 +127,14 @@ pub fn attach(ebpf: &mut Ebpf, cgroup: &Path, pin_dir: &Path) -> Result<(), Atta
     let id = file.metadata().map_err(open)?.ino();
     for name in PROGRAMS {
         let pin = versioned(pin_dir).join("links").join(name);
-        let program = ebpf.program_mut(name).map(TryInto::<&mut CgroupSockAddr>::try_into);
-        let fail = |source| AttachError::Attach { program: name, source: Box::new(source) };
-        let Some(program) = program.transpose().map_err(fail)? else { continue };
+        let Some(program) = ebpf.program_mut(name) else { continue };
         attach_one(program, name, &file, id, &pin)?;
     }
     Ok(())
 }
 
 fn attach_one(
-    program: &mut CgroupSockAddr,
+    program: &mut Program,
     name: &'static str,
     cgroup: &File,
     cgroup_id: u64,
@@ -155,11 +153,8 @@ fn attach_one(
         }
         replaced = Some(link);
     }
-    // Links always allow others beside them; the mode only matters without links (AllowMultiple is EINVAL here).
-    let id = program.attach(cgroup, CgroupAttachMode::Single).map_err(refused)?;
-    let link = program.take_link(id).map_err(refused)?;
-    let link: FdLink =
-        link.try_into().map_err(|_| fail("take", io::Error::other("not a link of this kernel")))?;
+    let link = link(program, cgroup).map_err(refused)?;
+    let link = link.ok_or_else(|| fail("take", io::Error::other("not a link of this kernel")))?;
     if replaced.is_some() {
         std::fs::remove_file(pin).map_err(|e| fail("replace", e))?;
     }
@@ -172,6 +167,23 @@ fn attach_one(
         }
     }
     Ok(())
+}
+
+/// Attaches a loaded program; `None` where the kernel knows no such links.
+fn link(program: &mut Program, cgroup: &File) -> Result<Option<FdLink>, ProgramError> {
+    // Links always allow others beside them; the mode only matters without links (AllowMultiple is EINVAL here).
+    let mode = CgroupAttachMode::Single;
+    Ok(match program {
+        Program::CgroupSock(program) => {
+            let id = program.attach(cgroup, mode)?;
+            program.take_link(id)?.try_into().ok()
+        }
+        other => {
+            let program = <&mut CgroupSockAddr>::try_from(other)?;
+            let id = program.attach(cgroup, mode)?;
+            program.take_link(id)?.try_into().ok()
+        }
+    })
 }
 
 /// Removes everything pinned under `pin_dir` and detaches the programs. Nothing there is no error.

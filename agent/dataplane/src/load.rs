@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use aya::programs::{CgroupSockAddr, Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use xebec_abi::{LAYOUT_VERSION, MARKER_PREFIX};
 
@@ -66,7 +67,7 @@ pub enum LoadError {
         program: String,
         /// The loader's answer.
         #[source]
-        source: Box<aya::programs::ProgramError>,
+        source: Box<ProgramError>,
     },
     /// The object lacks a program this agent attaches.
     #[error("the eBPF object has no program {0}")]
@@ -79,10 +80,19 @@ pub enum LoadError {
     Map(#[from] MapError),
 }
 
-/// The programs, each at the hook of its name; those that translate back come first, so that nothing is ever
-/// translated one way only.
-pub const PROGRAMS: [&str; 8] =
-    ["recvmsg4", "recvmsg6", "getpeername4", "getpeername6", "connect4", "connect6", "sendmsg4", "sendmsg6"];
+/// The programs on a cgroup, each at the hook of its name; those that translate back and clean up come first, so that
+/// nothing is ever translated one way only.
+pub const PROGRAMS: [&str; 9] = [
+    "sock_release",
+    "recvmsg4",
+    "recvmsg6",
+    "getpeername4",
+    "getpeername6",
+    "connect4",
+    "connect6",
+    "sendmsg4",
+    "sendmsg6",
+];
 
 /// Where the object is: `given`, else XEBEC_BPF_OBJECT, else beside this program, else /usr/lib/xebec.
 ///
@@ -164,8 +174,8 @@ fn patiently<E>(
 }
 
 /// Whether the verifier gave up because a signal was pending (EAGAIN), which says nothing about the program.
-fn interrupted(error: &aya::programs::ProgramError) -> bool {
-    matches!(error, aya::programs::ProgramError::LoadError { io_error, .. } if io_error.kind() == io::ErrorKind::WouldBlock)
+fn interrupted(error: &ProgramError) -> bool {
+    matches!(error, ProgramError::LoadError { io_error, .. } if io_error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// Which programs of the object are wanted; the others stay out of the kernel.
@@ -197,10 +207,8 @@ pub fn load(
         Part::Services => {
             for name in PROGRAMS {
                 let program = ebpf.program_mut(name).ok_or(LoadError::NoProgram(name))?;
-                let program: Result<&mut aya::programs::CgroupSockAddr, _> = program.try_into();
-                program
-                    .and_then(|program| patiently(|| program.load(), interrupted))
-                    .map_err(|e| LoadError::Program { program: name.to_owned(), source: Box::new(e) })?;
+                let loaded = patiently(|| load_cgroup(program), interrupted);
+                loaded.map_err(|e| LoadError::Program { program: name.to_owned(), source: Box::new(e) })?;
             }
             PACKET_PROGRAMS
         }
@@ -214,6 +222,13 @@ pub fn load(
             .map_err(|e| LoadError::Program { program: name.to_owned(), source: Box::new(e) })?;
     }
     Ok(ebpf)
+}
+
+fn load_cgroup(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::CgroupSock(program) => program.load(),
+        other => <&mut CgroupSockAddr>::try_from(other)?.load(),
+    }
 }
 
 /// Reads the object and makes or takes over its maps.

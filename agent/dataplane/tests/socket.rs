@@ -9,6 +9,7 @@
 mod cost;
 mod health;
 mod packet;
+mod peer;
 mod policy;
 mod rig;
 

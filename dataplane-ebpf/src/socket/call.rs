@@ -22,8 +22,7 @@ impl<'a> Call<'a> {
     /// The protocol of a service, if the socket speaks one.
     #[inline(always)]
     pub fn proto(&self) -> Option<u8> {
-        // SAFETY: the context is the kernel's, valid for the program's run; a 4-byte read of a 4-byte field.
-        let proto = unsafe { core::ptr::read_volatile(&raw const (*self.ctx.sock_addr).protocol) };
+        let proto = self.raw_proto();
         if proto == PROTO_TCP as u32 || proto == PROTO_MPTCP {
             Some(PROTO_TCP)
         } else if proto == PROTO_UDP as u32 {
@@ -33,17 +32,29 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Whether the socket is plain TCP's.
+    #[inline(always)]
+    pub fn is_tcp(&self) -> bool {
+        self.raw_proto() == PROTO_TCP as u32
+    }
+
+    #[inline(always)]
+    fn raw_proto(&self) -> u32 {
+        // SAFETY: the context is the kernel's, valid for the program's run; a 4-byte read of a 4-byte field.
+        unsafe { core::ptr::read_volatile(&raw const (*self.ctx.sock_addr).protocol) }
+    }
+
     /// The port in the address.
     #[inline(always)]
     pub fn port(&self) -> Be16 {
-        // SAFETY: as in `proto`; the port is in the low half, in network order.
+        // SAFETY: as in `raw_proto`; the port is in the low half, in network order.
         Be16(unsafe { core::ptr::read_volatile(&raw const (*self.ctx.sock_addr).user_port) } as u16)
     }
 
     /// The IPv4 address.
     #[inline(always)]
     pub fn v4(&self) -> Be32 {
-        // SAFETY: as in `proto`.
+        // SAFETY: as in `raw_proto`.
         Be32(unsafe { core::ptr::read_volatile(&raw const (*self.ctx.sock_addr).user_ip4) })
     }
 
@@ -51,7 +62,7 @@ impl<'a> Call<'a> {
     #[inline(always)]
     pub fn v6(&self) -> Ip6 {
         let word = |i: usize| {
-            // SAFETY: as in `proto`; word by word, as wide loads are refused at some offsets.
+            // SAFETY: as in `raw_proto`; word by word, as wide loads are refused at some offsets.
             unsafe {
                 core::ptr::read_volatile((&raw const (*self.ctx.sock_addr).user_ip6).cast::<u32>().add(i))
             }
@@ -62,7 +73,7 @@ impl<'a> Call<'a> {
     /// Replaces address and port.
     #[inline(always)]
     pub fn set_v4(&self, addr: Be32, port: Be16) {
-        // SAFETY: as in `proto`; these fields are writable in every hook that calls this.
+        // SAFETY: as in `raw_proto`; these fields are writable in every hook that calls this.
         unsafe { core::ptr::write_volatile(&raw mut (*self.ctx.sock_addr).user_ip4, addr.0) };
         self.set_port(port);
     }

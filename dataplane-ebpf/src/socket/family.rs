@@ -3,14 +3,14 @@
 use aya_ebpf::programs::SockAddrContext;
 use xebec_abi::{
     Be16, Be32, Ip6,
-    reverse::Ring,
+    reverse::{Peer, Ring},
     service::{FeKey4, FeKey6, FeValue},
     state::{NODE_IP_ANY, NODE_IP_HOST_ONLY},
 };
 
 use super::Call;
 use crate::maps::{
-    reverse::{REV4, REV6},
+    reverse::{PEERS4, PEERS6, REV4, REV6},
     service::{FE4, FE6, SLOT4, SLOT6},
     state::{HOST_NETNS, NODE_IPS4, NODE_IPS6},
 };
@@ -43,6 +43,8 @@ pub trait Family: Copy {
     fn is_node(self, call: &Call<'_>) -> bool;
     /// The socket's ring; null if it has none and `create` is false, or if memory ran out.
     fn ring(ctx: &SockAddrContext, create: bool) -> *mut Ring<Self>;
+    /// The place of a TCP socket's peer; `None` outside the map.
+    fn peer(at: u32) -> Option<*mut Peer<Self>>;
     /// Equality without a call to memcmp, which the target lacks.
     fn same(self, other: Self) -> bool;
     /// As an IPv6 address, mapped if it is IPv4.
@@ -104,6 +106,11 @@ impl Family for Be32 {
     }
 
     #[inline(always)]
+    fn peer(at: u32) -> Option<*mut Peer<Self>> {
+        PEERS4.get_ptr_mut(at)
+    }
+
+    #[inline(always)]
     fn same(self, other: Self) -> bool {
         self.0 == other.0
     }
@@ -159,6 +166,11 @@ impl Family for Ip6 {
     fn ring(ctx: &SockAddrContext, create: bool) -> *mut Ring<Self> {
         // SAFETY: as for IPv4.
         unsafe { if create { REV6.get_or_insert_ptr_mut(ctx, None) } else { REV6.get_ptr_mut(ctx) } }
+    }
+
+    #[inline(always)]
+    fn peer(at: u32) -> Option<*mut Peer<Self>> {
+        PEERS6.get_ptr_mut(at)
     }
 
     #[inline(always)]

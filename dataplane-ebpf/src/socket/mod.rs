@@ -3,6 +3,7 @@
 mod call;
 mod family;
 mod forward;
+mod peer;
 mod ring;
 
 use xebec_abi::state::Stat;
@@ -10,6 +11,7 @@ use xebec_abi::state::Stat;
 pub use call::Call;
 pub use family::Family;
 pub use forward::{Choice, choose_for, tagged};
+pub use peer::release;
 
 use crate::{
     diag::note,
@@ -23,12 +25,15 @@ pub fn connect<A: Family>(call: &Call<'_>, vip: A) -> Outcome<A> {
     let Some(proto) = call.proto() else { return Outcome::Pass };
     let port = call.port();
     let Some(service) = forward::frontend(call, vip, port, proto) else {
+        peer::forget::<A>(call);
         ring::forget(call, vip, port, true);
         return Outcome::Pass;
     };
     match forward::choose::<A>(call, service) {
         Choice::Endpoint(to) => {
-            ring::restart(call, vip, port, &to);
+            if !peer::claim(call, vip, port, &to) {
+                ring::restart(call, vip, port, &to);
+            }
             count(Stat::Translated);
             served(service.index());
             note!(call, "connect: service {} port {}", service.index(), port.host());
@@ -77,7 +82,8 @@ pub fn receive<A: Family>(call: &Call<'_>, source: A) -> Outcome<A> {
 /// `getpeername`: as [`receive`].
 #[inline(always)]
 pub fn peername<A: Family>(call: &Call<'_>, peer: A) -> Outcome<A> {
-    reversed(ring::vip_of(call, peer, call.port()))
+    let port = call.port();
+    reversed(peer::vip_of(call, peer, port).or_else(|| ring::vip_of(call, peer, port)))
 }
 
 #[inline(always)]

@@ -33,7 +33,7 @@ impl Shape {
     /// Whether how many keys there are says how full it is: not of arrays, nor of what is kept with sockets.
     pub(crate) fn is_keyed(&self) -> bool {
         let arrays = ["META", "SLOT4", "SLOT6", "BE_STATE", "SERVED", "STATE", "STAT", "PACKETS"];
-        let others = ["REV4", "REV6", "POLICY_STATE", "POLICY_COUNTS"];
+        let others = ["REV4", "REV6", "PEERS4", "PEERS6", "POLICY_STATE", "POLICY_COUNTS"];
         !arrays.contains(&self.name) && !others.contains(&self.name)
     }
 }
@@ -55,6 +55,8 @@ pub(crate) const PINNED: &[Shape] = &[
     Shape { name: "OVERFLOW", key: 32, value: 24 },
     Shape { name: "REV4", key: 4, value: 104 },
     Shape { name: "REV6", key: 4, value: 200 },
+    Shape { name: "PEERS4", key: 4, value: 24 },
+    Shape { name: "PEERS6", key: 4, value: 48 },
     Shape { name: "FLOWS", key: 40, value: 104 },
     Shape { name: "FLOWS_NEW", key: 40, value: 104 },
     Shape { name: "FRAGMENTS", key: 40, value: 4 },

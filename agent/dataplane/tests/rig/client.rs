@@ -1,15 +1,18 @@
 //! The client: this test's own binary, started again, moved into the rig's cgroup and namespace, driven by lines.
 //!
 //! `tcp A` / `udp A` / `udpc A` (connected) / `udpseq N A` / `same A B` (one unconnected socket to both) /
-//! `fan A...` (one socket asks all, then reads) /
+//! `fan A...` (one socket asks all, then reads) / `crowd N A B` (two connections whose cookies are equal modulo N) /
 //! `hammer SECONDS THREADS PREFIX=A...`; every answer is one line that starts with `@`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+
+use rustix::net::{AddressFamily, SocketType};
 
 use super::{Rig, enter};
 
@@ -104,6 +107,7 @@ pub fn serve() {
             ["udpc", to] => udp_connected(to.parse().unwrap()),
             ["same", a, b] => same(a.parse().unwrap(), b.parse().unwrap()),
             ["fan", ref targets @ ..] => fan(targets),
+            ["crowd", n, a, b] => crowd(n.parse().unwrap(), a.parse().unwrap(), b.parse().unwrap()),
             ["hammer", seconds, threads, ref targets @ ..] => {
                 Ok(hammer(seconds.parse().unwrap(), threads.parse().unwrap(), targets))
             }
@@ -171,6 +175,36 @@ fn fan(targets: &[&str]) -> std::io::Result<String> {
     }
     let read = |_| receive(&socket);
     Ok((0..targets.len()).map(read).collect::<Result<Vec<_>, _>>()?.join(","))
+}
+
+/// Connects to both, and says what either is connected to, by their names and by `getpeername`.
+fn crowd(modulus: u64, a: SocketAddr, b: SocketAddr) -> std::io::Result<String> {
+    use rustix::net::sockopt::socket_cookie;
+    let domain = if a.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = || rustix::net::socket(domain, SocketType::STREAM, None);
+    let open = |socket: OwnedFd, to: SocketAddr| -> std::io::Result<TcpStream> {
+        rustix::net::connect(&socket, &to)?;
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        Ok(stream)
+    };
+    let mut first = socket()?;
+    let wanted = socket_cookie(&first)? % modulus;
+    let mut second = socket()?;
+    while socket_cookie(&second)? % modulus != wanted {
+        second = socket()?;
+    }
+    if socket_cookie(&first)? > socket_cookie(&second)? {
+        std::mem::swap(&mut first, &mut second);
+    }
+    let mut answers = Vec::new();
+    for mut stream in [open(first, a)?, open(second, b)?] {
+        let mut name = String::new();
+        let peer = stream.peer_addr()?;
+        stream.read_to_string(&mut name)?;
+        answers.push(format!("{name} {peer}"));
+    }
+    Ok(answers.join(","))
 }
 
 fn udp_connected(to: SocketAddr) -> std::io::Result<String> {
