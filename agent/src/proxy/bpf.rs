@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
-use xebec_dataplane::Options;
+use xebec_dataplane::{Capacity, Options};
 
 /// Where the programs come from and go.
 #[derive(Args, Clone, Debug)]
@@ -21,6 +21,10 @@ pub(crate) struct BpfOptions {
     /// The devices that traffic from outside passes; the default is every Ethernet device with an address of the node.
     #[arg(long, value_delimiter = ',')]
     bpf_devices: Option<Vec<String>>,
+    /// How many endpoints of Services the maps have room for when they are made; maps that are pinned keep their size until
+    /// `--cleanup`. Every thousand takes 0.2 MB.
+    #[arg(long, default_value_t = Capacity::ENDPOINTS, value_parser = clap::value_parser!(u32).range(1..=Capacity::MOST_ENDPOINTS.into()))]
+    bpf_max_endpoints: u32,
     /// Let the programs log every translation.
     #[arg(long)]
     bpf_log: bool,
@@ -71,6 +75,7 @@ impl BpfOptions {
         options.bpf_object.clone_from(&self.bpf_object);
         options.pin_dir.clone_from(&self.bpf_pin_dir);
         options.cgroup_path.clone_from(&self.bpf_cgroup);
+        options.capacity = Capacity::of_endpoints(self.bpf_max_endpoints);
         options.devices.clone_from(&self.bpf_devices);
         options.log_programs = self.bpf_log;
         options.healthz = self.healthz_bind_address.0;

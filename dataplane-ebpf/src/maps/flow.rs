@@ -16,7 +16,7 @@ use super::F_NO_PREALLOC;
 pub static FLOWS: HashMap<FlowKey, Flow> = HashMap::with_max_entries(262_144, F_NO_PREALLOC);
 /// Flows on probation, until they are answered: a flood of first packets evicts only its like.
 #[map]
-pub static FLOWS_NEW: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(65_536, 0);
+pub static FLOWS_NEW: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(32_768, 0);
 /// Source and destination port of fragmented packets, from their first fragment.
 #[map]
 pub static FRAGMENTS: LruHashMap<FragmentKey, u32> = LruHashMap::with_max_entries(8_192, 0);
@@ -28,7 +28,7 @@ pub static AFF_CLIENTS: LruHashMap<ClientKey, AffinityValue> = LruHashMap::with_
 pub static SRC_LPM: LpmTrie<SourceKey, u32> = LpmTrie::with_max_entries(65_536, F_NO_PREALLOC);
 /// The addresses of frontends, IPv4 in mapped form: what no kernel would answer for.
 #[map]
-pub static VIPS: HashMap<Ip6, u32> = HashMap::with_max_entries(262_144, F_NO_PREALLOC);
+pub static VIPS: HashMap<Ip6, u32> = HashMap::with_max_entries(131_072, F_NO_PREALLOC);
 /// By interface index.
 #[map]
 pub static DEVICES: HashMap<u32, Device> = HashMap::with_max_entries(256, F_NO_PREALLOC);

@@ -19,7 +19,7 @@ pub static POLICY_CLASSES: LpmTrie<ClassKey, u32> = LpmTrie::with_max_entries(26
 pub static POLICY_RULES: LpmTrie<RuleKey, u32> = LpmTrie::with_max_entries(262_144, F_NO_PREALLOC);
 /// What was allowed. A flow that is pushed out is judged again.
 #[map]
-pub static POLICY_FLOWS: LruHashMap<PolicyFlowKey, PolicyFlow> = LruHashMap::with_max_entries(65_536, 0);
+pub static POLICY_FLOWS: LruHashMap<PolicyFlowKey, PolicyFlow> = LruHashMap::with_max_entries(32_768, 0);
 /// The one entry counts the changes of any policy.
 #[map]
 static POLICY_STATE: Array<u64> = Array::with_max_entries(1, 0);

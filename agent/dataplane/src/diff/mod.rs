@@ -28,7 +28,7 @@ use crate::model::{Family, FrontKey, Kind, PROBE_ADDRESS, ServicePort, Sets, Sou
 /// A map has no room for a service port; what it had before stays in force.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{service}: no room for {wanted} more {what} ({left} left); raise the capacity and restart after `detach`"
+    "{service}: no room for {wanted} more {what} ({left} left); raise --bpf-max-endpoints and start again after `xebec-agent proxy --cleanup`"
 )]
 pub struct Full {
     /// The service port.

@@ -317,7 +317,8 @@ pub fn from_running(running: Option<&Running>, address: &str) -> Check {
     let sync = running.last_sync.as_deref().unwrap_or("never");
     let found = format!("version {}, node {}, last sync {sync}", running.version, running.node);
     if running.behind {
-        let advice = "its log says what does not fit; raise the capacity after `xebec-agent proxy --cleanup`";
+        let advice =
+            "its log says what does not fit; raise --bpf-max-endpoints after `xebec-agent proxy --cleanup`";
         return Check::new(name, State::Fail, format!("{found}, behind"), advice);
     }
     if running.last_sync.is_none() {

@@ -133,10 +133,31 @@ pub struct Capacity {
     pub backends: u32,
 }
 
+impl Capacity {
+    /// Endpoints there is room for unless told otherwise.
+    pub const ENDPOINTS: u32 = 100_000;
+    /// The most endpoints that can be asked for: slots are numbered in 24 bits.
+    pub const MOST_ENDPOINTS: u32 = 6_000_000;
+
+    /// Room for this many IPv4 endpoints twice over, since a service port needs its own twice while they change, for half
+    /// as many of IPv6, and for a service port to every endpoint and a half: in kernel memory, 170 bytes for each endpoint.
+    pub const fn of_endpoints(endpoints: u32) -> Self {
+        let endpoints = if endpoints > Self::MOST_ENDPOINTS { Self::MOST_ENDPOINTS } else { endpoints };
+        // Never so few that the agent's own do not fit.
+        let third = endpoints / 3 + 64;
+        Self {
+            frontends: third * 4,
+            services: third * 2,
+            slots4: third * 8,
+            slots6: third * 3,
+            backends: third * 10,
+        }
+    }
+}
+
 impl Default for Capacity {
-    /// Room for 100 000 endpoints in 10 000 services several times over, in 26 MB of kernel memory.
     fn default() -> Self {
-        Self { frontends: 262_144, services: 131_072, slots4: 524_288, slots6: 131_072, backends: 655_360 }
+        Self::of_endpoints(Self::ENDPOINTS)
     }
 }
 
