@@ -10,6 +10,7 @@ mod dns;
 mod kubelet;
 mod network;
 mod options;
+mod pod_paths;
 mod policy;
 mod proxy;
 mod reset;

@@ -64,6 +64,9 @@ pub(crate) struct RunOptions {
     /// Leave the pod network to a foreign CNI plugin.
     #[arg(long)]
     pub(crate) no_network: bool,
+    /// Let packets between pods of this node take the node's IP stack, where its packet filter sees them.
+    #[arg(long)]
+    pub(crate) no_pod_path: bool,
     /// Leave service virtual IPs to somebody else, such as kube-proxy.
     #[arg(long)]
     pub(crate) no_proxy: bool,

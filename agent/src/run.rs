@@ -12,6 +12,7 @@ use xebec_program::{Failure, first_end};
 
 use crate::client::Server;
 use crate::options::RunOptions;
+use crate::pod_paths::PathGate;
 use crate::policy::{self, Enforcer};
 use crate::{client, dns, network, serve};
 
@@ -34,7 +35,16 @@ pub(crate) async fn run(options: RunOptions, stop: CancellationToken) -> Result<
     if !options.no_network {
         let dns = if options.no_dns { &[][..] } else { &options.cluster_dns };
         let enforcer = Enforcer::new(&dataplane, dns)?;
-        gate = Some(enforcer.gate());
+        let policies: Arc<dyn Gate> = enforcer.gate();
+        gate = Some(policies.clone());
+        if let Some(paths) = PathGate::install(&dataplane, options.no_pod_path, policies)? {
+            gate = Some(paths.clone());
+            let stop = stop.clone();
+            parts.spawn(async move {
+                paths.clean(stop).await;
+                Ok(())
+            });
+        }
         dataplane.more_metrics = policy::metrics(dataplane.more_metrics, enforcer.policies());
         let (api, stop) = (api.clone(), stop.clone());
         parts.spawn(async move {

@@ -126,6 +126,12 @@ pub fn tcx_egress(ctx: TcContext) -> i32 {
     packet::is_v6(&ctx).map_or(packet::Verdict::Next, |v6| packet::egress(&ctx, v6)).tcx()
 }
 
+/// A packet comes from a pod of the node's own network.
+#[classifier]
+pub fn pod_path(ctx: TcContext) -> i32 {
+    packet::is_v6(&ctx).map_or(packet::Verdict::Next, |v6| packet::local::forward(&ctx, v6)).tcx()
+}
+
 /// A packet goes to a pod that policies select, out by the node's end of its device.
 #[classifier]
 pub fn policy_ingress(ctx: TcContext) -> i32 {

@@ -27,6 +27,10 @@ pub const PACKET_PROGRAMS: [(&str, TcAttachType); 2] =
 pub const POLICY_PROGRAMS: [(&str, TcAttachType); 2] =
     [("policy_egress", TcAttachType::Ingress), ("policy_ingress", TcAttachType::Egress)];
 
+/// The program on every pod's device of the built-in network. It comes after that of policies, which see their pods'
+/// packets first wherever they were attached: the two never meet, as it leaves selected pods to the kernel.
+pub const POD_PROGRAM: (&str, TcAttachType) = ("pod_path", TcAttachType::Ingress);
+
 /// The loaded packet programs and where their links are pinned.
 #[derive(Debug)]
 pub struct Devices {
@@ -117,6 +121,13 @@ pub(crate) fn detach_device(pin: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// The name of a device of this network namespace; a list of all devices for each pod would be too much.
+pub(crate) fn device_name(index: u32) -> Option<String> {
+    use rustix::net::{AddressFamily, SocketType, netdevice, socket};
+    let any = socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
+    netdevice::index_to_name(&any, index).ok()
 }
 
 /// The index at the end of the pin of one of `programs`, if it is one. PURE.

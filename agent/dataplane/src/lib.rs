@@ -22,6 +22,7 @@ pub mod maps;
 pub mod metrics;
 pub mod model;
 pub mod node;
+pub mod pods;
 pub mod policy;
 pub mod probe;
 mod run;

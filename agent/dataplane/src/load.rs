@@ -9,7 +9,7 @@ use aya::programs::{CgroupSockAddr, Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use xebec_abi::{LAYOUT_VERSION, MARKER_PREFIX};
 
-use crate::devices::{PACKET_PROGRAMS, POLICY_PROGRAMS};
+use crate::devices::{PACKET_PROGRAMS, POD_PROGRAM, POLICY_PROGRAMS};
 use crate::maps::pinned::{PINNED, inspect};
 use crate::maps::{Capacity, MapError, shards};
 use crate::sys;
@@ -185,6 +185,8 @@ pub enum Part {
     Services,
     /// NetworkPolicy.
     Policy,
+    /// The way from one of the node's pods to another.
+    Pods,
 }
 
 /// Only one at a time makes the maps that are not pinned yet.
@@ -210,11 +212,12 @@ pub fn load(
                 let loaded = patiently(|| load_cgroup(program), interrupted);
                 loaded.map_err(|e| LoadError::Program { program: name.to_owned(), source: Box::new(e) })?;
             }
-            PACKET_PROGRAMS
+            PACKET_PROGRAMS.as_slice()
         }
-        Part::Policy => POLICY_PROGRAMS,
+        Part::Policy => &POLICY_PROGRAMS,
+        Part::Pods => &[POD_PROGRAM],
     };
-    for (name, _) in on_devices {
+    for (name, _) in on_devices.iter().copied() {
         let program = ebpf.program_mut(name).ok_or(LoadError::NoProgram(name))?;
         let program: Result<&mut aya::programs::SchedClassifier, _> = program.try_into();
         program

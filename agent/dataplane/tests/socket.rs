@@ -9,6 +9,7 @@
 mod cost;
 mod health;
 mod packet;
+mod path;
 mod peer;
 mod policy;
 mod rig;

@@ -15,6 +15,8 @@ pub struct Attachment {
     pub address: IpAddr,
     /// The index of its device on the node, which is there and down.
     pub index: u32,
+    /// The hardware address of its own end, and of the node's.
+    pub macs: [[u8; 6]; 2],
 }
 
 /// Decides when a pod may have its network.

@@ -42,13 +42,13 @@ fn rustix_index(device: &str) -> bool {
 
 /// Connects a namespace: the device pair, the address, the routes on both ends. Returns the pod's MAC address.
 /// Whatever an earlier, interrupted call left behind is replaced. Nothing can pass before `admitted`, which is given the
-/// index of the node's device, is over.
+/// index of the node's device and both hardware addresses (the pod's, the node's), is over.
 pub(crate) async fn connect<F: Future<Output = Result<(), NetworkError>>>(
     netns: &Path,
     owner: &str,
     ifname: &str,
     address: Ipv4Addr,
-    admitted: impl FnOnce(u32) -> F,
+    admitted: impl FnOnce(u32, [[u8; 6]; 2]) -> F,
 ) -> Result<String, NetworkError> {
     let handle = netlink()?;
     let device = host_device(owner);
@@ -66,9 +66,10 @@ pub(crate) async fn connect<F: Future<Output = Result<(), NetworkError>>>(
 
     let host_end = find(&handle, &device).await?.ok_or_else(|| NetworkError::NoDevice(device.clone()))?;
     let pod_end = find(&handle, &peer).await?.ok_or_else(|| NetworkError::NoDevice(peer.clone()))?;
-    admitted(host_end.header.index).await?;
-    refuse_foreign_sources(&device);
     let (host_mac, pod_mac) = (mac(&host_end), mac(&pod_end));
+    let octets = |mac: &[u8]| mac.try_into().unwrap_or_default();
+    admitted(host_end.header.index, [octets(&pod_mac), octets(&host_mac)]).await?;
+    refuse_foreign_sources(&device);
     let change =
         LinkUnspec::new_with_index(pod_end.header.index).setns_by_fd(namespace.as_raw_fd()).mtu(mtu).build();
     handle.link().set(change).execute().await.map_err(NetworkError::netlink(doing("move the peer of")))?;

@@ -108,7 +108,7 @@ async fn handle(request: &Request, node: &Node) -> Result<Value, NetworkError> {
     match request.checked()? {
         Command::Add => {
             let address = ipam.reserve(&owner)?;
-            let admitted = |index| admit(request, node, address.into(), index);
+            let admitted = |index, macs| admit(request, node, address.into(), index, macs);
             match link::connect(Path::new(&request.netns), &owner, &request.ifname, address, admitted).await {
                 Ok(mac) => Ok(request.result(address, &mac)),
                 Err(error) => {
@@ -146,9 +146,16 @@ async fn handle(request: &Request, node: &Node) -> Result<Value, NetworkError> {
 }
 
 /// Asks the gate for a pod; without one, and for what is no pod, all is well.
-async fn admit(request: &Request, node: &Node, address: IpAddr, index: u32) -> Result<(), NetworkError> {
+async fn admit(
+    request: &Request,
+    node: &Node,
+    address: IpAddr,
+    index: u32,
+    macs: [[u8; 6]; 2],
+) -> Result<(), NetworkError> {
     let (Some(gate), Some((namespace, name))) = (&node.gate, request.pod()) else { return Ok(()) };
-    let attachment = Attachment { namespace: namespace.to_owned(), name: name.to_owned(), address, index };
+    let attachment =
+        Attachment { namespace: namespace.to_owned(), name: name.to_owned(), address, index, macs };
     gate.admit(attachment)
         .await
         .map_err(|why| NetworkError::NotAdmitted { pod: format!("{namespace}/{name}"), why })

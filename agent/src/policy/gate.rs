@@ -104,7 +104,7 @@ mod tests {
 
     fn attachment(name: &str, index: u32) -> Attachment {
         let address = [10, 0, 0, 1].into();
-        Attachment { namespace: "x".to_owned(), name: name.to_owned(), address, index }
+        Attachment { namespace: "x".to_owned(), name: name.to_owned(), address, index, macs: [[0; 6]; 2] }
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 pub mod affinity;
 pub mod backend;
 pub mod flow;
+pub mod pod;
 pub mod policy;
 pub mod reverse;
 pub mod service;

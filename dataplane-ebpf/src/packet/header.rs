@@ -172,6 +172,12 @@ impl Header {
         difference([old], [new])
     }
 
+    /// How many hops the packet has left.
+    #[inline(always)]
+    pub fn hops<P: Packet>(&self, p: &P) -> Option<u8> {
+        p.load(self.at + if self.v6 { 7 } else { 8 })
+    }
+
     /// Gives the packet as many hops as if it began here.
     #[inline(always)]
     pub fn renew<P: Packet>(&self, p: &P, hops: u8) {

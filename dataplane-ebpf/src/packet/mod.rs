@@ -8,6 +8,7 @@ mod access;
 mod echo;
 mod error;
 mod header;
+pub mod local;
 pub mod policy;
 mod select;
 mod track;
@@ -46,7 +47,7 @@ pub enum Verdict {
     Next,
     /// Dropped, and counted by its reason.
     Drop,
-    /// Back by the device it is at, as the packet says.
+    /// To where a helper was told to redirect it: back by the device it is at, or into another pod.
     Back,
 }
 

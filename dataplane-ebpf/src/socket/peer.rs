@@ -16,6 +16,8 @@ use super::{
     family::{Endpoint, Family},
 };
 
+const AF_INET: u32 = 2;
+
 /// A place in the table.
 #[inline(always)]
 fn place<A: Family>(cookie: u64) -> Option<*mut Peer<A>> {
@@ -106,5 +108,8 @@ pub fn release(ctx: &SockContext) {
     // SAFETY: a helper over the program's own context.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
     free::<Be32>(cookie);
-    free::<Ip6>(cookie);
+    // SAFETY: as above.
+    if unsafe { core::ptr::read_volatile(&raw const (*ctx.sock).family) } != AF_INET {
+        free::<Ip6>(cookie);
+    }
 }

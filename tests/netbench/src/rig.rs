@@ -52,6 +52,20 @@ impl NetNs {
         Path::new("/run/netns").join(&self.name)
     }
 
+    /// Index and hardware address of a device within.
+    pub(crate) fn device(&self, name: &str) -> Result<(u32, [u8; 6])> {
+        let output =
+            Command::new("ip").args(["-n", &self.name, "-o", "link", "show", "dev", name]).output()?;
+        let line = String::from_utf8_lossy(&output.stdout).into_owned();
+        let index = line.split(':').next().and_then(|index| index.parse().ok());
+        let text =
+            line.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_default();
+        let octets =
+            text.split(':').filter_map(|octet| u8::from_str_radix(octet, 16).ok()).collect::<Vec<_>>();
+        let mac = octets.try_into().ok();
+        index.zip(mac).with_context(|| format!("no such device: {line:?}"))
+    }
+
     /// A command within, with this input.
     pub(crate) fn feed(&self, line: &str, input: &str) -> Result<()> {
         let mut command = Command::new("ip");
@@ -105,10 +119,7 @@ impl Rig {
         let make = |role: &str| NetNs::new(format!("{id}-{role}"));
         let rig = Self { node: make("n")?, client: make("c")?, server: make("s")?, outside: make("o")? };
         let node = &rig.node.name;
-        for (netns, pod, addresses) in [
-            (&rig.client, "client", vec![CLIENT.to_owned()]),
-            (&rig.server, "server", (1..=servers).map(server_address).collect()),
-        ] {
+        for (netns, pod, addresses) in rig.pods(servers) {
             let name = &netns.name;
             run(&format!(
                 "ip -n {node} link add {pod} address {NODE_MAC} type veth peer name eth0 netns {name}"
@@ -138,6 +149,16 @@ impl Rig {
         // A server that closes first keeps the connection's end for a minute: more of them than it may keep.
         rig.server.feed("sysctl -q -p -", "net.ipv4.tcp_max_tw_buckets = 1024\n")?;
         Ok(rig)
+    }
+}
+
+impl Rig {
+    /// The pods: their namespace, the node's end of their wire, their addresses.
+    pub(crate) fn pods(&self, servers: u8) -> [(&NetNs, &'static str, Vec<String>); 2] {
+        [
+            (&self.client, "client", vec![CLIENT.to_owned()]),
+            (&self.server, "server", (1..=servers).map(server_address).collect()),
+        ]
     }
 }
 

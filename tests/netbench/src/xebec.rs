@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use xebec_dataplane::apply::Applier;
 use xebec_dataplane::devices::Devices;
 use xebec_dataplane::maps::pinned::PinnedMaps;
+use xebec_dataplane::pods::{LocalPod, PodPaths};
 use xebec_dataplane::world::World;
 use xebec_dataplane::{Capacity, NodePorts, Options, addresses, node};
 
@@ -29,6 +30,7 @@ pub(crate) struct Xebec {
     applier: Applier<PinnedMaps>,
     /// Dropped before what it is pinned under.
     _devices: Devices,
+    _paths: PodPaths,
     pins: Pins,
     cgroup: Cgroup,
     _bpffs: BpfFs,
@@ -89,7 +91,22 @@ impl Xebec {
         let pins = Pins(options.pin_dir.clone());
         let (applier, mut devices) = xebec_dataplane::install(&options)?;
         let applier = introduced(applier, &mut devices)?;
-        Ok(Self { world: World::default(), applier, _devices: devices, pins, cgroup, _bpffs: bpffs })
+        let mut paths = PodPaths::install(&options)?;
+        for (netns, pod, addresses) in rig.pods(endpoints) {
+            let ((device, node_mac), (_, mac)) = (rig.node.device(pod)?, netns.device("eth0")?);
+            for address in addresses {
+                paths.add(address.parse()?, &LocalPod { device, mac, node_mac })?;
+            }
+        }
+        Ok(Self {
+            world: World::default(),
+            applier,
+            _devices: devices,
+            _paths: paths,
+            pins,
+            cgroup,
+            _bpffs: bpffs,
+        })
     }
 
     /// The cgroup whose processes it serves.
@@ -163,18 +180,10 @@ fn introduced(mut applier: Applier<PinnedMaps>, devices: &mut Devices) -> Result
     Ok(applier)
 }
 
-/// Twice what the Services need, the default at least.
+/// What the Services need, the default at least.
 fn capacity(services: usize, endpoints: u8) -> Capacity {
-    let room = |needed: usize, least: u32| u32::try_from(needed * 2).unwrap_or(u32::MAX).max(least);
-    let least = Capacity::default();
-    let all = (services + 1) * usize::from(endpoints);
-    Capacity {
-        frontends: room(services, least.frontends),
-        services: room(services, least.services),
-        slots4: room(all, least.slots4),
-        slots6: least.slots6,
-        backends: room(all, least.backends),
-    }
+    let all = u32::try_from(services * usize::from(endpoints)).unwrap_or(u32::MAX);
+    Capacity::of_endpoints(all.max(Capacity::ENDPOINTS))
 }
 
 fn service(index: usize, services: usize) -> Result<Service> {

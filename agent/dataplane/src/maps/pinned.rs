@@ -65,6 +65,7 @@ pub(crate) const PINNED: &[Shape] = &[
     Shape { name: "VIPS", key: 16, value: 4 },
     Shape { name: "DEVICES", key: 4, value: 32 },
     Shape { name: "PACKETS", key: 4, value: 8 },
+    Shape { name: "LOCAL_PODS", key: 16, value: 16 },
     Shape { name: "POLICY_PODS", key: 4, value: 8 },
     Shape { name: "POLICY_CLASSES", key: 24, value: 4 },
     Shape { name: "POLICY_RULES", key: 16, value: 4 },

@@ -22,7 +22,7 @@ use xebec_policy::Tables;
 use self::kernel::Kernel;
 use self::plan::{Installed, Plan, PodName, Write};
 use crate::attach::AttachError;
-use crate::devices::{POLICY_PROGRAMS, attach_device, detach_device, pinned_index};
+use crate::devices::{POLICY_PROGRAMS, attach_device, detach_device, device_name, pinned_index};
 use crate::load::{Part, find_object, load, versioned};
 use crate::maps::MapError;
 use crate::metrics::{Fill, Text};
@@ -198,11 +198,4 @@ impl Policies {
         }
         Ok(())
     }
-}
-
-/// The name of a device of this network namespace; a list of all devices for each pod would be too much.
-fn device_name(index: u32) -> Option<String> {
-    use rustix::net::{AddressFamily, SocketType, netdevice, socket};
-    let any = socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
-    netdevice::index_to_name(&any, index).ok()
 }

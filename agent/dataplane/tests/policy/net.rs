@@ -119,6 +119,11 @@ impl Cluster {
         Some(Self { _servers: servers, policies, a, b, rig, devices })
     }
 
+    /// The index of pod a's or b's device on the node.
+    pub fn device(&self, pod: &str) -> u32 {
+        self.devices[&("x".to_owned(), pod.to_owned())]
+    }
+
     /// Makes these all the policies there are.
     pub fn set(&mut self, policies: &[Value]) {
         self.policies.apply(&compile(&world(policies), |_| true), &self.devices).unwrap();

@@ -1,0 +1,10 @@
+//! The node's own pods.
+
+use aya_ebpf::{macros::map, maps::HashMap};
+use xebec_abi::{Ip6, pod::LocalPod};
+
+use super::F_NO_PREALLOC;
+
+/// By address.
+#[map]
+pub static LOCAL_PODS: HashMap<Ip6, LocalPod> = HashMap::with_max_entries(4_096, F_NO_PREALLOC);
