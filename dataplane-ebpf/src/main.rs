@@ -19,8 +19,8 @@ mod socket;
 mod verdict;
 
 use aya_ebpf::{
-    macros::{cgroup_sock, cgroup_sock_addr, classifier},
-    programs::{SockAddrContext, SockContext, TcContext},
+    macros::{cgroup_sock, cgroup_sock_addr, classifier, xdp},
+    programs::{SockAddrContext, SockContext, TcContext, XdpContext},
 };
 use socket::{Call, connect, peername, receive, send};
 use xebec_abi::policy::{EGRESS, INGRESS};
@@ -107,6 +107,12 @@ pub fn getpeername6(ctx: SockAddrContext) -> i32 {
 pub fn sock_release(ctx: SockContext) -> i32 {
     socket::release(&ctx);
     1
+}
+
+/// A frame arrives in a device's driver.
+#[xdp]
+pub fn xdp_ingress(ctx: XdpContext) -> u32 {
+    packet::driver::pass(&ctx)
 }
 
 /// A packet comes in from a device that outside traffic passes.

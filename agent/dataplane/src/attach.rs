@@ -55,6 +55,15 @@ pub enum AttachError {
         #[source]
         source: Box<ProgramError>,
     },
+    /// A device's driver refused the program, and so did the kernel.
+    #[error("the driver of {device} cannot run programs")]
+    Driver {
+        /// The device.
+        device: String,
+        /// The kernel's answer.
+        #[source]
+        source: Box<ProgramError>,
+    },
     /// A pinned link.
     #[error("cannot {action} the pinned link of {program}")]
     Link {

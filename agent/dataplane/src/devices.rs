@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
@@ -14,9 +14,10 @@ use aya::programs::links::FdLink;
 use aya::programs::{SchedClassifier, TcAttachType};
 
 use crate::attach::AttachError;
+use crate::driver::Drivers;
 use crate::load::versioned;
 use crate::maps::tracked::DeviceAddresses;
-use crate::sys;
+use crate::{DataplaneError, Options, sys};
 
 /// The packet programs; the one that translates back comes first.
 pub const PACKET_PROGRAMS: [(&str, TcAttachType); 2] =
@@ -38,21 +39,24 @@ pub struct Devices {
     links: PathBuf,
     /// Only these; every one that qualifies if absent.
     only: Option<Vec<String>>,
+    drivers: Drivers,
 }
 
 impl Devices {
-    pub(crate) fn new(ebpf: Ebpf, pin_dir: &Path, only: Option<Vec<String>>) -> Self {
-        Self { ebpf, links: versioned(pin_dir).join("links"), only }
+    pub(crate) fn new(mut ebpf: Ebpf, options: &Options) -> Result<Self, DataplaneError> {
+        let drivers = Drivers::new(&mut ebpf, &options.pin_dir, options.xdp)?;
+        let links = versioned(&options.pin_dir).join("links");
+        Ok(Self { ebpf, links, only: options.devices.clone(), drivers })
     }
 
     /// Puts the programs on `found` (by interface index) and on nothing else; returns the devices they are on.
     ///
     /// # Errors
-    /// [`AttachError`]; links in place keep serving, and a later call continues.
+    /// [`AttachError`] and the like; links in place keep serving, and a later call continues.
     pub fn refresh(
         &mut self,
         mut found: HashMap<u32, DeviceAddresses>,
-    ) -> Result<HashMap<u32, DeviceAddresses>, AttachError> {
+    ) -> Result<HashMap<u32, DeviceAddresses>, DataplaneError> {
         if let Some(only) = &self.only {
             found.retain(|_, device| only.contains(&device.name));
         }
@@ -62,13 +66,14 @@ impl Devices {
             }
         }
         let fail = |source| AttachError::Link { action: "remove", program: "tcx", source };
-        for pin in std::fs::read_dir(&self.links).map_err(fail)? {
-            let pin = pin.map_err(fail)?.path();
-            if pinned_index(&PACKET_PROGRAMS, &pin).is_some_and(|index| !found.contains_key(&index)) {
+        for (index, pin) in pinned(&self.links, &PACKET_PROGRAMS.map(|(name, _)| name)).map_err(fail)? {
+            if !found.contains_key(&index) {
                 detach_device(&pin).map_err(fail)?;
                 tracing::info!(pin = %pin.display(), "the packet program left a device");
             }
         }
+        self.drivers
+            .refresh(&mut self.ebpf, found.iter().map(|(index, device)| (*index, device.name.as_str())))?;
         Ok(found)
     }
 
@@ -93,14 +98,8 @@ pub(crate) fn attach_device(
     let program = ebpf.program_mut(name).ok_or_else(absent)?;
     let program: &mut SchedClassifier = program.try_into().map_err(refused)?;
     let pin = links.join(format!("{name}-{index}"));
-    if pin.exists() {
-        let link = sys::open_pin(&pin).map_err(|e| fail("open", e))?;
-        if sys::link_info(link.as_fd()).map_err(|e| fail("inspect", e))?.device() == Some(index) {
-            let fd = program.fd().map_err(refused)?;
-            return sys::link_update(link.as_fd(), fd.as_fd()).map_err(|e| fail("update", e));
-        }
-        // Another device had this index.
-        std::fs::remove_file(&pin).map_err(|e| fail("replace", e))?;
+    if adopt_link(&pin, index, program.fd().map_err(refused)?.as_fd(), name)? {
+        return Ok(());
     }
     let id = program.attach(device, hook).map_err(refused)?;
     let link = program.take_link(id).map_err(refused)?;
@@ -109,6 +108,27 @@ pub(crate) fn attach_device(
     link.pin(&pin).map_err(|e| fail("pin", io::Error::other(e)))?;
     tracing::info!(program = name, device, "the packet program is on a device");
     Ok(())
+}
+
+/// Gives a link that is pinned for this device the new program, in one step; false if there is none. One of another device
+/// that had this index is removed.
+pub(crate) fn adopt_link(
+    pin: &Path,
+    index: u32,
+    fd: BorrowedFd<'_>,
+    program: &'static str,
+) -> Result<bool, AttachError> {
+    let fail = |action, source| AttachError::Link { action, program, source };
+    if !pin.exists() {
+        return Ok(false);
+    }
+    let link = sys::open_pin(pin).map_err(|e| fail("open", e))?;
+    if sys::link_info(link.as_fd()).map_err(|e| fail("inspect", e))?.device() == Some(index) {
+        sys::link_update(link.as_fd(), fd).map_err(|e| fail("update", e))?;
+        return Ok(true);
+    }
+    std::fs::remove_file(pin).map_err(|e| fail("replace", e))?;
+    Ok(false)
 }
 
 /// Takes a program off the device of a pin in `links`; none is no error.
@@ -130,10 +150,16 @@ pub(crate) fn device_name(index: u32) -> Option<String> {
     netdevice::index_to_name(&any, index).ok()
 }
 
+/// The pins of `programs` in a folder, each with the index of its device.
+pub(crate) fn pinned(links: &Path, programs: &[&str]) -> io::Result<Vec<(u32, PathBuf)>> {
+    let pins = std::fs::read_dir(links)?.map(|pin| Ok(pin?.path())).collect::<io::Result<Vec<_>>>()?;
+    Ok(pins.into_iter().filter_map(|pin| Some((pinned_index(programs, &pin)?, pin))).collect())
+}
+
 /// The index at the end of the pin of one of `programs`, if it is one. PURE.
-pub(crate) fn pinned_index(programs: &[(&str, TcAttachType)], pin: &Path) -> Option<u32> {
+fn pinned_index(programs: &[&str], pin: &Path) -> Option<u32> {
     let name = pin.file_name()?.to_str()?;
-    programs.iter().find_map(|(program, _)| name.strip_prefix(program)?.strip_prefix('-')?.parse().ok())
+    programs.iter().find_map(|program| name.strip_prefix(program)?.strip_prefix('-')?.parse().ok())
 }
 
 /// Keeps the kernel from giving the block of translated sources to sockets that ask for any port.
@@ -184,7 +210,7 @@ mod tests {
 
     #[test]
     fn only_our_pins_have_an_index() {
-        let pinned_index = |pin| pinned_index(&PACKET_PROGRAMS, pin);
+        let pinned_index = |pin| pinned_index(&PACKET_PROGRAMS.map(|(name, _)| name), pin);
         assert_eq!(pinned_index(Path::new("/x/tcx_ingress-12")), Some(12));
         for other in
             ["/x/connect4", "/x/tcx_ingress", "/x/tcx_ingress-", "/x/tcx_other-3", "/x/policy_egress-3"]

@@ -14,6 +14,7 @@ pub mod attach;
 pub mod compile;
 pub mod devices;
 pub mod diff;
+pub mod driver;
 mod explain;
 pub mod health;
 pub mod inspect;
@@ -79,6 +80,8 @@ pub struct Options {
     /// The devices that outside traffic passes (`--bpf-devices`); every Ethernet device with an address of the node if
     /// absent, none if empty.
     pub devices: Option<Vec<String>>,
+    /// Whether answered flows of other nodes' endpoints are sent on in the devices' drivers (`--bpf-xdp`).
+    pub xdp: bool,
     /// Where `/healthz` and `/livez` are answered (`--healthz-bind-address`); nowhere if absent.
     pub healthz: Option<SocketAddr>,
     /// Where `/metrics` and `/proxyMode` are answered (`--metrics-bind-address`); nowhere if absent.
@@ -104,6 +107,7 @@ impl Options {
             pin_dir: DEFAULT_PIN_DIR.into(),
             capacity: Capacity::default(),
             devices: None,
+            xdp: false,
             healthz: None,
             metrics: None,
             more_metrics: MoreMetrics::default(),

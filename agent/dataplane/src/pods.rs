@@ -13,7 +13,7 @@ use aya::programs::SchedClassifier;
 pub use xebec_abi::pod::LocalPod;
 
 use crate::attach::AttachError;
-use crate::devices::{POD_PROGRAM, attach_device, detach_device, device_name, pinned_index};
+use crate::devices::{POD_PROGRAM, attach_device, detach_device, device_name, pinned};
 use crate::load::{Part, find_object, load, versioned};
 use crate::maps::pinned::{absent_is_fine, element, open};
 use crate::maps::wide;
@@ -116,9 +116,8 @@ impl PodPaths {
     /// The devices that have the program, or had when their pins were made.
     fn pinned(&self) -> Result<Vec<u32>, AttachError> {
         let fail = |source| AttachError::Link { action: "list", program: POD_PROGRAM.0, source };
-        let pins = std::fs::read_dir(&self.links).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-        let pins = pins.map_err(fail)?.into_iter().map(|pin| pin.path());
-        Ok(pins.filter_map(|pin| pinned_index(&[POD_PROGRAM], &pin)).collect())
+        let pins = pinned(&self.links, &[POD_PROGRAM.0]).map_err(fail)?;
+        Ok(pins.into_iter().map(|(index, _)| index).collect())
     }
 }
 

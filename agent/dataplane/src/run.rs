@@ -281,7 +281,7 @@ pub fn install(options: &Options) -> Result<(Applier<PinnedMaps>, Devices), Data
         }
         Probe::Unseen(what) => return Err(DataplaneError::Unseen(what)),
     }
-    Ok((applier, Devices::new(ebpf, &options.pin_dir, options.devices.clone())))
+    Ok((applier, Devices::new(ebpf, options)?))
 }
 
 /// Hands the programs' own log records to the `log` facade until the process ends.

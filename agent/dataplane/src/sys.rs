@@ -66,11 +66,13 @@ impl LinkInfo {
         self.link_type == BPF_LINK_TYPE_CGROUP
     }
 
-    /// The device's index, if this is a tcx link whose device is there. The kernel's answer for tcx has the index
+    /// The device's index, if this is a tcx or XDP link whose device is there. The kernel's answer for them has the index
     /// where that for a cgroup has the low half of its id.
     pub(crate) fn device(&self) -> Option<u32> {
+        const BPF_LINK_TYPE_XDP: u32 = 6;
         const BPF_LINK_TYPE_TCX: u32 = 11;
-        (self.link_type == BPF_LINK_TYPE_TCX).then_some(self.cgroup as u32).filter(|index| *index != 0)
+        let has_device = [BPF_LINK_TYPE_XDP, BPF_LINK_TYPE_TCX].contains(&self.link_type);
+        has_device.then_some(self.cgroup as u32).filter(|index| *index != 0)
     }
 }
 

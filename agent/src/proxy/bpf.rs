@@ -21,6 +21,10 @@ pub(crate) struct BpfOptions {
     /// The devices that traffic from outside passes; the default is every Ethernet device with an address of the node.
     #[arg(long, value_delimiter = ',')]
     bpf_devices: Option<Vec<String>>,
+    /// Send packets between outside clients and endpoints on other nodes on in the devices' drivers (XDP), once their flow is
+    /// answered. A driver may set its device up anew for it; one that cannot run programs goes without.
+    #[arg(long)]
+    bpf_xdp: bool,
     /// How many endpoints of Services the maps have room for when they are made; maps that are pinned keep their size until
     /// `--cleanup`. Every thousand takes 0.2 MB.
     #[arg(long, default_value_t = Capacity::ENDPOINTS, value_parser = clap::value_parser!(u32).range(1..=Capacity::MOST_ENDPOINTS.into()))]
@@ -77,6 +81,7 @@ impl BpfOptions {
         options.cgroup_path.clone_from(&self.bpf_cgroup);
         options.capacity = Capacity::of_endpoints(self.bpf_max_endpoints);
         options.devices.clone_from(&self.bpf_devices);
+        options.xdp = self.bpf_xdp;
         options.log_programs = self.bpf_log;
         options.healthz = self.healthz_bind_address.0;
         options.metrics = self.metrics_bind_address.0;

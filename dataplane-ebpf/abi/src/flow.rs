@@ -221,6 +221,8 @@ pub enum PacketStat {
     Established = 8,
     /// Echo requests to a VIP, answered.
     Echoes = 9,
+    /// Packets translated and sent on in the device's driver.
+    Driver = 10,
 }
 
 /// Number of [`PacketStat`]s.

@@ -32,6 +32,9 @@ pub static VIPS: HashMap<Ip6, u32> = HashMap::with_max_entries(131_072, F_NO_PRE
 /// By interface index.
 #[map]
 pub static DEVICES: HashMap<u32, Device> = HashMap::with_max_entries(256, F_NO_PREALLOC);
+/// The hardware addresses of devices whose driver runs the programs, in the first six bytes, by interface index.
+#[map]
+pub static WIRES: HashMap<u32, [u8; 8]> = HashMap::with_max_entries(256, F_NO_PREALLOC);
 #[map]
 static PACKETS: PerCpuArray<u64> = PerCpuArray::with_max_entries(PACKET_STATS, 0);
 /// Where a flow is put together: too large for the stack beside its keys.

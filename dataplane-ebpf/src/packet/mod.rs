@@ -5,8 +5,10 @@
 //! lies between is the node's own IP stack, with its routes, TTL and path MTU.
 
 mod access;
+pub mod driver;
 mod echo;
 mod error;
+mod frame;
 mod header;
 pub mod local;
 pub mod policy;

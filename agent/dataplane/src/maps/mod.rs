@@ -4,7 +4,7 @@
 mod encode;
 pub mod fake;
 mod mapping;
-mod node;
+pub(crate) mod node;
 pub mod pinned;
 mod served;
 mod snapshot;

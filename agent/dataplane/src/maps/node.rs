@@ -53,7 +53,7 @@ impl PinnedMaps {
 }
 
 /// Makes a map's content that of `wanted`.
-pub(super) fn sync<K: aya::Pod + Eq + std::hash::Hash, V: aya::Pod>(
+pub(crate) fn sync<K: aya::Pod + Eq + std::hash::Hash, V: aya::Pod>(
     map: &mut BpfHash<MapData, K, V>,
     name: &'static str,
     wanted: &HashMap<K, V>,

@@ -64,6 +64,7 @@ pub(crate) const PINNED: &[Shape] = &[
     Shape { name: "SRC_LPM", key: 24, value: 4 },
     Shape { name: "VIPS", key: 16, value: 4 },
     Shape { name: "DEVICES", key: 4, value: 32 },
+    Shape { name: "WIRES", key: 4, value: 8 },
     Shape { name: "PACKETS", key: 4, value: 8 },
     Shape { name: "LOCAL_PODS", key: 16, value: 16 },
     Shape { name: "POLICY_PODS", key: 4, value: 8 },

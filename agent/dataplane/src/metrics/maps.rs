@@ -29,7 +29,7 @@ const SOCKET_EVENTS: [&str; 8] = [
     "tag_mismatch",
 ];
 /// In the order of [`xebec_abi::flow::PacketStat`].
-const PACKET_EVENTS: [&str; 10] = [
+const PACKET_EVENTS: [&str; 11] = [
     "translated",
     "flows",
     "rejected",
@@ -40,6 +40,7 @@ const PACKET_EVENTS: [&str; 10] = [
     "reselected",
     "established",
     "echoes",
+    "sent_on_in_driver",
 ];
 
 /// Adds the maps' metrics.

@@ -22,7 +22,7 @@ use xebec_policy::Tables;
 use self::kernel::Kernel;
 use self::plan::{Installed, Plan, PodName, Write};
 use crate::attach::AttachError;
-use crate::devices::{POLICY_PROGRAMS, attach_device, detach_device, device_name, pinned_index};
+use crate::devices::{POLICY_PROGRAMS, attach_device, detach_device, device_name, pinned};
 use crate::load::{Part, find_object, load, versioned};
 use crate::maps::MapError;
 use crate::metrics::{Fill, Text};
@@ -189,10 +189,8 @@ impl Policies {
 
     /// Pins of devices whose pods nothing selects any more: an agent that died between two writes.
     fn remove_stale_links(&self) -> std::io::Result<()> {
-        for pin in std::fs::read_dir(&self.links)? {
-            let pin = pin?.path();
-            let index = pinned_index(&POLICY_PROGRAMS, &pin);
-            if index.is_some_and(|index| !self.installed.has(index)) {
+        for (index, pin) in pinned(&self.links, &POLICY_PROGRAMS.map(|(name, _)| name))? {
+            if !self.installed.has(index) {
                 detach_device(&pin)?;
             }
         }

@@ -2,6 +2,7 @@
 //! its own, which knows no way to the client: what it answers went through the node's translation. What a server saw
 //! is read from its answer.
 
+mod driver;
 pub mod frame;
 pub mod net;
 mod paths;

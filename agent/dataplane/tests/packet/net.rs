@@ -26,7 +26,13 @@ pub struct Outside {
 impl Outside {
     /// `None` where the machine cannot run this.
     pub fn new() -> Option<Self> {
+        Self::with(|_| {})
+    }
+
+    /// With other options.
+    pub fn with(set: impl FnOnce(&mut xebec_dataplane::Options)) -> Option<Self> {
         let mut rig = Rig::new()?;
+        set(&mut rig.options);
         let node = rig.server_ns.name.clone();
         let client = &rig.client_ns.name;
         let pod = NetNs::new(format!("{node}p"));
