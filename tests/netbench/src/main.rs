@@ -6,6 +6,7 @@
 //! first.
 
 mod cost;
+mod frames;
 mod load;
 mod measure;
 mod plan;

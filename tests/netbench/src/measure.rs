@@ -7,9 +7,10 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use crate::frames::{self, Driver, Verdict};
 use crate::load::Client;
 use crate::plan::{self, From, Step, TARGETS, Target};
-use crate::rig::{NODE, Rig, server_address};
+use crate::rig::{NODE, Rig, enter, server_address};
 use crate::rules::{self, PORT, iptables, nftables};
 use crate::server::{self, Server};
 use crate::xebec::Xebec;
@@ -53,6 +54,43 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
             }
         }
         programs(&mut places, services, args.seconds)?;
+        if index + 1 == args.services.len() {
+            forwarding(&mut places, &targets, args)?;
+        }
+    }
+    Ok(())
+}
+
+/// Frames to a machine elsewhere, through the stack and then, for those that can, in the driver. `direct` turns every frame
+/// round unseen both times.
+fn forwarding(places: &mut [Place], targets: &[Target], args: &RunArgs) -> Result<()> {
+    for in_driver in [false, true] {
+        let title = if in_driver {
+            "frames to another node, the flow in the driver (XDP)"
+        } else {
+            "frames to another node, the flow in the stack"
+        };
+        for place in places.iter_mut() {
+            frames::prepare(&place.rig)?;
+            if let Some(xebec) = place.xebec.as_mut().filter(|_| in_driver) {
+                enter(&place.rig.node.path())?;
+                xebec.drive()?;
+            }
+        }
+        for target in plan::order(targets, args.rounds) {
+            let place = places.iter().find(|place| place.target == target).context("no such target")?;
+            let driver = match target {
+                Target::Xebec if in_driver => Driver::Own,
+                Target::Direct => Driver::Always(Verdict::Turn),
+                _ => Driver::Always(Verdict::Pass),
+            };
+            if !in_driver && target != Target::Direct {
+                frames::answered(&place.rig).with_context(|| target.name())?;
+            }
+            let answer = frames::measure(&place.rig, &driver, args.seconds);
+            let answer = answer.with_context(|| format!("{}: {title}", target.name()))?;
+            tell(title, target, "frames", &answer);
+        }
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ pub(crate) const SERVICE_RANGE: &str = "10.96.0.0/12";
 /// The pods.
 pub(crate) const POD_RANGE: &str = "10.244.0.0/16";
 const CLIENT: &str = "10.244.0.5";
-const OUTSIDE: &str = "10.99.0.1";
+pub(crate) const OUTSIDE: &str = "10.99.0.1";
 const GATEWAY: &str = "169.254.1.1";
 /// The node's ends of its pods' wires.
 const NODE_MAC: &str = "02:00:00:00:00:01";

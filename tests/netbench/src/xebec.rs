@@ -20,7 +20,7 @@ use xebec_dataplane::{Capacity, NodePorts, Options, addresses, node};
 
 use crate::rig::{Rig, enter};
 use crate::rules::PORT;
-use crate::{plan, server};
+use crate::{frames, plan, server};
 
 const NODE_NAME: &str = "bench-node";
 
@@ -29,7 +29,8 @@ pub(crate) struct Xebec {
     world: World,
     applier: Applier<PinnedMaps>,
     /// Dropped before what it is pinned under.
-    _devices: Devices,
+    devices: Devices,
+    options: Options,
     _paths: PodPaths,
     pins: Pins,
     cgroup: Cgroup,
@@ -101,12 +102,22 @@ impl Xebec {
         Ok(Self {
             world: World::default(),
             applier,
-            _devices: devices,
+            devices,
+            options,
             _paths: paths,
             pins,
             cgroup,
             _bpffs: bpffs,
         })
+    }
+
+    /// Puts the programs into the drivers, too.
+    pub(crate) fn drive(&mut self) -> Result<()> {
+        self.options.xdp = true;
+        let (applier, mut devices) = xebec_dataplane::install(&self.options)?;
+        self.applier = introduced(applier, &mut devices)?;
+        self.devices = devices;
+        Ok(())
     }
 
     /// The cgroup whose processes it serves.
@@ -122,12 +133,13 @@ impl Xebec {
     /// Replaces all Services, then changes the endpoints of one, `changes` times.
     pub(crate) fn fill(&mut self, services: usize, endpoints: u8, changes: usize) -> Result<Took> {
         let objects: Vec<Service> =
-            (0..services).map(|index| service(index, services)).collect::<Result<_>>()?;
+            (0..=services).map(|index| service(index, services)).collect::<Result<_>>()?;
         let mut slices = Vec::new();
         for index in 0..services {
             let addresses = plan::endpoints(index, services, endpoints);
             slices.push(slice(index, services, &addresses)?);
         }
+        slices.push(elsewhere(services)?);
         self.world.service(Event::Init);
         objects.into_iter().for_each(|object| self.world.service(Event::InitApply(object)));
         self.world.service(Event::InitDone);
@@ -191,7 +203,11 @@ fn service(index: usize, services: usize) -> Result<Service> {
     if index + 1 == services {
         ports.push(json!({"name": "udp", "port": PORT, "targetPort": server::PORT, "protocol": "UDP"}));
     }
-    let node_port = plan::node_port(index, services);
+    let mut node_port = plan::node_port(index, services);
+    if index == services {
+        node_port = Some(frames::PORT);
+        ports[0]["protocol"] = json!("UDP");
+    }
     if let Some(number) = node_port {
         ports[0]["nodePort"] = json!(number);
     }
@@ -220,6 +236,19 @@ fn slice(index: usize, services: usize, addresses: &[String]) -> Result<Endpoint
             "labels": {"kubernetes.io/service-name": format!("s{index}")},
         },
         "addressType": "IPv4", "ports": ports, "endpoints": endpoints,
+    }))
+}
+
+/// The slice of the one Service beyond `services`, whose endpoint is on another node.
+fn elsewhere(services: usize) -> Result<EndpointSlice> {
+    object(json!({
+        "metadata": {
+            "name": "elsewhere", "namespace": "default",
+            "labels": {"kubernetes.io/service-name": format!("s{services}")},
+        },
+        "addressType": "IPv4",
+        "ports": [{"name": "tcp", "port": server::PORT, "protocol": "UDP"}],
+        "endpoints": [{"addresses": [frames::FAR], "nodeName": "another", "conditions": {"ready": true}}],
     }))
 }
 

@@ -31,7 +31,7 @@ const NAME: report::Name = report::Name {
     file: "dataplane",
     heading: "Service dataplane bench",
     setting: "Clients on one processor, servers on another, in network namespaces on one kernel. `direct` is a pod's own \
-              address without any Service; iptables and nftables are kube-proxy's rule sets, generated.",
+              address without any Service, and for frames a program that turns them round (XDP_TX); iptables and nftables are kube-proxy's rule sets, generated.",
 };
 
 /// The second is what the others are compared with.
@@ -102,6 +102,11 @@ fn metrics(kind: &str, title: &str) -> Result<Vec<Metric>> {
         "rr" | "udpc" => [vec![rate(0.99)], latency()].concat(),
         "udp" => [vec![rate(0.95)], latency()].concat(),
         "stream" => vec![ratio(more("mb_per_second", "MB/s", None), 0.99)],
+        // What makes and drops the frames has its part in every number.
+        "frames" if title.ends_with("(XDP)") => {
+            vec![ratio(more("per_second", "frames a second", None), 0.85)]
+        }
+        "frames" => vec![more("per_second", "frames a second", None)],
         "program" => {
             let aim = if title.starts_with("program connect4") { Some(150.0) } else { None };
             vec![less("ns", "ns a run, while the kernel counts", aim)]

@@ -75,8 +75,8 @@ mod tests {
     fn each_endpoint_has_its_chain_and_its_chance() {
         let text = rules(&ports(2, 2));
         let count = |part: &str| text.matches(part).count();
-        assert_eq!(count(":KUBE-SVC-"), 3, "two TCP ports and one of UDP");
-        assert_eq!(count(":KUBE-SEP-"), 6);
+        assert_eq!(count(":KUBE-SVC-"), 4, "two TCP ports, one of UDP, one served elsewhere");
+        assert_eq!(count(":KUBE-SEP-"), 7);
         assert_eq!(count("--probability 0.50000000000"), 3, "the last endpoint takes what is left");
         assert_eq!(count("--dport 30080 "), 1);
         assert!(text.contains(

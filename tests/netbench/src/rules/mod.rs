@@ -3,7 +3,7 @@
 pub(crate) mod iptables;
 pub(crate) mod nftables;
 
-use crate::plan;
+use crate::{frames, plan};
 
 /// A port of a Service.
 pub(crate) struct ServicePort {
@@ -22,7 +22,8 @@ pub(crate) struct ServicePort {
 /// The port that clients call.
 pub(crate) const PORT: u16 = 80;
 
-/// The ports of `services` Services; the last has a UDP port as well, and is reached from outside.
+/// The ports of `services` Services; the last has a UDP port as well, and is reached from outside. One more is served
+/// elsewhere.
 pub(crate) fn ports(services: usize, endpoints: u8) -> Vec<ServicePort> {
     let port = |service: usize, protocol: &'static str| ServicePort {
         name: format!("{service:06}{}", protocol.to_uppercase()),
@@ -31,5 +32,13 @@ pub(crate) fn ports(services: usize, endpoints: u8) -> Vec<ServicePort> {
         node_port: plan::node_port(service, services).filter(|_| protocol == "tcp"),
         endpoints: plan::endpoints(service, services, endpoints),
     };
-    (0..services).map(|service| port(service, "tcp")).chain([port(services - 1, "udp")]).collect()
+    let elsewhere = ServicePort {
+        name: "elsewhere".to_owned(),
+        protocol: "udp",
+        ip: plan::virtual_ip(services),
+        node_port: Some(frames::PORT),
+        endpoints: vec![frames::FAR.to_owned()],
+    };
+    let all = (0..services).map(|service| port(service, "tcp"));
+    all.chain([port(services - 1, "udp"), elsewhere]).collect()
 }

@@ -78,10 +78,10 @@ mod tests {
     fn each_port_is_an_element_and_each_endpoint_a_chain() {
         let text = rules(&ports(2, 2));
         let count = |part: &str| text.matches(part).count();
-        assert_eq!(count(" chain service-"), 3, "two TCP ports and one of UDP");
-        assert_eq!(count(" chain endpoint-"), 6);
+        assert_eq!(count(" chain service-"), 4, "two TCP ports, one of UDP, one served elsewhere");
+        assert_eq!(count(" chain endpoint-"), 7);
         assert_eq!(count("numgen random mod 2"), 3);
         assert!(text.contains("10.96.0.2 . udp . 80 : goto service-000001UDP"));
-        assert!(text.contains("elements = { tcp . 30080 : goto external-000001TCP }"));
+        assert!(text.contains("elements = { tcp . 30080 : goto external-000001TCP,"));
     }
 }
