@@ -1,7 +1,7 @@
 //! The packet, behind a trait: tcx reads and writes it through the socket buffer's helpers, another hook by its own.
 
 use aya_ebpf::{
-    helpers::generated::{bpf_csum_diff, bpf_l4_csum_replace, bpf_redirect},
+    helpers::generated::{bpf_csum_diff, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_peer},
     programs::TcContext,
 };
 
@@ -39,11 +39,21 @@ pub trait Packet {
     fn begins_here(&self) -> bool;
     /// Sends it back by its device: in again if it was `leaving`, else out. False if the kernel cannot.
     fn turn(&self, leaving: bool) -> bool;
+    /// Puts it into the pod behind a device. False if this hook cannot.
+    fn enter(&self, device: u32) -> bool;
 }
 
 impl Packet for TcContext {
     #[inline(always)]
     fn load<T: Copy>(&self, at: usize) -> Option<T> {
+        let start = self.data() + at;
+        // To the verifier a check for one byte, which the compiler writes as "the end lies beyond", proves nothing.
+        let need = if size_of::<T>() == 1 { 2 } else { size_of::<T>() };
+        if start + need <= self.data_end() {
+            // SAFETY: inside the packet's first part, which the verifier checks as well.
+            return Some(unsafe { core::ptr::read_unaligned(start as *const T) });
+        }
+        // In a later part, or beyond the end.
         self.skb.load(at).ok()
     }
 
@@ -92,6 +102,12 @@ impl Packet for TcContext {
     fn turn(&self, leaving: bool) -> bool {
         // SAFETY: a helper without pointers.
         unsafe { bpf_redirect(self.device(), if leaving { BPF_F_INGRESS } else { 0 }) == TCX_REDIRECT }
+    }
+
+    #[inline(always)]
+    fn enter(&self, device: u32) -> bool {
+        // SAFETY: a helper without pointers; it tells what to do with the packet after the program.
+        unsafe { bpf_redirect_peer(device, 0) == TCX_REDIRECT }
     }
 }
 

@@ -6,12 +6,7 @@
 //! the kernel's routes and neighbours say where it goes. All else is done at the tcx hooks, with the same tables: this
 //! program can be absent, come and go at any time.
 
-use aya_ebpf::{
-    EbpfContext as _,
-    bindings::{bpf_fib_lookup, xdp_action},
-    helpers::generated::{bpf_fib_lookup as fib_lookup, bpf_redirect},
-    programs::XdpContext,
-};
+use aya_ebpf::{bindings::xdp_action, helpers::generated::bpf_redirect, programs::XdpContext};
 use xebec_abi::{
     PROTO_TCP,
     flow::{BACKEND_REJECT, FlowKey, HOOK_INGRESS, PacketStat, Role},
@@ -21,22 +16,14 @@ use super::{
     FIN, RST, SYN,
     access::Packet,
     header::{ETHERNET, Header},
+    route::{self, route},
     tcp_flags,
     track::Entry,
 };
 use crate::maps::flow::{FLOWS, WIRES, count};
 
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
 const ETH_P_IP: u16 = 0x0800_u16.to_be();
 const ETH_P_IPV6: u16 = 0x86dd_u16.to_be();
-
-/// Where a packet goes next.
-struct Way {
-    device: u32,
-    /// Destination and source, as in the frame.
-    macs: [[u8; 6]; 2],
-}
 
 /// A frame arrives.
 #[inline(always)]
@@ -58,7 +45,7 @@ fn forward(p: &XdpContext) -> Option<u32> {
     }
     let entry = Entry { flow: FLOWS.get_ptr_mut(key)?, probation: false };
     let to = target(&entry, h.proto)?;
-    let way = route(p, &h, &to)?;
+    let way = route(p, &h, &to, route::len(p, &h)?)?;
     let back = way.device == p.device();
     if !back && WIRES.get_ptr(way.device).is_none() {
         return None;
@@ -129,29 +116,4 @@ fn learn(entry: &Entry) -> Option<()> {
         core::ptr::write_volatile(&raw mut (*entry.flow).nport, out.nport);
     }
     Some(())
-}
-
-/// Asks the kernel's routes; `None` if the packet does not fit, or the next hop's address is not known yet.
-#[inline(always)]
-fn route(p: &XdpContext, h: &Header, to: &FlowKey) -> Option<Way> {
-    // SAFETY: a plain struct of integers.
-    let mut ask: bpf_fib_lookup = unsafe { core::mem::zeroed() };
-    ask.l4_protocol = h.proto;
-    ask.sport = to.sport.0;
-    ask.dport = to.dport.0;
-    ask.ifindex = p.device();
-    let len = u16::from_be(p.load::<u16>(h.at + if h.v6 { 4 } else { 2 })?);
-    ask.__bindgen_anon_1.tot_len = if h.v6 { len.wrapping_add(40) } else { len };
-    if h.v6 {
-        ask.family = AF_INET6;
-        ask.__bindgen_anon_3.ipv6_src = to.src.0;
-        ask.__bindgen_anon_4.ipv6_dst = to.dst.0;
-    } else {
-        ask.family = AF_INET;
-        ask.__bindgen_anon_3.ipv4_src = to.src.0[3];
-        ask.__bindgen_anon_4.ipv4_dst = to.dst.0[3];
-    }
-    // SAFETY: a helper over the program's own context and a struct on the stack of the stated length.
-    let answer = unsafe { fib_lookup(p.as_ptr(), &raw mut ask, size_of::<bpf_fib_lookup>() as i32, 0) };
-    (answer == 0).then_some(Way { device: ask.ifindex, macs: [ask.dmac, ask.smac] })
 }

@@ -66,6 +66,11 @@ impl Packet for XdpContext {
     }
 
     #[inline(always)]
+    fn enter(&self, _device: u32) -> bool {
+        false
+    }
+
+    #[inline(always)]
     fn turn(&self, _leaving: bool) -> bool {
         false
     }

@@ -1,47 +1,90 @@
-//! From one pod of the node to another. Enters: a packet as it leaves a pod, at the node's end of its device. Leaves: the
-//! packet inside the other pod, or on its usual way. Called by main.rs.
+//! Pods of this node, past its IP stack. Enters: a packet as it leaves a pod, at the node's end of its device; or one from
+//! outside that was translated to a pod of this node. Leaves: the packet inside the other pod, or out by the node's device; or
+//! on its usual way. Called by main.rs and by `ingress`.
 //!
 //! The kernel would route such a packet: through its IP stack, its hooks and a second queue. Here it is what it would be
-//! there (one hop less, the other's hardware addresses) and goes straight in (`bpf_redirect_peer`, kernel 5.10).
+//! there (one hop less, the next one's hardware addresses) and goes straight in (`bpf_redirect_peer`, kernel 5.10) or out.
 //!
-//! Left to the kernel: what is not from the pod's own address, all that policies look at (both directions of it, so that
-//! the kernel's own tracking sees whole connections or none), and what has no hop left, for the kernel to say so.
+//! Left to the kernel: what is not from the pod's own address; all that policies look at, in both directions, so that the
+//! kernel's own tracking sees whole connections or none; fragments; what has no hop left, for the kernel to say so; what the
+//! pod itself sends outside, for the kernel to hide its address.
 
-use aya_ebpf::{helpers::generated::bpf_redirect_peer, programs::TcContext};
-use xebec_abi::pod::LocalPod;
+use aya_ebpf::{helpers::generated::bpf_redirect, programs::TcContext};
+use xebec_abi::{
+    Ip6,
+    flow::{HOOK_EGRESS, PacketStat, Role},
+    pod::LocalPod,
+};
 
 use super::{
-    Verdict,
+    FIN, RST, Verdict,
     access::Packet,
     header::{ETHERNET, Header},
+    replied,
+    route::route,
+    tcp_flags, track,
 };
-use crate::maps::{pod::LOCAL_PODS, policy::POLICY_PODS};
+use crate::maps::{
+    flow::{DEVICES, count},
+    pod::LOCAL_PODS,
+    policy::POLICY_PODS,
+};
 
+/// The pod of this node at an address, if no policy selects it.
 #[inline(always)]
-fn is_selected(device: u32) -> bool {
-    POLICY_PODS.get_ptr(device).is_some()
+pub fn own(addr: Ip6) -> Option<LocalPod> {
+    // SAFETY: written before the pod has its link, removed after it has none.
+    let pod = *unsafe { LOCAL_PODS.get(addr) }?;
+    POLICY_PODS.get_ptr(pod.device).is_none().then_some(pod)
 }
 
-/// The pod to put the packet into, if it may be.
+/// Puts a packet into a pod; false, and nothing changed, if it has no hop left for that.
 #[inline(always)]
-fn peer(p: &TcContext, h: &Header) -> Option<LocalPod> {
-    // SAFETY: written before the pod has its link, removed after it has none.
-    let to = *unsafe { LOCAL_PODS.get(h.dst) }?;
-    // SAFETY: as above.
-    let from = unsafe { LOCAL_PODS.get(h.src) }?;
-    let own = p.device();
-    (from.device == own && to.device != own && !is_selected(own) && !is_selected(to.device)).then_some(to)
+pub fn enter<P: Packet>(p: &P, h: &Header, pod: &LocalPod) -> bool {
+    let Some(hops) = h.hops(p).filter(|hops| *hops > 1) else { return false };
+    h.renew(p, hops - 1);
+    p.store(0, &[pod.mac, pod.node_mac]);
+    p.enter(pod.device)
 }
 
 /// A packet leaves a pod.
 #[inline(always)]
 pub fn forward(p: &TcContext, v6: bool) -> Verdict {
     let Some(h) = Header::read(p, ETHERNET, v6) else { return Verdict::Next };
-    let Some(to) = peer(p, &h) else { return Verdict::Next };
-    let Some(hops) = h.hops(p).filter(|hops| *hops > 1) else { return Verdict::Next };
+    match own(h.src) {
+        Some(from) if from.device == p.device() => {}
+        _ => return Verdict::Next,
+    }
+    match own(h.dst) {
+        Some(pod) if pod.device != p.device() && enter(p, &h, &pod) => Verdict::Back,
+        Some(_) => Verdict::Next,
+        // Another pod of this node that policies select has no flow from outside under its address.
+        None => answer(p, &h).unwrap_or(Verdict::Next),
+    }
+}
+
+/// An answer to outside, of a flow to this pod: translated here, and out by the device that the routes name.
+#[inline(always)]
+fn answer(p: &TcContext, h: &Header) -> Option<Verdict> {
+    if h.later || h.more {
+        return None;
+    }
+    let key = h.key(p, HOOK_EGRESS)?;
+    let entry = track::find(&key)?;
+    if !matches!(entry.role(), Role::Reply) {
+        return None;
+    }
+    let hops = h.hops(p).filter(|hops| *hops > 1)?;
+    let to = entry.get().target(Role::Reply);
+    let way = route(p, h, &to, 0)?;
+    DEVICES.get_ptr(way.device)?;
+    entry.touch(tcp_flags(p, h) & (FIN | RST) != 0);
+    replied(&entry, &key);
+    h.rewrite(p, &key, &to);
+    count(PacketStat::Translated);
     h.renew(p, hops - 1);
-    Packet::store(p, 0, &[to.mac, to.node_mac]);
-    // SAFETY: a helper without pointers; it tells what to do with the packet after this program.
-    let _ = unsafe { bpf_redirect_peer(to.device, 0) };
-    Verdict::Back
+    Packet::store(p, 0, &way.macs);
+    // SAFETY: a helper without pointers.
+    let _ = unsafe { bpf_redirect(way.device, 0) };
+    Some(Verdict::Back)
 }

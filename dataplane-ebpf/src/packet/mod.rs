@@ -12,6 +12,7 @@ mod frame;
 mod header;
 pub mod local;
 pub mod policy;
+mod route;
 mod select;
 mod track;
 
@@ -108,7 +109,7 @@ pub fn ingress<P: Packet>(p: &P, v6: bool) -> Verdict {
                 track::mend(&entry);
             }
             let to = entry.get().target(Role::Forward);
-            return translated(p, &h, &key, &to);
+            return arrived(p, &h, &key, &to);
         }
         // A new connection from an old one's port is nothing of the kind.
         if h.proto != PROTO_TCP && entry.get().id != BACKEND_REJECT {
@@ -135,7 +136,7 @@ pub fn ingress<P: Packet>(p: &P, v6: bool) -> Verdict {
         Some(flow) => {
             // SAFETY: this CPU's draft, just filled.
             let to = unsafe { &*flow }.target(Role::Forward);
-            translated(p, &h, &key, &to)
+            arrived(p, &h, &key, &to)
         }
         None => Verdict::Drop,
     }
@@ -219,16 +220,39 @@ pub fn egress<P: Packet>(p: &P, v6: bool) -> Verdict {
         let to = entry.get().target(Role::Out);
         return translated(p, &h, &key, &to);
     }
+    let to = replied(&entry, &key);
+    translated(p, &h, &key, &to)
+}
+
+/// A flow is answered: off probation, and what the answer becomes.
+#[inline(always)]
+fn replied(entry: &Entry, key: &FlowKey) -> FlowKey {
     let to = entry.get().target(Role::Reply);
     if entry.probation && entry.get().id != BACKEND_REJECT {
         let forward = entry.get().key(Role::Forward);
         let out = entry.get().key(Role::Out);
+        let snat = entry.get().is_snat();
         count(PacketStat::Established);
         track::promote(&forward);
-        track::promote(&out);
-        track::promote(&key);
+        if snat {
+            track::promote(&out);
+        }
+        track::promote(key);
     }
-    translated(p, &h, &key, &to)
+    to
+}
+
+/// Translates what came in, and puts it straight into the pod it is for if that is this node's own.
+#[inline(always)]
+fn arrived<P: Packet>(p: &P, h: &Header, from: &FlowKey, to: &FlowKey) -> Verdict {
+    let verdict = translated(p, h, from, to);
+    if h.later || h.more {
+        return verdict;
+    }
+    match local::own(to.dst) {
+        Some(pod) if local::enter(p, h, &pod) => Verdict::Back,
+        _ => verdict,
+    }
 }
 
 #[inline(always)]

@@ -3,13 +3,15 @@
 
 use aya::programs::{TestRun, TestRunOptions};
 use serde_json::json;
+use xebec_abi::flow::PacketStat;
 use xebec_dataplane::pods::{LocalPod, PodPaths};
 
 use crate::packet::frame::{echo, tcp, udp};
-use crate::packet::net::{ask_tcp, ask_udp, ping};
+use crate::packet::net::{Outside, ask_tcp, ask_udp, ping, within};
 use crate::packet::{REFUSED, SILENCE};
 use crate::policy::net::{A, B, Cluster, OUTSIDE, of_a, policy};
-use crate::rig::run;
+use crate::rig::objects::{service, slice};
+use crate::rig::{NetNs, run};
 
 const A6: &str = "fd44::5";
 const B6: &str = "fd44::6";
@@ -130,4 +132,66 @@ fn a_packet_is_what_the_kernel_would_have_made_of_it() {
         assert_eq!(result.return_value, verdict, "{name}");
         assert_eq!(&out[..packet.len()], expected, "{name}");
     }
+}
+
+/// Index and hardware address of a device of a namespace.
+fn device(netns: &NetNs, name: &str) -> (u32, [u8; 6]) {
+    let devices = within(netns, || xebec_dataplane::addresses::ethernet_devices().unwrap());
+    devices.iter().find(|found| found.name == name).map(|found| (found.index, found.mac)).unwrap()
+}
+
+#[test]
+fn calls_from_outside_and_their_answers_pass_the_stack_by() {
+    let Some(mut outside) = Outside::new() else { return };
+    let ports = json!([
+        {"name": "tcp", "port": 80, "protocol": "TCP", "nodePort": 30080},
+        {"name": "udp", "port": 80, "protocol": "UDP", "nodePort": 30080},
+    ]);
+    let spec = json!({"type": "NodePort"});
+    let endpoints = |name: &str, address: &str| {
+        ["TCP", "UDP"].map(|protocol| slice(name, 8080, protocol, &[&format!("{address}@node-a")]))
+    };
+    outside.agent.sync(
+        vec![
+            service("a", &["10.96.77.1"], ports.clone(), spec.clone()),
+            service("six", &["fd96::77"], ports, spec),
+        ],
+        [endpoints("a", "10.244.0.5"), endpoints("six", "fd44::5")].concat(),
+    );
+    let talk = |outside: &Outside| {
+        let before = forwarded();
+        for (to, from) in
+            [("10.99.0.2:30080", "10.99.0.1"), ("[fd99::2]:30080", "fd99::1"), ("10.96.77.1:80", "10.99.0.1")]
+        {
+            assert_eq!(ask_tcp(&outside.rig.client_ns, to), format!("POD {from}"));
+            assert_eq!(ask_udp(&outside.rig.client_ns, to, 10), format!("POD {from} 10"));
+        }
+        forwarded() - before
+    };
+    assert!(talk(&outside) > 20);
+    let mut paths = PodPaths::install(&outside.rig.options).unwrap();
+    let ((index, node_mac), (_, mac)) =
+        (device(&outside.rig.server_ns, "xebpod"), device(&outside.pod, "eth0"));
+    for address in [A, A6] {
+        paths.add(address.parse().unwrap(), &LocalPod { device: index, mac, node_mac }).unwrap();
+    }
+    let flows = outside.count(PacketStat::Established);
+    assert_eq!(talk(&outside), 0);
+    assert_eq!(outside.count(PacketStat::Established) - flows, 6);
+    // Fragments, a closed port's answer, and what the pod begins itself are the kernel's.
+    let before = forwarded();
+    assert_eq!(ask_udp(&outside.rig.client_ns, "10.99.0.2:30080", 4000), "POD 10.99.0.1 4000");
+    assert!(forwarded() > before);
+    for slice in endpoints("a", "10.244.0.5").map(|mut slice| {
+        slice.ports.iter_mut().flatten().for_each(|port| port.port = Some(9));
+        slice
+    }) {
+        outside.agent.set_slice(slice);
+    }
+    assert_eq!(ask_tcp(&outside.rig.client_ns, "10.99.0.2:30080"), REFUSED);
+    assert_eq!(ask_udp(&outside.rig.client_ns, "10.99.0.2:30080", 10), REFUSED);
+    run(&format!("ip -n {} route add 10.244.0.0/24 via 10.99.0.2", outside.rig.client_ns.name));
+    let _server = crate::packet::net::udp(&outside.rig.client_ns, "10.99.0.1:7070", "OUT");
+    assert_eq!(ask_udp(&outside.pod, "10.99.0.1:7070", 10), "OUT 10.244.0.5 10");
+    assert_eq!(outside.kernel_checksum_errors(), 0);
 }
