@@ -14,7 +14,8 @@ use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
-use crate::rig::{NetNs, enter, pin};
+use xebec_rig::netns::pin;
+use xebec_rig::{NetNs, enter};
 
 /// How long one call may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -67,8 +68,8 @@ pub(crate) fn serve(netns: &Path, cgroup: Option<&Path>) -> Result<()> {
         let file = cgroup.join("cgroup.procs");
         std::fs::write(&file, std::process::id().to_string()).with_context(|| file.display().to_string())?;
     }
-    enter(netns)?;
-    pin(0)?;
+    enter(netns);
+    pin(0);
     let mut out = std::io::stdout();
     for line in std::io::stdin().lines() {
         let answer = obey(&line?).unwrap_or_else(|error| json!({"error": format!("{error:#}")}));

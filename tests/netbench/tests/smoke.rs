@@ -1,16 +1,13 @@
 //! A short run of everything: each kind of measurement on each target, with the server's own count of who reached it.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
 
 /// The eBPF object, or why this cannot run here.
 fn object() -> Result<PathBuf, String> {
-    if !rustix::process::geteuid().is_root() {
-        return Err("not root".to_owned());
-    }
     for program in ["iptables-restore", "nft", "ip", "sysctl"] {
         let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
             .chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")])
@@ -19,10 +16,7 @@ fn object() -> Result<PathBuf, String> {
             return Err(format!("no {program}"));
         }
     }
-    let built =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/ebpf/bpfel-unknown-none/release/xebec");
-    let path = std::env::var_os("XEBEC_BPF_OBJECT").map_or(built, PathBuf::from);
-    if path.is_file() { Ok(path) } else { Err(format!("no eBPF object at {}", path.display())) }
+    xebec_rig::object()
 }
 
 #[test]
