@@ -5,6 +5,7 @@ mod cost;
 mod health;
 mod nodes;
 mod packet;
+mod pitfalls;
 mod policy;
 
 use serde_json::json;

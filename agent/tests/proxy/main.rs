@@ -1,12 +1,7 @@
 //! `xebec-agent proxy` as a process that is given a kubeconfig and nothing else of Xebec's, against a control plane of
 //! its own, in network namespaces without a default route. Its arguments are those of `deploy/proxy.yaml`, and so are
 //! its rights. Needs root, the built object and `xebec-control`; says why when it cannot run.
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "test code and its child processes"
-)]
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "test code and its child processes")]
 
 mod stage;
 

@@ -1,8 +1,8 @@
 //! The pod that calls: a process of its own, in a namespace and a cgroup, driven by lines `KIND ADDRESS SECONDS`.
 //!
 //! Kinds: `crr` (connect, one byte to and fro, close), `rr` (one byte to and fro on one connection), `udp` (the same in
-//! datagrams, each with its address), `udpc` (on a connected socket), `stream` (bytes on one connection). Every answer is
-//! one line of JSON.
+//! datagrams, each with its address), `udpc` (on a connected socket), `stream` (bytes on one connection), `who` (once: what the server says). Every
+//! answer is one line of JSON.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -106,6 +106,11 @@ fn obey(line: &str) -> Result<Value> {
             })
         }
         "stream" => stream(to, seconds),
+        "who" => {
+            let mut answer = String::new();
+            connect(to)?.read_to_string(&mut answer)?;
+            Ok(json!({"who": answer}))
+        }
         _ => bail!("{kind:?} is no kind of measurement"),
     }
 }

@@ -20,6 +20,28 @@ fn object() -> Result<PathBuf, String> {
 }
 
 #[test]
+fn a_short_soak() {
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_xebec-netbench"));
+    let agent = program.with_file_name("xebec-agent");
+    let object = match xebec_rig::object() {
+        Ok(object) => object,
+        Err(reason) => return eprintln!("SKIPPED: {reason}"),
+    };
+    if !agent.is_file() {
+        return eprintln!("SKIPPED: no {}; `cargo test --workspace` builds it", agent.display());
+    }
+    let log = tempfile::NamedTempFile::new().expect("a file");
+    let mut soak = Command::new(program);
+    soak.args(["soak", "--services", "200", "--seconds", "10", "--kill-every", "3", "--tolerance", "30"]);
+    soak.arg("--object").arg(object).arg("--agent").arg(agent).arg("--log").arg(log.path());
+    let output = soak.output().expect("the program starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let told = std::fs::read_to_string(log.path()).expect("a log");
+    assert!(output.status.success(), "{text}\n{}\n{told}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains(" 0 failed, 0 stale, 0 misrouted;") && text.contains("; 3 kills, "), "{text}");
+}
+
+#[test]
 fn every_target_takes_every_kind_of_call() {
     let object = match object() {
         Ok(object) => object,

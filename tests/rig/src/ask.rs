@@ -63,6 +63,11 @@ pub fn ask_udp(netns: &NetNs, to: &str, len: usize) -> String {
 
 /// Pings, and returns who answered what.
 pub fn ping(netns: &NetNs, to: &str) -> String {
+    ping_of(netns, to, 0)
+}
+
+/// Pings with so many bytes more, zeros, and returns who answered what.
+pub fn ping_of(netns: &NetNs, to: &str, more: usize) -> String {
     use rustix::net::{AddressFamily, SocketType, ipproto, socket};
     let to: IpAddr = to.parse().unwrap();
     within(netns, || {
@@ -73,13 +78,14 @@ pub fn ping(netns: &NetNs, to: &str) -> String {
         let socket = UdpSocket::from(socket(family, SocketType::RAW, Some(proto)).unwrap());
         socket.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
         // Sum of IPv4: the kernel fills in that of IPv6 only.
-        let mut packet = [request, 0, 0, 0, 0x12, 0x34, 0, 1];
+        let mut packet = vec![request, 0, 0, 0, 0x12, 0x34, 0, 1];
+        packet.resize(8 + more, 0);
         let sum = !(u16::from_be_bytes([request, 0]) + 0x1234 + 1);
         packet[2..4].copy_from_slice(&sum.to_be_bytes());
         if let Err(error) = socket.send_to(&packet, SocketAddr::new(to, 0)) {
             return code(&error);
         }
-        let mut buffer = [0; 256];
+        let mut buffer = [0; 8192];
         loop {
             match socket.recv_from(&mut buffer) {
                 // Neighbour discovery passes here, too.

@@ -21,9 +21,10 @@ fn tcp_socket(to: SocketAddr, protocol: Protocol) -> Result<OwnedFd> {
 
 fn listen_to(fd: OwnedFd) -> Result<String> {
     let mut stream = TcpStream::from(fd);
-    let peer = stream.peer_addr()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
+    // Not before: a fast open's socket has no peer until it is answered.
+    let peer = stream.peer_addr()?;
     Ok(format!("{answer} {peer}"))
 }
 
