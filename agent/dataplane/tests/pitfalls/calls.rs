@@ -1,8 +1,9 @@
 //! Calls that few programs make.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
 
 use rustix::net::{AddressFamily, SocketType, bind, ipproto, listen, socket, sockopt};
 use serde_json::json;
@@ -28,6 +29,21 @@ fn multipath(netns: &NetNs, address: &str) -> Server {
         ready();
         accept(&listener, &stop, |mut stream, peer| {
             let _ = stream.write_all(format!("M-{}", peer.ip()).as_bytes());
+        });
+    })
+}
+
+/// A server that reads a question before it answers.
+fn asked(netns: &NetNs, address: &str) -> Server {
+    let address: SocketAddr = address.parse().unwrap();
+    Server::start(netns, address, move |served, stop, ready| {
+        let listener = TcpListener::bind(address).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        ready();
+        accept(&listener, &stop, |mut stream, _| {
+            if stream.read_exact(&mut [0]).is_ok() && stream.write_all(b"F").is_ok() {
+                served.fetch_add(1, Ordering::Relaxed);
+            }
         });
     })
 }
@@ -72,7 +88,7 @@ fn fast_open_to_a_vip_and_to_a_node_port() {
         // Questions in the SYN both ways, for every listener, without a cookie asked for before.
         netns.sysctl("net/ipv4/tcp_fastopen", "1543");
     }
-    let served = Server::tcp(&server, "10.244.1.1:8080", "F");
+    let served = asked(&server, "10.244.1.1:8080");
     let mut agent = node.agent();
     agent.sync(
         vec![service("a", &[VIP], ports(), node_port(json!({})))],
@@ -135,6 +151,7 @@ fn a_client_bound_to_a_node_ports_number() {
         vec![service("a", &[VIP], ports(), node_port(json!({})))],
         vec![slice("a", 8080, "TCP", &["10.244.1.1@node-1"])],
     );
+    outside.ip("route add 10.244.1.0/24 via 10.99.0.101");
     // A pod that uses the number for a call of its own, and a machine outside that calls the Service from it. (A process of
     // the node's own that does the first is not told from the Service's clients yet: its answers go to an endpoint.)
     let mut client = node.client(&pod);
