@@ -16,6 +16,7 @@ mod packages;
 mod process;
 mod progress;
 mod shell;
+mod soak;
 mod test;
 mod up;
 
@@ -45,6 +46,8 @@ enum Command {
     Image,
     /// Measure the hot paths of a running cluster, side by side.
     Bench(bench::BenchArgs),
+    /// Many Services that change, many connections, an agent killed every few seconds: nothing may fail or grow.
+    Soak(soak::SoakArgs),
     /// Formatting, clippy with warnings denied, dependency direction, file sizes.
     Check,
 }
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Ebpf => ebpf::run(),
         Command::Image => image::run(),
         Command::Bench(args) => bench::run(&args),
+        Command::Soak(args) => soak::run(&args),
         Command::Check => check::run(),
     };
     match outcome {

@@ -1,25 +1,21 @@
 //! The dataplane on real sockets. Needs root and the built object; says why when it cannot run.
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "test code and its child processes"
-)]
+#![expect(clippy::unwrap_used, reason = "test code and its child processes")]
 
 mod cost;
 mod health;
+mod nodes;
 mod packet;
 mod path;
 mod peer;
+mod pitfalls;
 mod policy;
-mod rig;
 
-use rig::Rig;
-use rig::client::Client;
-use rig::objects::{Agent, service, slice, tcp_udp};
-use rig::server::Server;
 use serde_json::json;
 use xebec_abi::state::{NODE_IP_ANY, NODE_IP_HOST_ONLY, NODE_IP_OWN};
+use xebec_rig::Rig;
+use xebec_rig::client::Client;
+use xebec_rig::objects::{Agent, service, slice, tcp_udp};
+use xebec_rig::server::Server;
 
 const VIP: &str = "10.96.77.1";
 const VIP6: &str = "fd96::77";
@@ -29,20 +25,10 @@ const ECONNREFUSED: &str = "error 111";
 #[test]
 #[ignore = "entry point of these tests' own child processes"]
 fn child() {
+    if xebec_rig::client::child() {
+        return;
+    }
     match std::env::var("XEBEC_ROLE").as_deref() {
-        Ok("client") => rig::client::serve(),
-        Ok("loader") => {
-            let mut options = xebec_dataplane::Options::new("node-a");
-            options.cgroup_path = Some(std::env::var("XEBEC_CGROUP").unwrap().into());
-            options.pin_dir = std::env::var("XEBEC_PIN_DIR").unwrap().into();
-            let mut agent = Agent::new(&options);
-            let backends = std::env::var("XEBEC_ARGUMENT").unwrap();
-            let backends: Vec<&str> = backends.split(',').collect();
-            let objects = vec![service("a", &[VIP], tcp_udp(80), json!({}))];
-            agent.sync(objects, vec![slice("a", 8080, "TCP", &backends), slice("a", 8080, "UDP", &backends)]);
-            println!("@ready");
-            std::thread::sleep(std::time::Duration::from_secs(60));
-        }
         Ok("probe") => {
             let cgroup = std::path::PathBuf::from(std::env::var("XEBEC_CGROUP").unwrap());
             let mount = xebec_dataplane::attach::root_cgroup().unwrap();
@@ -286,7 +272,14 @@ fn a_killed_agent_leaves_everything_working_and_the_next_takes_over() {
         .map(|i| Server::tcp(&rig.server_ns, &format!("10.99.1.{i}:8080"), &format!("A{i}")))
         .collect();
     let mut client = Client::start(&rig);
-    let loader = Client::loader(&rig, "10.99.1.1,10.99.1.2");
+    let objects = |addresses: &[&str]| {
+        (
+            vec![service("a", &[VIP], tcp_udp(80), json!({}))],
+            vec![slice("a", 8080, "TCP", addresses), slice("a", 8080, "UDP", addresses)],
+        )
+    };
+    let (services, slices) = objects(&["10.99.1.1", "10.99.1.2"]);
+    let loader = Client::agent(rig.place(), &rig.server_ns, &services, &slices);
     client.send(&format!("hammer 6 2 A={VIP}:80"));
     std::thread::sleep(std::time::Duration::from_millis(300));
     loader.kill();
@@ -297,11 +290,8 @@ fn a_killed_agent_leaves_everything_working_and_the_next_takes_over() {
     assert_eq!(agent.applier.len(), 3, "two ports and the probe were adopted");
     std::thread::sleep(std::time::Duration::from_millis(300));
     assert!(servers[0].served() > before, "connections went on while no API server had spoken");
-    let addresses = ["10.99.1.2", "10.99.1.3"];
-    agent.sync(
-        vec![service("a", &[VIP], tcp_udp(80), json!({}))],
-        vec![slice("a", 8080, "TCP", &addresses), slice("a", 8080, "UDP", &addresses)],
-    );
+    let (services, slices) = objects(&["10.99.1.2", "10.99.1.3"]);
+    agent.sync(services, slices);
     // And once more, as an upgrade does it.
     drop(agent);
     let mut agent = Agent::new(&rig.options);
@@ -349,7 +339,7 @@ fn the_agent_follows_an_api_server() {
     let mut client = Client::start(&rig);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let (api, events) = rig::api::serve(
+        let (api, events) = xebec_rig::api::serve(
             vec![service("a", &[VIP], tcp_udp(80), json!({}))],
             vec![slice("a", 8080, "TCP", &["10.99.1.1"])],
         )
@@ -384,7 +374,7 @@ fn the_agent_follows_an_api_server() {
 #[test]
 fn the_self_probe_tells_attached_from_working() {
     let Some(rig) = Rig::new() else { return };
-    let mut child = Client::role(&rig, "probe", "");
+    let mut child = Client::role(rig.place(), &rig.client_ns, "probe", "");
     assert_eq!(child.answer(), "Outside");
     let unseen = child.answer();
     assert!(unseen.starts_with("Unseen(\"connect4: "), "{unseen}");

@@ -1,25 +1,18 @@
 //! `xebec-agent proxy` as a process that is given a kubeconfig and nothing else of Xebec's, against a control plane of
 //! its own, in network namespaces without a default route. Its arguments are those of `deploy/proxy.yaml`, and so are
 //! its rights. Needs root, the built object and `xebec-control`; says why when it cannot run.
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "test code and its child processes"
-)]
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "test code and its child processes")]
 
-#[path = "../../dataplane/tests/rig/mod.rs"]
-#[expect(dead_code, reason = "the dataplane's own tests use more of it")]
-mod rig;
 mod stage;
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use rig::client::Client;
-use rig::server::Server;
-use stage::{Stage, within};
+use stage::Stage;
+use xebec_rig::client::Client;
+use xebec_rig::server::Server;
+use xebec_rig::within;
 
 const VIP: &str = "10.96.77.1";
 const NO_ROUTE: &str = "error 101";
@@ -28,9 +21,7 @@ const NO_ROUTE: &str = "error 101";
 #[test]
 #[ignore = "entry point of these tests' own child processes"]
 fn child() {
-    if std::env::var("XEBEC_ROLE").as_deref() == Ok("client") {
-        rig::client::serve();
-    }
+    xebec_rig::client::child();
 }
 
 /// Waits for a condition, and says the last answer if it never comes.

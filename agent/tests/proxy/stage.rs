@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
@@ -14,8 +14,8 @@ use kube::core::GroupVersionKind;
 use kube::{Api, Client, Config};
 use serde_json::{Value, json};
 
-use crate::rig::{NetNs, Rig, enter};
 use crate::until;
+use xebec_rig::{NetNs, Rig, within};
 
 const MANIFEST: &str = include_str!("../../../deploy/proxy.yaml");
 const SERVER: &str = "https://10.99.0.2:6443";
@@ -30,9 +30,8 @@ pub struct Process {
 impl Process {
     fn start(netns: &NetNs, program: &Path, arguments: &[String], log: PathBuf) -> Self {
         let file = std::fs::File::create(&log).unwrap();
-        let child = Command::new("nsenter")
-            .arg(format!("--net={}", netns.path().display()))
-            .arg(program)
+        let child = netns
+            .command(program)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(file.try_clone().unwrap())
@@ -81,18 +80,6 @@ pub struct Stage {
     program: PathBuf,
     pub rig: Rig,
     folder: tempfile::TempDir,
-}
-
-/// Runs in a namespace.
-pub fn within<T: Send>(netns: &NetNs, work: impl FnOnce() -> T + Send) -> T {
-    let path = netns.path();
-    std::thread::scope(|scope| {
-        let run = move || {
-            enter(&path);
-            work()
-        };
-        scope.spawn(run).join().unwrap()
-    })
 }
 
 /// What a server says, or why it does not.

@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::rig::{NODE, OUTSIDE, Rig, enter, run};
+use xebec_rig::{enter, netns::pin};
+
+use crate::rig::{NODE, OUTSIDE, Rig};
 use crate::server;
 
 /// The port of the node.
@@ -162,7 +164,7 @@ pub(crate) fn answered(rig: &Rig) -> Result<()> {
     let path = rig.outside.path();
     std::thread::scope(|scope| {
         let work = scope.spawn(move || -> Result<()> {
-            enter(&path)?;
+            enter(&path);
             let serving = UdpSocket::bind((FAR, server::PORT)).context("the far machine's socket")?;
             let calling = UdpSocket::bind((OUTSIDE, CLIENT_PORT)).context("the client's socket")?;
             for socket in [&serving, &calling] {
@@ -191,8 +193,8 @@ fn received(rig: &Rig) -> Result<u64> {
 }
 
 /// Makes the far machine be there.
-pub(crate) fn prepare(rig: &Rig) -> Result<()> {
-    run(&format!("ip -n {} addr replace {FAR}/24 dev eth0", rig.outside.name))
+pub(crate) fn prepare(rig: &Rig) {
+    rig.outside.ip(&format!("addr replace {FAR}/24 dev eth0"));
 }
 
 /// What the node's wire runs in its driver.
@@ -205,20 +207,20 @@ pub(crate) enum Driver {
 
 /// Measures a flow that was [`answered`] less than two minutes ago, or measured.
 pub(crate) fn measure(rig: &Rig, driver: &Driver, seconds: f64) -> Result<Value> {
-    let ((wire, node_mac), (end, outside_mac)) = (rig.node.device("wire")?, rig.outside.device("eth0")?);
+    let ((wire, node_mac), (end, outside_mac)) = (rig.node.device("wire"), rig.outside.device("eth0"));
     let (node, outside) = (rig.node.path(), rig.outside.path());
     let frame = frame(node_mac, outside_mac)?;
     std::thread::scope(|scope| {
         let work = scope.spawn(move || -> Result<Value> {
-            enter(&node)?;
+            enter(&node);
             let _own = match driver {
                 Driver::Own => None,
                 Driver::Always(verdict) => Some(attach(program(*verdict)?.as_fd(), wire)?),
             };
-            enter(&outside)?;
+            enter(&outside);
             let _sink = attach(program(Verdict::Drop)?.as_fd(), end)?;
             let sender = sender(&frame)?;
-            crate::rig::pin(0)?;
+            pin(0);
             feed(sender.as_fd(), &frame, end, CALL).context("the first frames")?;
             let (before, start) = (received(rig)?, Instant::now());
             let (mut fed, mut took) = (0_u64, Duration::ZERO);

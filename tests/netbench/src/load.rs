@@ -1,8 +1,8 @@
 //! The pod that calls: a process of its own, in a namespace and a cgroup, driven by lines `KIND ADDRESS SECONDS`.
 //!
 //! Kinds: `crr` (connect, one byte to and fro, close), `rr` (one byte to and fro on one connection), `udp` (the same in
-//! datagrams, each with its address), `udpc` (on a connected socket), `stream` (bytes on one connection). Every answer is
-//! one line of JSON.
+//! datagrams, each with its address), `udpc` (on a connected socket), `stream` (bytes on one connection), `who` (once: what the server says). Every
+//! answer is one line of JSON.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -14,7 +14,8 @@ use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
-use crate::rig::{NetNs, enter, pin};
+use xebec_rig::netns::pin;
+use xebec_rig::{NetNs, enter};
 
 /// How long one call may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -67,8 +68,8 @@ pub(crate) fn serve(netns: &Path, cgroup: Option<&Path>) -> Result<()> {
         let file = cgroup.join("cgroup.procs");
         std::fs::write(&file, std::process::id().to_string()).with_context(|| file.display().to_string())?;
     }
-    enter(netns)?;
-    pin(0)?;
+    enter(netns);
+    pin(0);
     let mut out = std::io::stdout();
     for line in std::io::stdin().lines() {
         let answer = obey(&line?).unwrap_or_else(|error| json!({"error": format!("{error:#}")}));
@@ -105,6 +106,11 @@ fn obey(line: &str) -> Result<Value> {
             })
         }
         "stream" => stream(to, seconds),
+        "who" => {
+            let mut answer = String::new();
+            connect(to)?.read_to_string(&mut answer)?;
+            Ok(json!({"who": answer}))
+        }
         _ => bail!("{kind:?} is no kind of measurement"),
     }
 }

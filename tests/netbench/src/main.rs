@@ -13,6 +13,7 @@ mod plan;
 mod rig;
 mod rules;
 mod server;
+mod soak;
 mod xebec;
 
 use std::path::PathBuf;
@@ -30,6 +31,8 @@ struct Args {
 enum Command {
     /// Measures; needs root.
     Run(RunArgs),
+    /// Runs for long under changes, connections and kills of the agent; needs root.
+    Soak(soak::SoakArgs),
     /// A client that is driven by lines; started by `run`.
     Client {
         /// The namespace it calls from.
@@ -66,6 +69,7 @@ struct RunArgs {
 fn main() -> Result<()> {
     match Args::parse().command {
         Command::Run(args) => measure::run(&args),
+        Command::Soak(args) => soak::run(&args),
         Command::Client { netns, cgroup } => load::serve(&netns, cgroup.as_deref()),
     }
 }

@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use xebec_rig::enter;
 
 use crate::frames::{self, Driver, Verdict};
 use crate::load::Client;
 use crate::plan::{self, From, Step, TARGETS, Target};
-use crate::rig::{NODE, Rig, enter, server_address};
+use crate::rig::{NODE, Rig, server_address};
 use crate::rules::{self, PORT, iptables, nftables};
 use crate::server::{self, Server};
 use crate::xebec::Xebec;
@@ -71,10 +72,10 @@ fn forwarding(places: &mut [Place], targets: &[Target], args: &RunArgs) -> Resul
             "frames to another node, the flow in the stack"
         };
         for place in places.iter_mut() {
-            frames::prepare(&place.rig)?;
+            frames::prepare(&place.rig);
             if let Some(xebec) = place.xebec.as_mut().filter(|_| in_driver) {
-                enter(&place.rig.node.path())?;
-                xebec.drive()?;
+                enter(&place.rig.node.path());
+                xebec.drive();
             }
         }
         for target in plan::order(targets, args.rounds) {
@@ -119,7 +120,7 @@ fn programs(places: &mut [Place], services: usize, seconds: f64) -> Result<()> {
 
 impl Place {
     fn new(target: Target, args: &RunArgs, most: usize) -> Result<Self> {
-        let rig = Rig::new(target.name(), args.endpoints)?;
+        let rig = Rig::new(target.name(), args.endpoints);
         let addresses: Vec<String> = (1..=args.endpoints).map(server_address).collect();
         let server = Server::start(&rig.server.path(), &addresses)?;
         let xebec = match target {
@@ -153,11 +154,11 @@ impl Place {
             }
             (Target::Iptables, _) => {
                 let text = iptables::rules(&rules::ports(services, endpoints));
-                self.rig.node.feed("iptables-restore", &text)?;
+                self.rig.node.feed("iptables-restore", &text);
             }
             (Target::Nftables, _) => {
                 let text = nftables::rules(&rules::ports(services, endpoints));
-                self.rig.node.feed("nft -f -", &text)?;
+                self.rig.node.feed("nft -f -", &text);
             }
             _ => return Ok(()),
         }

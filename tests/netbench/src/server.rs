@@ -12,7 +12,8 @@ use std::sync::mpsc::channel;
 
 use anyhow::{Context, Result};
 
-use crate::rig::{enter, pin};
+use xebec_rig::enter;
+use xebec_rig::netns::pin;
 
 /// Where it listens, on all its addresses.
 pub(crate) const PORT: u16 = 8080;
@@ -66,8 +67,8 @@ impl Server {
 }
 
 fn prepared<T>(netns: &Path, bind: impl FnOnce() -> std::io::Result<T>) -> Result<T> {
-    enter(netns)?;
-    pin(1)?;
+    enter(netns);
+    pin(1);
     bind().context("the server cannot listen")
 }
 

@@ -4,21 +4,17 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::watcher::Event;
-use rustix::mount::{MountFlags, UnmountFlags};
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use xebec_dataplane::apply::Applier;
-use xebec_dataplane::devices::Devices;
-use xebec_dataplane::maps::pinned::PinnedMaps;
+use xebec_dataplane::Capacity;
 use xebec_dataplane::pods::{LocalPod, PodPaths};
-use xebec_dataplane::world::World;
-use xebec_dataplane::{Capacity, NodePorts, Options, addresses, node};
+use xebec_rig::objects::Agent;
+use xebec_rig::{Place, enter};
 
-use crate::rig::{Rig, enter};
+use crate::rig::Rig;
 use crate::rules::PORT;
 use crate::{frames, plan, server};
 
@@ -26,15 +22,10 @@ const NODE_NAME: &str = "bench-node";
 
 /// The running dataplane.
 pub(crate) struct Xebec {
-    world: World,
-    applier: Applier<PinnedMaps>,
     /// Dropped before what it is pinned under.
-    devices: Devices,
-    options: Options,
+    agent: Agent,
     _paths: PodPaths,
-    pins: Pins,
-    cgroup: Cgroup,
-    _bpffs: BpfFs,
+    place: Place,
 }
 
 /// How long the objects of a whole sync or of single changes took.
@@ -45,89 +36,41 @@ pub(crate) struct Took {
     pub(crate) changes: Vec<Duration>,
 }
 
-struct Cgroup(PathBuf);
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // The client that lived there has ended; the kernel lets go of it a little later.
-        for _ in 0..50 {
-            if std::fs::remove_dir(&self.0).is_ok() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-struct BpfFs(TempDir);
-
-impl Drop for BpfFs {
-    fn drop(&mut self) {
-        let _ = rustix::mount::unmount(self.0.path(), UnmountFlags::DETACH);
-    }
-}
-
-struct Pins(PathBuf);
-
-impl Drop for Pins {
-    fn drop(&mut self) {
-        let _ = xebec_dataplane::detach(&self.0);
-    }
-}
-
 impl Xebec {
     /// Loads the programs; the calling thread is in the rig's node from then on.
     pub(crate) fn start(rig: &Rig, object: &Path, services: usize, endpoints: u8) -> Result<Self> {
-        enter(&rig.node.path())?;
-        let root = xebec_dataplane::attach::root_cgroup().context("the root of cgroup2")?;
-        let cgroup = Cgroup(root.join(&rig.node.name));
-        std::fs::create_dir(&cgroup.0)?;
-        let bpffs = BpfFs(tempfile::tempdir()?);
-        rustix::mount::mount("bpf", bpffs.0.path(), "bpf", MountFlags::empty(), None).context("mount bpf")?;
-        let mut options = Options::new(NODE_NAME);
-        options.cgroup_path = Some(cgroup.0.clone());
-        options.bpf_object = Some(object.to_owned());
-        options.pin_dir = bpffs.0.path().join("xebec");
-        options.capacity = capacity(services, endpoints);
-        let pins = Pins(options.pin_dir.clone());
-        let (applier, mut devices) = xebec_dataplane::install(&options)?;
-        let applier = introduced(applier, &mut devices)?;
-        let mut paths = PodPaths::install(&options)?;
+        enter(&rig.node.path());
+        let mut place = Place::new(&rig.node.name, NODE_NAME, object.to_owned());
+        place.options.devices = None;
+        place.options.capacity = capacity(services, endpoints);
+        let mut agent = Agent::new(&place.options);
+        let devices = agent.refresh();
+        ensure!(devices == ["wire"], "the node has other devices than its wire: {devices:?}");
+        let mut paths = PodPaths::install(&place.options)?;
         for (netns, pod, addresses) in rig.pods(endpoints) {
-            let ((device, node_mac), (_, mac)) = (rig.node.device(pod)?, netns.device("eth0")?);
+            let ((device, node_mac), (_, mac)) = (rig.node.device(pod), netns.device("eth0"));
             for address in addresses {
                 paths.add(address.parse()?, &LocalPod { device, mac, node_mac })?;
             }
         }
-        Ok(Self {
-            world: World::default(),
-            applier,
-            devices,
-            options,
-            _paths: paths,
-            pins,
-            cgroup,
-            _bpffs: bpffs,
-        })
+        Ok(Self { agent, _paths: paths, place })
     }
 
-    /// Puts the programs into the drivers, too.
-    pub(crate) fn drive(&mut self) -> Result<()> {
-        self.options.xdp = true;
-        let (applier, mut devices) = xebec_dataplane::install(&self.options)?;
-        self.applier = introduced(applier, &mut devices)?;
-        self.devices = devices;
-        Ok(())
+    /// Puts the programs into the drivers, too; the calling thread is in the rig's node.
+    pub(crate) fn drive(&mut self) {
+        self.place.options.xdp = true;
+        self.agent = Agent::new(&self.place.options);
+        self.agent.refresh();
     }
 
     /// The cgroup whose processes it serves.
     pub(crate) fn cgroup(&self) -> &Path {
-        &self.cgroup.0
+        self.place.cgroup()
     }
 
     /// Where its programs and maps are pinned.
     pub(crate) fn pins(&self) -> PathBuf {
-        self.pins.0.join(format!("v{}", xebec_abi::LAYOUT_VERSION))
+        self.place.pins()
     }
 
     /// Replaces all Services, then changes the endpoints of one, `changes` times.
@@ -140,12 +83,12 @@ impl Xebec {
             slices.push(slice(index, services, &addresses)?);
         }
         slices.push(elsewhere(services)?);
-        self.world.service(Event::Init);
-        objects.into_iter().for_each(|object| self.world.service(Event::InitApply(object)));
-        self.world.service(Event::InitDone);
-        self.world.slice(Event::Init);
-        slices.into_iter().for_each(|object| self.world.slice(Event::InitApply(object)));
-        self.world.slice(Event::InitDone);
+        self.agent.world.service(Event::Init);
+        objects.into_iter().for_each(|object| self.agent.world.service(Event::InitApply(object)));
+        self.agent.world.service(Event::InitDone);
+        self.agent.world.slice(Event::Init);
+        slices.into_iter().for_each(|object| self.agent.world.slice(Event::InitApply(object)));
+        self.agent.world.slice(Event::InitDone);
         let start = Instant::now();
         self.apply()?;
         let full = start.elapsed();
@@ -156,7 +99,7 @@ impl Xebec {
         for turn in (0..changes).rev() {
             let addresses = plan::endpoints(index, services, endpoints);
             let some = if turn % 2 == 1 { &addresses[1..] } else { &addresses[..] };
-            self.world.slice(Event::Apply(slice(index, services, some)?));
+            self.agent.world.slice(Event::Apply(slice(index, services, some)?));
             let start = Instant::now();
             self.apply()?;
             times.push(start.elapsed());
@@ -167,29 +110,18 @@ impl Xebec {
     }
 
     fn apply(&mut self) -> Result<()> {
-        let applied = self.applier.apply(&mut self.world)?;
+        let applied = self.agent.applier.apply(&mut self.agent.world)?;
         ensure!(applied.full.is_empty(), "full: {:?}", applied.full);
         Ok(())
     }
 
     /// The grace period after which replaced slots may be used again.
     fn rest(&mut self) {
-        if let Some(grace) = self.applier.seal() {
+        if let Some(grace) = self.agent.applier.seal() {
             std::thread::sleep(Duration::from_millis(2));
-            self.applier.release(grace);
+            self.agent.applier.release(grace);
         }
     }
-}
-
-/// Tells the programs the node's addresses and devices, as the agent does when they change.
-fn introduced(mut applier: Applier<PinnedMaps>, devices: &mut Devices) -> Result<Applier<PinnedMaps>> {
-    let found = addresses::outside_devices()?;
-    ensure!(found.len() == 1, "the node has other devices than its wire: {found:?}");
-    let own = node::node_addresses(&addresses::local_addresses()?, &NodePorts::Everywhere, &[]);
-    applier.maps().set_node_addresses(&own)?;
-    applier.maps().tracked().set_devices(&found)?;
-    devices.refresh(found)?;
-    Ok(applier)
 }
 
 /// What the Services need, the default at least.

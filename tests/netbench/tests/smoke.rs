@@ -1,16 +1,13 @@
 //! A short run of everything: each kind of measurement on each target, with the server's own count of who reached it.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
 
 /// The eBPF object, or why this cannot run here.
 fn object() -> Result<PathBuf, String> {
-    if !rustix::process::geteuid().is_root() {
-        return Err("not root".to_owned());
-    }
     for program in ["iptables-restore", "nft", "ip", "sysctl"] {
         let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
             .chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")])
@@ -19,10 +16,29 @@ fn object() -> Result<PathBuf, String> {
             return Err(format!("no {program}"));
         }
     }
-    let built =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/ebpf/bpfel-unknown-none/release/xebec");
-    let path = std::env::var_os("XEBEC_BPF_OBJECT").map_or(built, PathBuf::from);
-    if path.is_file() { Ok(path) } else { Err(format!("no eBPF object at {}", path.display())) }
+    xebec_rig::object()
+}
+
+#[test]
+fn a_short_soak() {
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_xebec-netbench"));
+    let agent = program.with_file_name("xebec-agent");
+    let object = match xebec_rig::object() {
+        Ok(object) => object,
+        Err(reason) => return eprintln!("SKIPPED: {reason}"),
+    };
+    if !agent.is_file() {
+        return eprintln!("SKIPPED: no {}; `cargo test --workspace` builds it", agent.display());
+    }
+    let log = tempfile::NamedTempFile::new().expect("a file");
+    let mut soak = Command::new(program);
+    soak.args(["soak", "--services", "200", "--seconds", "10", "--kill-every", "3", "--tolerance", "30"]);
+    soak.arg("--object").arg(object).arg("--agent").arg(agent).arg("--log").arg(log.path());
+    let output = soak.output().expect("the program starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let told = std::fs::read_to_string(log.path()).expect("a log");
+    assert!(output.status.success(), "{text}\n{}\n{told}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains(" 0 failed, 0 stale, 0 misrouted;") && text.contains("; 3 kills, "), "{text}");
 }
 
 #[test]

@@ -57,7 +57,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("xebec-kubelet", &["xebec-api", "xebec-host", "xebec-cri"]),
     ("xebec-dataplane", &["xebec-abi", "xebec-program", "xebec-policy"]),
     ("xebec-policy", &["xebec-api"]),
-    ("xebec-netbench", &["xebec-abi", "xebec-dataplane"]),
+    ("xebec-rig", &["xebec-abi", "xebec-dataplane"]),
+    ("xebec-netbench", &["xebec-abi", "xebec-dataplane", "xebec-rig"]),
     ("xebec-dns", &["xebec-api"]),
     (
         "xebec-agent",

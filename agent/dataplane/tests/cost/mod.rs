@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::VIP;
-use crate::rig::Rig;
-use crate::rig::client::Client;
-use crate::rig::objects::{Agent, service, slice, tcp_udp};
-use crate::rig::server::Server;
+use xebec_rig::Rig;
+use xebec_rig::client::Client;
+use xebec_rig::objects::{Agent, service, slice, tcp_udp};
+use xebec_rig::server::Server;
 
 /// `cargo test -p xebec-dataplane --test socket -- --ignored --exact cost::by_size --nocapture`
 #[test]

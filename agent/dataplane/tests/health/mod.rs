@@ -13,8 +13,8 @@ use xebec_dataplane::DataplaneError;
 use xebec_dataplane::compile::facts::Owner;
 use xebec_dataplane::health::{Check, Checks};
 
-use crate::rig::objects::{service, slice, tcp_udp};
-use crate::rig::{Rig, api, enter};
+use xebec_rig::objects::{service, slice, tcp_udp};
+use xebec_rig::{Rig, api, enter};
 
 const HEALTHZ: &str = "127.0.0.1:10256";
 

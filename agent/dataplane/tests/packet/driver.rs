@@ -9,10 +9,12 @@ use std::os::fd::AsRawFd;
 use serde_json::json;
 use xebec_abi::flow::PacketStat;
 
-use super::net::{Outside, ask_tcp, exchange, udp, udp_socket, within};
+use super::net::Outside;
 use super::{VIP, node_port, ports, slices};
-use crate::rig::NetNs;
-use crate::rig::objects::{service, slice};
+use xebec_rig::ask::{ask_tcp, exchange, udp_socket};
+use xebec_rig::objects::{Agent, service, slice};
+use xebec_rig::server::Server;
+use xebec_rig::{NetNs, enter, within};
 
 /// `struct ethtool_value` and the part of `struct ifreq` that names a device and points to it.
 #[repr(C)]
@@ -108,7 +110,7 @@ fn receptive(outside: &Outside) -> aya::Ebpf {
 fn a_flow_that_leaves_by_the_device_it_came_by_is_turned_round_there() {
     let Some(mut outside) = outside() else { return };
     let _program = receptive(&outside);
-    let _server = udp(&outside.rig.client_ns, "10.99.0.1:8080", "SELF");
+    let _server = Server::seeing_udp(&outside.rig.client_ns, "10.99.0.1:8080", "SELF");
     outside
         .agent
         .sync(vec![service("a", &[VIP], ports(), node_port(json!({})))], slices(&["10.99.0.1@node-b"]));
@@ -129,7 +131,7 @@ fn datagrams_of_a_flow_whose_endpoint_left_are_decided_anew() {
     let (ask, asked) = std::sync::mpsc::channel::<()>();
     let (say, said) = std::sync::mpsc::channel();
     let client = std::thread::spawn(move || {
-        crate::rig::enter(&path);
+        enter(&path);
         let socket = udp_socket("10.99.0.2:30080").unwrap();
         for () in asked {
             say.send(exchange(&socket, 10)).unwrap();
@@ -159,7 +161,7 @@ fn a_long_transfer_arrives_whole_with_and_without_the_program() {
     let path = outside.far.path();
     let (ready, is_ready) = std::sync::mpsc::channel();
     let server = std::thread::spawn(move || {
-        crate::rig::enter(&path);
+        enter(&path);
         let listener = TcpListener::bind("0.0.0.0:9090").unwrap();
         ready.send(()).unwrap();
         let (mut stream, _) = listener.accept().unwrap();
@@ -171,7 +173,7 @@ fn a_long_transfer_arrives_whole_with_and_without_the_program() {
     let text: Vec<u8> = (0..2_000_000_u32).flat_map(u32::to_le_bytes).collect();
     let (path, sent) = (outside.rig.client_ns.path(), text.clone());
     let client = std::thread::spawn(move || {
-        crate::rig::enter(&path);
+        enter(&path);
         let mut stream = TcpStream::connect("10.99.0.2:30080").unwrap();
         for part in sent.chunks(1_000_000) {
             stream.write_all(part).unwrap();
@@ -184,7 +186,7 @@ fn a_long_transfer_arrives_whole_with_and_without_the_program() {
     // Meanwhile another agent comes that wants nothing of drivers, and one that does.
     for xdp in [false, true] {
         outside.rig.options.xdp = xdp;
-        outside.agent = crate::rig::objects::Agent::new(&outside.rig.options);
+        outside.agent = Agent::new(&outside.rig.options);
         outside.refresh();
         let drivers =
             std::fs::read_dir(outside.rig.pin_dir().join(format!("v{}/links", xebec_abi::LAYOUT_VERSION)));

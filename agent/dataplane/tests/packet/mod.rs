@@ -8,29 +8,58 @@ pub mod net;
 mod paths;
 mod table;
 
+use std::net::UdpSocket;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use net::{Outside, ask_tcp, ask_udp, exchange, udp_socket, within};
+use net::Outside;
+use rustix::net::sockopt;
 use serde_json::{Value, json};
 use xebec_abi::flow::PacketStat;
+use xebec_rig::ask::{REFUSED, SILENCE, ask_tcp, ask_udp, exchange, say, udp_socket};
+use xebec_rig::within;
 
-use crate::rig::objects::{service, slice, tcp_udp};
+use xebec_rig::objects::{service, slice, tcp_udp};
 
 const VIP: &str = "10.96.77.1";
-pub const REFUSED: &str = "error 111";
-pub const SILENCE: &str = "error 11";
 
-fn node_port(extra: Value) -> Value {
+pub fn node_port(extra: Value) -> Value {
     let mut spec = json!({"type": "LoadBalancer"});
     spec.as_object_mut().unwrap().extend(extra.as_object().cloned().unwrap());
     spec
 }
 
-fn ports() -> Value {
+pub fn ports() -> Value {
     json!([
         {"name": "tcp", "port": 80, "protocol": "TCP", "nodePort": 30080},
         {"name": "udp", "port": 80, "protocol": "UDP", "nodePort": 30080},
     ])
+}
+
+/// A connected socket whose datagrams may not be cut.
+pub fn unfragmented(to: &str) -> UdpSocket {
+    let socket = udp_socket(to).unwrap();
+    if to.starts_with('[') {
+        sockopt::set_ipv6_mtu_discover(socket.as_fd(), sockopt::Ipv6PathMtuDiscovery::DO).unwrap();
+    } else {
+        sockopt::set_ip_mtu_discover(socket.as_fd(), sockopt::Ipv4PathMtuDiscovery::DO).unwrap();
+    }
+    socket
+}
+
+/// Sends `len` bytes until the kernel knows that they are too long; returns the path's MTU.
+pub fn path_mtu(socket: &UdpSocket, v6: bool, len: usize) -> u32 {
+    let end = Instant::now() + Duration::from_secs(5);
+    loop {
+        // An error of before is reported once; the size is what counts.
+        let _ = socket.send(&vec![0; len]);
+        let mtu =
+            if v6 { sockopt::ipv6_mtu(socket.as_fd()) } else { sockopt::ip_mtu(socket.as_fd()) }.unwrap();
+        if mtu < 1500 || Instant::now() > end {
+            return mtu;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn slices(endpoints: &[&str]) -> Vec<k8s_openapi::api::discovery::v1::EndpointSlice> {
@@ -234,10 +263,10 @@ fn endpoints_and_agents_change_under_load() {
     outside.agent.sync(objects(), slices(&["10.244.0.5@node-a"]));
     let client = outside.rig.client_ns.path();
     let load = std::thread::spawn(move || {
-        crate::rig::enter(&client);
+        xebec_rig::enter(&client);
         let (end, mut answers) = (Instant::now() + Duration::from_secs(2), Vec::new());
         while Instant::now() < end {
-            answers.push(net::say("10.99.0.2:30080").map_err(|e| e.to_string()));
+            answers.push(say("10.99.0.2:30080").map_err(|e| e.to_string()));
         }
         answers
     });
@@ -252,7 +281,7 @@ fn endpoints_and_agents_change_under_load() {
         outside.agent.set_slice(slice("a", 8080, "TCP", &[endpoint]));
         if round == 10 {
             // Another agent takes over: the links stay and get its programs, flows stay.
-            outside.agent = crate::rig::objects::Agent::new(&options);
+            outside.agent = xebec_rig::objects::Agent::new(&options);
             outside.refresh();
             outside.agent.sync(objects(), slices(&["10.244.0.5@node-a"]));
             assert_eq!(outside.links(), before);

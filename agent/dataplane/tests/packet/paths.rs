@@ -1,20 +1,22 @@
 //! Ways of packets that need more of the wires: pings, clients that are endpoints, narrow hops.
 
 use std::net::UdpSocket;
-use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::net::sockopt;
 use serde_json::json;
 use xebec_abi::flow::PacketStat;
 
-use super::net::{Outside, ask_tcp, ask_udp, exchange, neighbour, ping, tcp, udp, udp_socket, within};
-use super::{REFUSED, SILENCE, VIP, node_port, ports, slices};
+use super::net::Outside;
+use super::{VIP, node_port, path_mtu, ports, slices, unfragmented};
 use xebec_dataplane::node::node_addresses;
 use xebec_dataplane::{NodePorts, SourceRange};
+use xebec_rig::ask::{REFUSED, SILENCE, ask_tcp, ask_udp, exchange, ping};
+use xebec_rig::netns::wire;
+use xebec_rig::server::Server;
+use xebec_rig::within;
 
-use crate::rig::objects::{Agent, service, slice, tcp_udp};
-use crate::rig::{NetNs, run};
+use xebec_rig::objects::{Agent, service, slice, tcp_udp};
+use xebec_rig::{NetNs, run};
 
 #[test]
 fn a_vip_answers_pings_and_refuses_other_ports() {
@@ -50,8 +52,8 @@ fn a_vip_answers_pings_and_refuses_other_ports() {
 #[test]
 fn a_client_that_is_its_own_endpoint_sees_the_node() {
     let Some(mut outside) = Outside::new() else { return };
-    let _tcp = tcp(&outside.rig.client_ns, "10.99.0.1:8080", "SELF");
-    let _udp = udp(&outside.rig.client_ns, "10.99.0.1:8080", "SELF");
+    let _tcp = Server::seeing_tcp(&outside.rig.client_ns, "10.99.0.1:8080", "SELF");
+    let _udp = Server::seeing_udp(&outside.rig.client_ns, "10.99.0.1:8080", "SELF");
     // Known to be here or not: either way its answer must come back through the node.
     for endpoint in ["10.99.0.1@node-a", "10.99.0.1@node-b"] {
         outside.agent.sync(vec![service("a", &[VIP], ports(), node_port(json!({})))], slices(&[endpoint]));
@@ -83,50 +85,31 @@ fn one_client_port_at_two_addresses_of_one_endpoint() {
     assert_eq!(outside.count(PacketStat::Flows), 2);
 }
 
-/// Sends `len` bytes that may not be cut until the kernel knows that they are too long; returns the path's MTU.
-fn path_mtu(socket: &UdpSocket, v6: bool, len: usize) -> u32 {
-    let end = Instant::now() + Duration::from_secs(5);
-    loop {
-        // An error of before is reported once; the size is what counts.
-        let _ = socket.send(&vec![0; len]);
-        let mtu =
-            if v6 { sockopt::ipv6_mtu(socket.as_fd()) } else { sockopt::ip_mtu(socket.as_fd()) }.unwrap();
-        if mtu < 1500 || Instant::now() > end {
-            return mtu;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 #[test]
 fn a_narrow_hop_behind_the_translation_is_known_to_the_client() {
     let Some(mut outside) = Outside::new() else { return };
     // Behind the machine behind the node, by a wire that takes 1280 bytes: what the hop before it says about a packet
     // quotes the node's address, which the client never saw.
-    let (far, node) = (outside.far.name.clone(), outside.rig.server_ns.name.clone());
-    let deep = NetNs::new(format!("{node}d"));
-    let d = &deep.name;
-    run(&format!("ip -n {far} link add narrow mtu 1280 type veth peer name narrow mtu 1280 netns {d}"));
-    for (ns, addresses) in [(&far, ["10.97.0.2/24", "fd97::2/64"]), (d, ["10.97.0.3/24", "fd97::3/64"])] {
-        for address in addresses {
-            let nodad = if address.contains(':') { " nodad" } else { "" };
-            run(&format!("ip -n {ns} addr add {address} dev narrow{nodad}"));
-        }
-        run(&format!("ip -n {ns} link set narrow up"));
+    let (far, node) = (&outside.far, &outside.rig.server_ns);
+    let deep = NetNs::new(format!("{}d", node.name));
+    wire((far, "narrow"), (&deep, "narrow"), 1280);
+    for (netns, addresses) in [(far, ["10.97.0.2/24", "fd97::2/64"]), (&deep, ["10.97.0.3/24", "fd97::3/64"])]
+    {
+        addresses.into_iter().for_each(|address| netns.address("narrow", address));
     }
-    neighbour(&far, "narrow", "fd97::3", d, "narrow");
-    neighbour(d, "narrow", "fd97::2", &far, "narrow");
+    far.neighbour("narrow", "fd97::3", &deep, "narrow");
+    deep.neighbour("narrow", "fd97::2", far, "narrow");
     for route in ["10.98.0.0/24 via 10.97.0.2", "fd98::/64 via fd97::2"] {
-        run(&format!("ip -n {d} route add {route}"));
+        deep.ip(&format!("route add {route}"));
     }
     for route in ["10.97.0.0/24 via 10.98.0.3", "fd97::/64 via fd98::3"] {
-        run(&format!("ip -n {node} route add {route}"));
+        node.ip(&format!("route add {route}"));
     }
-    within(&outside.far, || {
-        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
-        std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").unwrap();
-    });
-    let _servers = [udp(&deep, "10.97.0.3:8080", "DEEP"), udp(&deep, "[fd97::3]:8080", "DEEP")];
+    far.forward();
+    let _servers = [
+        Server::seeing_udp(&deep, "10.97.0.3:8080", "DEEP"),
+        Server::seeing_udp(&deep, "[fd97::3]:8080", "DEEP"),
+    ];
     outside.agent.sync(
         vec![
             service("a", &[VIP], tcp_udp(80), json!({})),
@@ -138,12 +121,7 @@ fn a_narrow_hop_behind_the_translation_is_known_to_the_client() {
     {
         let v6 = to.starts_with('[');
         let mtu = within(&outside.rig.client_ns, || {
-            let socket = udp_socket(to).unwrap();
-            if v6 {
-                sockopt::set_ipv6_mtu_discover(socket.as_fd(), sockopt::Ipv6PathMtuDiscovery::DO).unwrap();
-            } else {
-                sockopt::set_ip_mtu_discover(socket.as_fd(), sockopt::Ipv4PathMtuDiscovery::DO).unwrap();
-            }
+            let socket = unfragmented(to);
             assert_eq!(exchange(&socket, 100), format!("{answer} 100"));
             path_mtu(&socket, v6, 1400)
         });

@@ -11,7 +11,7 @@ use xebec_dataplane::maps::tracked::DeviceAddresses;
 use super::frame::{back, echo, frame, tcp, udp, udp_ip, unreachable};
 use super::net::Outside;
 use super::{VIP, node_port, ports, slices};
-use crate::rig::objects::{service, slice, tcp_udp};
+use xebec_rig::objects::{service, slice, tcp_udp};
 
 const NEXT: u32 = u32::MAX;
 const DROP: u32 = 2;

@@ -5,13 +5,14 @@ use aya::programs::{TestRun, TestRunOptions};
 use serde_json::json;
 use xebec_abi::flow::PacketStat;
 use xebec_dataplane::pods::{LocalPod, PodPaths};
+use xebec_rig::ask::{REFUSED, SILENCE, ask_tcp, ask_udp, ping};
+use xebec_rig::objects::{service, slice};
+use xebec_rig::run;
+use xebec_rig::server::Server;
 
 use crate::packet::frame::{echo, tcp, udp};
-use crate::packet::net::{Outside, ask_tcp, ask_udp, ping, within};
-use crate::packet::{REFUSED, SILENCE};
+use crate::packet::net::Outside;
 use crate::policy::net::{A, B, Cluster, OUTSIDE, of_a, policy};
-use crate::rig::objects::{service, slice};
-use crate::rig::{NetNs, run};
 
 const A6: &str = "fd44::5";
 const B6: &str = "fd44::6";
@@ -134,12 +135,6 @@ fn a_packet_is_what_the_kernel_would_have_made_of_it() {
     }
 }
 
-/// Index and hardware address of a device of a namespace.
-fn device(netns: &NetNs, name: &str) -> (u32, [u8; 6]) {
-    let devices = within(netns, || xebec_dataplane::addresses::ethernet_devices().unwrap());
-    devices.iter().find(|found| found.name == name).map(|found| (found.index, found.mac)).unwrap()
-}
-
 #[test]
 fn calls_from_outside_and_their_answers_pass_the_stack_by() {
     let Some(mut outside) = Outside::new() else { return };
@@ -170,8 +165,7 @@ fn calls_from_outside_and_their_answers_pass_the_stack_by() {
     };
     assert!(talk(&outside) > 20);
     let mut paths = PodPaths::install(&outside.rig.options).unwrap();
-    let ((index, node_mac), (_, mac)) =
-        (device(&outside.rig.server_ns, "xebpod"), device(&outside.pod, "eth0"));
+    let ((index, node_mac), (_, mac)) = (outside.rig.server_ns.device("xebpod"), outside.pod.device("eth0"));
     for address in [A, A6] {
         paths.add(address.parse().unwrap(), &LocalPod { device: index, mac, node_mac }).unwrap();
     }
@@ -191,7 +185,7 @@ fn calls_from_outside_and_their_answers_pass_the_stack_by() {
     assert_eq!(ask_tcp(&outside.rig.client_ns, "10.99.0.2:30080"), REFUSED);
     assert_eq!(ask_udp(&outside.rig.client_ns, "10.99.0.2:30080", 10), REFUSED);
     run(&format!("ip -n {} route add 10.244.0.0/24 via 10.99.0.2", outside.rig.client_ns.name));
-    let _server = crate::packet::net::udp(&outside.rig.client_ns, "10.99.0.1:7070", "OUT");
+    let _server = Server::seeing_udp(&outside.rig.client_ns, "10.99.0.1:7070", "OUT");
     assert_eq!(ask_udp(&outside.pod, "10.99.0.1:7070", 10), "OUT 10.244.0.5 10");
     assert_eq!(outside.kernel_checksum_errors(), 0);
 }

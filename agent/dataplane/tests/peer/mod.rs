@@ -3,12 +3,12 @@
 use aya::maps::{Array, Map, MapData};
 use serde_json::json;
 use xebec_abi::reverse::PEERS;
+use xebec_rig::Rig;
+use xebec_rig::client::Client;
+use xebec_rig::objects::{Agent, service, slice, tcp_udp};
+use xebec_rig::server::Server;
 
 use crate::VIP;
-use crate::rig::Rig;
-use crate::rig::client::Client;
-use crate::rig::objects::{Agent, service, slice, tcp_udp};
-use crate::rig::server::Server;
 
 const OTHER: &str = "10.96.77.2";
 const VIP6: &str = "fd96::77";

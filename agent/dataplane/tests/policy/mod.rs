@@ -12,8 +12,8 @@ use net::{A, B, Cluster, OTHER, OUTSIDE, of_a, policy};
 use serde_json::{Value, json};
 use xebec_abi::policy::PolicyStat;
 
-use crate::packet::net::{ask_tcp, ask_udp, exchange, ping, say, udp_socket, within};
-use crate::packet::{REFUSED, SILENCE};
+use xebec_rig::ask::{REFUSED, SILENCE, ask_tcp, ask_udp, exchange, ping, say, udp_socket};
+use xebec_rig::within;
 
 fn deny_ingress() -> Value {
     policy("deny", json!({"podSelector": of_a(), "policyTypes": ["Ingress"]}))
@@ -208,7 +208,7 @@ fn policies_hold_while_agents_come_and_go() {
     assert!(!cluster.policies.collect().unwrap());
     check(&cluster);
     // A device that is gone takes its programs with it, and leaves no pin behind.
-    crate::rig::run(&format!("ip -n {} link del xeba", cluster.rig.server_ns.name));
+    xebec_rig::run(&format!("ip -n {} link del xeba", cluster.rig.server_ns.name));
     cluster.restart();
     cluster.set(&[]);
     assert!(cluster.links().is_empty() && cluster.policies.devices().is_empty());
@@ -238,7 +238,7 @@ fn no_connection_fails_while_other_rules_change() {
     let outside = cluster.rig.client_ns.path();
     std::thread::scope(|scope| {
         let allowed = scope.spawn(|| {
-            crate::rig::enter(&path);
+            xebec_rig::enter(&path);
             let mut answers = Vec::new();
             while !stop.load(Ordering::Relaxed) {
                 answers.push(say(&format!("{A}:80")).map_err(|e| e.to_string()));
@@ -246,7 +246,7 @@ fn no_connection_fails_while_other_rules_change() {
             answers
         });
         let denied = scope.spawn(|| {
-            crate::rig::enter(&outside);
+            xebec_rig::enter(&outside);
             let mut let_in = 0;
             while !stop.load(Ordering::Relaxed) {
                 let to = format!("{A}:80").parse().unwrap();

@@ -8,9 +8,8 @@ use xebec_dataplane::policy::plan::PodName;
 use xebec_policy::model::World;
 use xebec_policy::{compile, facts};
 
-use crate::packet::net::{tcp, udp};
-use crate::rig::server::Server;
-use crate::rig::{NetNs, Rig, enter, run};
+use xebec_rig::server::Server;
+use xebec_rig::{NetNs, Rig, enter, run};
 
 /// Addresses of the pods and of the machine.
 pub const A: &str = "10.244.0.5";
@@ -105,8 +104,10 @@ impl Cluster {
             (&rig.client_ns, "OUT", &[OUTSIDE, OTHER][..]),
         ] {
             for address in addresses {
-                servers.extend([80, 81].map(|port| tcp(netns, &format!("{address}:{port}"), name)));
-                servers.push(udp(netns, &format!("{address}:80"), name));
+                servers.extend(
+                    [80, 81].map(|port| Server::seeing_tcp(netns, &format!("{address}:{port}"), name)),
+                );
+                servers.push(Server::seeing_udp(netns, &format!("{address}:80"), name));
             }
         }
         let policies = Policies::install(&rig.options).unwrap();

@@ -7,8 +7,11 @@ use serde_json::{Value, json};
 use xebec_dataplane::apply::Applier;
 use xebec_dataplane::devices::Devices;
 use xebec_dataplane::maps::pinned::PinnedMaps;
+use xebec_dataplane::node::node_addresses;
 use xebec_dataplane::world::World;
+use xebec_dataplane::{NodePorts, addresses};
 
+/// A ClusterIP Service with some more of a spec.
 pub fn service(name: &str, ips: &[&str], ports: Value, extra: Value) -> Service {
     let mut spec = json!({"type": "ClusterIP", "clusterIP": ips[0], "clusterIPs": ips, "ports": ports});
     spec.as_object_mut().unwrap().extend(extra.as_object().cloned().unwrap_or_default());
@@ -42,16 +45,34 @@ pub fn slice(service: &str, port: u16, protocol: &str, endpoints: &[&str]) -> En
 }
 
 /// The agent's loop without the API server: objects in, maps out.
+#[derive(Debug)]
 pub struct Agent {
+    /// Its maps.
     pub applier: Applier<PinnedMaps>,
+    /// Its programs on devices.
     pub devices: Devices,
+    /// What it knows of the API.
     pub world: World,
 }
 
 impl Agent {
+    /// Installs the dataplane; the calling thread is in the node's namespace.
     pub fn new(options: &xebec_dataplane::Options) -> Self {
         let (applier, devices) = xebec_dataplane::install(options).unwrap();
         Self { applier, devices, world: World::default() }
+    }
+
+    /// Tells the programs the addresses and devices of the node, whose namespace the calling thread is in, as the agent
+    /// does when they change; returns the names of the devices they are on.
+    pub fn refresh(&mut self) -> Vec<String> {
+        let found = addresses::outside_devices().unwrap();
+        let own = node_addresses(&addresses::local_addresses().unwrap(), &NodePorts::Everywhere, &[]);
+        self.applier.maps().set_node_addresses(&own).unwrap();
+        self.applier.maps().tracked().set_devices(&found).unwrap();
+        let on = self.devices.refresh(found).unwrap();
+        let mut names: Vec<String> = on.into_values().map(|device| device.name).collect();
+        names.sort_unstable();
+        names
     }
 
     /// The first lists.
@@ -65,6 +86,7 @@ impl Agent {
         self.apply();
     }
 
+    /// Brings the maps up to date.
     pub fn apply(&mut self) {
         let applied = self.applier.apply(&mut self.world).unwrap();
         assert_eq!(applied.full, []);
@@ -75,12 +97,14 @@ impl Agent {
         }
     }
 
+    /// One slice is there or changed.
     pub fn set_slice(&mut self, slice: EndpointSlice) {
         self.world.slice(Event::Apply(slice));
         self.apply();
     }
 }
 
+/// One port, for TCP and for UDP.
 pub fn tcp_udp(port: u16) -> Value {
     json!([
         {"name": "tcp", "port": port, "protocol": "TCP"},

@@ -1,21 +1,29 @@
-//! The client: this test's own binary, started again, moved into the rig's cgroup and namespace, driven by lines.
+//! The client: this test's own binary, started again, moved into a node's cgroup and a namespace, driven by lines.
 //!
 //! `tcp A` / `udp A` / `udpc A` (connected) / `udpseq N A` / `same A B` (one unconnected socket to both) /
-//! `fan A...` (one socket asks all, then reads) / `crowd N A B` (two connections whose cookies are equal modulo N) /
-//! `hammer SECONDS THREADS PREFIX=A...`; every answer is one line that starts with `@`.
+//! `fan A...` (one socket asks all, then reads) / `from ADDRESS A` (bound to that address and port first) /
+//! `mptcp A` / `fastopen A` (a question in the SYN) / `oneway A` (on one socket of the process, never read) /
+//! `parallel N A` (all at once) / `crowd N A B` (two connections whose cookies are equal modulo N) / `hammer SECONDS THREADS PREFIX=A...`; every answer is one line that starts with `@`.
+//!
+//! The test has an ignored test named `child`, which calls [`child`].
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
-use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::net::{AddressFamily, SocketType};
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 
-use super::{Rig, enter};
+use crate::ask::code;
+use crate::{NetNs, Place, Rig, enter};
 
+mod special;
+
+/// A process in a node's cgroup; it is killed when dropped.
+#[derive(Debug)]
 pub struct Client {
     child: Child,
     stdin: ChildStdin,
@@ -23,27 +31,35 @@ pub struct Client {
 }
 
 impl Client {
+    /// A client of a rig.
     pub fn start(rig: &Rig) -> Self {
-        Self::role(rig, "client", "")
+        Self::of(rig.place(), &rig.client_ns)
     }
 
-    /// A child that installs the dataplane itself and then sleeps, to be killed.
-    pub fn loader(rig: &Rig, backends: &str) -> Self {
-        let mut loader = Self::role(rig, "loader", backends);
-        assert_eq!(loader.line(), "ready");
-        loader
+    /// A client in a namespace, among the processes that a node's dataplane serves.
+    pub fn of(place: &Place, netns: &NetNs) -> Self {
+        Self::role(place, netns, "client", "")
+    }
+
+    /// An agent of a node that has followed an API with these objects, in the node's namespace; it is there to be killed.
+    pub fn agent(place: &Place, netns: &NetNs, services: &[Service], slices: &[EndpointSlice]) -> Self {
+        let node = &place.options.node_name;
+        let objects = serde_json::json!({"node": node, "services": services, "slices": slices});
+        let mut agent = Self::role(place, netns, "agent", &objects.to_string());
+        assert_eq!(agent.line(), "ready");
+        agent
     }
 
     /// A child with any role.
-    pub fn role(rig: &Rig, role: &str, argument: &str) -> Self {
+    pub fn role(place: &Place, netns: &NetNs, role: &str, argument: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--ignored", "--exact", "child", "--nocapture", "--test-threads=1"])
             .env("XEBEC_ROLE", role)
             .env("XEBEC_ARGUMENT", argument)
-            .env("XEBEC_CGROUP", rig.cgroup())
-            .env("XEBEC_NETNS", rig.client_ns.path())
-            .env("XEBEC_PIN_DIR", rig.pin_dir())
-            .env("XEBEC_BPF_OBJECT", rig.options.bpf_object.as_ref().unwrap())
+            .env("XEBEC_CGROUP", place.cgroup())
+            .env("XEBEC_NETNS", netns.path())
+            .env("XEBEC_PIN_DIR", place.pin_dir())
+            .env("XEBEC_BPF_OBJECT", place.options.bpf_object.as_ref().unwrap())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -63,19 +79,23 @@ impl Client {
         }
     }
 
+    /// Gives an order.
     pub fn send(&mut self, command: &str) {
         writeln!(self.stdin, "{command}").unwrap();
     }
 
+    /// The answer to the next order that has none yet.
     pub fn answer(&mut self) -> String {
         self.line()
     }
 
+    /// An order and its answer; `error NUMBER` if the kernel refused.
     pub fn ask(&mut self, command: &str) -> String {
         self.send(command);
         self.answer()
     }
 
+    /// SIGKILL.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -90,24 +110,30 @@ impl Drop for Client {
 }
 
 /// The child's side of a client.
-pub fn serve() {
+fn serve() {
     std::fs::write(
         format!("{}/cgroup.procs", std::env::var("XEBEC_CGROUP").unwrap()),
         std::process::id().to_string(),
     )
     .unwrap();
     enter(std::env::var("XEBEC_NETNS").unwrap().as_ref());
+    let mut one_way = special::OneWay::default();
     for line in std::io::stdin().lines() {
         let line = line.unwrap();
         let words: Vec<&str> = line.split(' ').collect();
         let result = match words[..] {
+            ["from", own, to] => special::from(own.parse().unwrap(), to.parse().unwrap()),
+            ["mptcp", to] => special::mptcp(to.parse().unwrap()),
+            ["fastopen", to] => special::fast_open(to.parse().unwrap()),
+            ["oneway", to] => one_way.send(to.parse().unwrap()),
+            ["parallel", n, to] => Ok(special::parallel(n.parse().unwrap(), to.parse().unwrap())),
             ["tcp", to] => tcp(to.parse().unwrap()),
             ["udp", to] => udp(to.parse().unwrap(), 1),
             ["udpseq", n, to] => udp(to.parse().unwrap(), n.parse().unwrap()),
             ["udpc", to] => udp_connected(to.parse().unwrap()),
             ["same", a, b] => same(a.parse().unwrap(), b.parse().unwrap()),
             ["fan", ref targets @ ..] => fan(targets),
-            ["crowd", n, a, b] => crowd(n.parse().unwrap(), a.parse().unwrap(), b.parse().unwrap()),
+            ["crowd", n, a, b] => special::crowd(n.parse().unwrap(), a.parse().unwrap(), b.parse().unwrap()),
             ["hammer", seconds, threads, ref targets @ ..] => {
                 Ok(hammer(seconds.parse().unwrap(), threads.parse().unwrap(), targets))
             }
@@ -115,12 +141,13 @@ pub fn serve() {
         };
         match result {
             Ok(text) => println!("@{text}"),
-            Err(e) => println!("@error {}", e.raw_os_error().unwrap_or(-1)),
+            Err(e) => println!("@{}", code(&e)),
         }
     }
 }
 
-fn unspecified(to: SocketAddr) -> SocketAddr {
+/// No address and no port, of the family of another.
+pub fn unspecified(to: SocketAddr) -> SocketAddr {
     match to {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -177,36 +204,6 @@ fn fan(targets: &[&str]) -> std::io::Result<String> {
     Ok((0..targets.len()).map(read).collect::<Result<Vec<_>, _>>()?.join(","))
 }
 
-/// Connects to both, and says what either is connected to, by their names and by `getpeername`.
-fn crowd(modulus: u64, a: SocketAddr, b: SocketAddr) -> std::io::Result<String> {
-    use rustix::net::sockopt::socket_cookie;
-    let domain = if a.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let socket = || rustix::net::socket(domain, SocketType::STREAM, None);
-    let open = |socket: OwnedFd, to: SocketAddr| -> std::io::Result<TcpStream> {
-        rustix::net::connect(&socket, &to)?;
-        let stream = TcpStream::from(socket);
-        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-        Ok(stream)
-    };
-    let mut first = socket()?;
-    let wanted = socket_cookie(&first)? % modulus;
-    let mut second = socket()?;
-    while socket_cookie(&second)? % modulus != wanted {
-        second = socket()?;
-    }
-    if socket_cookie(&first)? > socket_cookie(&second)? {
-        std::mem::swap(&mut first, &mut second);
-    }
-    let mut answers = Vec::new();
-    for mut stream in [open(first, a)?, open(second, b)?] {
-        let mut name = String::new();
-        let peer = stream.peer_addr()?;
-        stream.read_to_string(&mut name)?;
-        answers.push(format!("{name} {peer}"));
-    }
-    Ok(answers.join(","))
-}
-
 fn udp_connected(to: SocketAddr) -> std::io::Result<String> {
     let socket = socket(to)?;
     socket.connect(to)?;
@@ -246,4 +243,35 @@ fn hammer(seconds: f64, threads: usize, targets: &[&str]) -> String {
     }
     let [ok, misrouted, failed] = [0, 1, 2].map(|i| counts[i].load(Ordering::Relaxed));
     format!("ok={ok} misrouted={misrouted} failed={failed}")
+}
+
+/// What a child process of a test runs, by `XEBEC_ROLE`; false for a role that is the test's own.
+pub fn child() -> bool {
+    match std::env::var("XEBEC_ROLE").as_deref() {
+        Ok("client") => serve(),
+        Ok("agent") => serve_agent(),
+        _ => return false,
+    }
+    true
+}
+
+/// An agent without an API server, in the namespace of its node, until it is killed.
+fn serve_agent() {
+    let variable = |name: &str| std::env::var(name).unwrap();
+    enter(variable("XEBEC_NETNS").as_ref());
+    let given: serde_json::Value = serde_json::from_str(&variable("XEBEC_ARGUMENT")).unwrap();
+    let mut options = xebec_dataplane::Options::new(given["node"].as_str().unwrap());
+    options.cgroup_path = Some(variable("XEBEC_CGROUP").into());
+    options.pin_dir = variable("XEBEC_PIN_DIR").into();
+    options.capacity = crate::place::SMALL;
+    let mut agent = crate::objects::Agent::new(&options);
+    agent.refresh();
+    let read = |name: &str| given[name].clone();
+    agent.sync(
+        serde_json::from_value(read("services")).unwrap(),
+        serde_json::from_value(read("slices")).unwrap(),
+    );
+    println!("@ready");
+    // Until the test goes, if it does not kill this before.
+    let _ = std::io::stdin().lines().count();
 }
