@@ -2,13 +2,14 @@
 //! brings the second to the first, one Service at a time. Called by run; tests drive it with the fake maps.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use crate::compile::facts::Owner;
 use crate::compile::{Place, Tables, compile};
 use crate::diff::{Full, Grace, Installed};
 use crate::maps::{Capacity, MapError, MapWriter, Snapshot, Write};
 use crate::metrics::{Fill, Named, NoLocal};
-use crate::model::{Family, FrontKey, ServicePort};
+use crate::model::{Family, FrontKey, Protocol, ServicePort, Vip};
 use crate::world::World;
 
 /// Brings the maps to what the API says.
@@ -20,6 +21,8 @@ pub struct Applier<W> {
     capacity: Capacity,
     place: Place,
     complete: bool,
+    /// Endpoints of UDP ports left: sockets may be connected to them.
+    drain: bool,
     /// Service ports that did not fit or could not be written, tried again with every change.
     behind: BTreeSet<FrontKey>,
 }
@@ -49,7 +52,8 @@ impl<W: MapWriter> Applier<W> {
             maps.write(write)?;
         }
         let (tables, behind) = (Tables::default(), BTreeSet::new());
-        let mut applier = Self { tables, installed, maps, capacity, place, complete: false, behind };
+        let mut applier =
+            Self { tables, installed, maps, capacity, place, complete: false, drain: false, behind };
         let probe = ServicePort::probe();
         applier.reconcile(&probe.primary, Some(&probe), &mut Applied::default())?;
         Ok(applier)
@@ -154,6 +158,8 @@ impl<W: MapWriter> Applier<W> {
                 if !self.complete {
                     self.maps.write(&Write::Synced)?;
                     self.complete = true;
+                    // What left while no agent ran.
+                    self.drain = true;
                 }
                 Ok(applied)
             }
@@ -161,13 +167,31 @@ impl<W: MapWriter> Applier<W> {
     }
 
     fn recompile(&mut self, owner: &Owner, world: &World) -> BTreeSet<FrontKey> {
-        match world.get(owner) {
+        let before = self.tables.answering(owner);
+        let dirty = match world.get(owner) {
             Some((service, slices)) => {
                 let ports = compile(owner, service, &slices, &self.place);
                 self.tables.set(owner, service.created, ports)
             }
             None => self.tables.set(owner, 0, Vec::new()),
-        }
+        };
+        self.drain |= !before.is_subset(&self.tables.answering(owner));
+        dirty
+    }
+
+    /// Whether endpoints of UDP ports left since the last call, or may have left before the first full application.
+    pub fn take_drain(&mut self) -> bool {
+        self.complete && std::mem::take(&mut self.drain)
+    }
+
+    /// Whether an endpoint still answers for what a UDP socket asked for: selected, or terminating and serving, or
+    /// meant for other places.
+    pub fn serves(&self, vip: &SocketAddr, endpoint: &SocketAddr) -> bool {
+        let node = Vip::Node(Family::of(&vip.ip()));
+        [Vip::Address(vip.ip()), node].into_iter().any(|at| {
+            let frontend = FrontKey { vip: at, port: vip.port(), protocol: Protocol::Udp };
+            self.tables.answers(&frontend, endpoint)
+        })
     }
 
     fn reconcile(

@@ -14,6 +14,7 @@ use aya::programs::links::FdLink;
 use aya::programs::{SchedClassifier, TcAttachType};
 
 use crate::attach::AttachError;
+use crate::drain::{Drain, DrainError};
 use crate::load::versioned;
 use crate::maps::tracked::DeviceAddresses;
 use crate::sys;
@@ -66,6 +67,15 @@ impl Devices {
             }
         }
         Ok(found)
+    }
+
+    /// What lists and releases sockets of endpoints that left.
+    ///
+    /// # Errors
+    /// A missing kernel feature.
+    pub fn drain(&mut self) -> Result<Drain, DrainError> {
+        let maps = self.links.with_file_name("maps");
+        Drain::new(&mut self.ebpf, &maps)
     }
 
     /// A loaded packet program, such as to run it on a single packet; `None` for another name.

@@ -14,6 +14,7 @@ pub mod attach;
 pub mod compile;
 pub mod devices;
 pub mod diff;
+pub mod drain;
 mod explain;
 pub mod health;
 pub mod inspect;

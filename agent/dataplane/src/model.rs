@@ -219,6 +219,15 @@ pub struct Sets {
     pub cluster: Vec<SocketAddr>,
     /// Those on this node.
     pub local: Vec<SocketAddr>,
+    /// Of UDP, those in neither that still answer: terminating beside ready ones, or meant for other places.
+    pub serving: Vec<SocketAddr>,
+}
+
+impl Sets {
+    /// Every endpoint that answers; of TCP, those that are selected.
+    pub fn answering(&self) -> impl Iterator<Item = &SocketAddr> {
+        self.cluster.iter().chain(&self.local).chain(&self.serving)
+    }
 }
 
 /// One port of one Service in one family: what the tables hold.

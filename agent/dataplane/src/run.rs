@@ -21,6 +21,7 @@ use crate::apply::Applier;
 use crate::attach::{attach, is_root, resolve_cgroup, root_cgroup};
 use crate::compile::Place;
 use crate::devices::{Devices, reserve_ports};
+use crate::drain::worker::Drained;
 use crate::health::{self, Checks, Status};
 use crate::load::{Part, find_object, load, versioned};
 use crate::maps::pinned::PinnedMaps;
@@ -58,9 +59,11 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
     let mut checks = Checks::new(Arc::clone(&status));
     let (applier, mut devices) = install(&options)?;
     let applier = Arc::new(Mutex::new(applier));
+    let (drained, _draining) = follow_drained(&mut devices, &applier);
     let exporter = Exporter {
         metrics: Arc::clone(&metrics),
         applier: Arc::clone(&applier),
+        drained: drained.clone(),
         more: options.more_metrics.clone(),
     };
     let _exports =
@@ -119,6 +122,9 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
         if world.synced() && own.is_settled() {
             let start = Instant::now();
             let unwritten = step(&applier, &mut world, &options);
+            if applier.lock().take_drain() {
+                drained.want();
+            }
             let triggers = (!unwritten).then(|| world.settle());
             metrics.lock().applied(start.elapsed(), triggers.as_deref(), Timestamp::now());
             status.write().applied(unwritten, Timestamp::now(), Instant::now());
@@ -233,6 +239,26 @@ fn refresh_addresses(
     if let Err(error) = devices.refresh(found) {
         error!(error = %xebec_program::chain(&error), "services are not reachable from outside by every device");
     }
+}
+
+/// Starts to release sockets of endpoints that left, when it is asked to; a kernel that cannot goes without.
+fn follow_drained(
+    devices: &mut Devices,
+    applier: &Arc<Mutex<Applier<PinnedMaps>>>,
+) -> (Drained, Option<AbortOnDropHandle<()>>) {
+    let drained = Drained::default();
+    let applier = Arc::clone(applier);
+    let following = match devices.drain() {
+        Ok(drain) => {
+            let serves = move |vip: &SocketAddr, endpoint: &SocketAddr| applier.lock().serves(vip, endpoint);
+            Some(AbortOnDropHandle::new(tokio::spawn(drained.clone().follow(drain, serves))))
+        }
+        Err(error) => {
+            warn!(error = %xebec_program::chain(&error), "connected UDP sockets of endpoints that leave stay");
+            None
+        }
+    };
+    (drained, following)
 }
 
 fn collect_flows(applier: &Mutex<Applier<PinnedMaps>>) {

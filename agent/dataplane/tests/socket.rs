@@ -7,6 +7,7 @@
 )]
 
 mod cost;
+mod drain;
 mod health;
 mod packet;
 mod policy;

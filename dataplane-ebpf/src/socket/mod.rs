@@ -28,7 +28,7 @@ pub fn connect<A: Family>(call: &Call<'_>, vip: A) -> Outcome<A> {
     };
     match forward::choose::<A>(call, service) {
         Choice::Endpoint(to) => {
-            ring::restart(call, vip, port, &to);
+            ring::restart(call, proto, vip, port, &to);
             count(Stat::Translated);
             served(service.index());
             note!(call, "connect: service {} port {}", service.index(), port.host());
@@ -93,6 +93,6 @@ fn reversed<A: Family>(found: Option<(A, xebec_abi::Be16)>) -> Outcome<A> {
 
 /// Whether a backend still has the state it was chosen with.
 #[inline(always)]
-fn unchanged(backend: u32, state: u64) -> bool {
+pub fn unchanged(backend: u32, state: u64) -> bool {
     backend::state(backend) == Some(state)
 }

@@ -44,6 +44,7 @@ fn port(
         sets: Sets {
             cluster: cluster.iter().map(|i| endpoint(*i)).collect(),
             local: local.iter().map(|i| endpoint(*i)).collect(),
+            serving: Vec::new(),
         },
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `tcp A` / `udp A` / `udpc A` (connected) / `udpseq N A` / `same A B` (one unconnected socket to both) /
 //! `fan A...` (one socket asks all, then reads) /
-//! `hammer SECONDS THREADS PREFIX=A...`; every answer is one line that starts with `@`.
+//! the sockets of `held` / `hammer SECONDS THREADS PREFIX=A...`; every answer is one line that starts with `@`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use super::held::Held;
 use super::{Rig, enter};
 
 pub struct Client {
@@ -94,10 +95,13 @@ pub fn serve() {
     )
     .unwrap();
     enter(std::env::var("XEBEC_NETNS").unwrap().as_ref());
+    let mut held = Held::default();
     for line in std::io::stdin().lines() {
         let line = line.unwrap();
         let words: Vec<&str> = line.split(' ').collect();
+        let kept = held.serve(&words);
         let result = match words[..] {
+            _ if kept.is_some() => kept.unwrap(),
             ["tcp", to] => tcp(to.parse().unwrap()),
             ["udp", to] => udp(to.parse().unwrap(), 1),
             ["udpseq", n, to] => udp(to.parse().unwrap(), n.parse().unwrap()),
@@ -135,7 +139,7 @@ fn tcp(to: SocketAddr) -> std::io::Result<String> {
     say(to).map(|(name, peer)| format!("{name} {peer}"))
 }
 
-fn socket(to: SocketAddr) -> std::io::Result<UdpSocket> {
+pub fn socket(to: SocketAddr) -> std::io::Result<UdpSocket> {
     let socket = UdpSocket::bind(unspecified(to))?;
     socket.set_read_timeout(Some(Duration::from_secs(2)))?;
     Ok(socket)

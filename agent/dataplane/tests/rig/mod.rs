@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod client;
+pub mod held;
 pub mod objects;
 pub mod server;
 
