@@ -2,7 +2,7 @@
 //! brings the second to the first, one Service at a time. Called by run; tests drive it with the fake maps.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::compile::facts::Owner;
 use crate::compile::{Place, Tables, compile};
@@ -21,6 +21,8 @@ pub struct Applier<W> {
     capacity: Capacity,
     place: Place,
     complete: bool,
+    /// What others have, while that is not wholly applied.
+    held: Option<BTreeSet<IpAddr>>,
     /// Endpoints of UDP ports left: sockets may be connected to them.
     drain: bool,
     /// Service ports that did not fit or could not be written, tried again with every change.
@@ -52,8 +54,17 @@ impl<W: MapWriter> Applier<W> {
             maps.write(write)?;
         }
         let (tables, behind) = (Tables::default(), BTreeSet::new());
-        let mut applier =
-            Self { tables, installed, maps, capacity, place, complete: false, drain: false, behind };
+        let mut applier = Self {
+            tables,
+            installed,
+            maps,
+            capacity,
+            place,
+            complete: false,
+            held: None,
+            drain: false,
+            behind,
+        };
         let probe = ServicePort::probe();
         applier.reconcile(&probe.primary, Some(&probe), &mut Applied::default())?;
         Ok(applier)
@@ -112,6 +123,11 @@ impl<W: MapWriter> Applier<W> {
         out
     }
 
+    /// Whether the maps followed the API wholly at least once.
+    pub const fn is_complete(&self) -> bool {
+        self.complete
+    }
+
     /// The maps.
     pub fn maps(&mut self) -> &mut W {
         &mut self.maps
@@ -135,6 +151,10 @@ impl<W: MapWriter> Applier<W> {
         if !world.synced() {
             return Ok(applied);
         }
+        if let Some(held) = world.take_held() {
+            self.held = Some(held);
+        }
+        let mut failure = self.hold().err();
         let mut dirty = std::mem::take(&mut self.behind);
         for owner in world.take_dirty() {
             dirty.extend(self.recompile(&owner, world));
@@ -144,7 +164,6 @@ impl<W: MapWriter> Applier<W> {
             dirty.extend(self.tables.primaries());
             dirty.remove(&ServicePort::probe().primary);
         }
-        let mut failure = None;
         for primary in dirty {
             let desired = self.tables.effective(&primary);
             if let Err(error) = self.reconcile(&primary, desired.as_ref(), &mut applied) {
@@ -155,6 +174,10 @@ impl<W: MapWriter> Applier<W> {
         match failure {
             Some(error) => Err(error),
             None => {
+                if let Some(held) = self.held.take() {
+                    let gone = self.installed.hold_only(&held);
+                    gone.iter().try_for_each(|write| self.maps.write(write))?;
+                }
                 if !self.complete {
                     self.maps.write(&Write::Synced)?;
                     self.complete = true;
@@ -164,6 +187,18 @@ impl<W: MapWriter> Applier<W> {
                 Ok(applied)
             }
         }
+    }
+
+    /// Makes what others have known to be held, before anything of ours is taken away.
+    fn hold(&mut self) -> Result<(), MapError> {
+        let Some(held) = &self.held else { return Ok(()) };
+        let writes = self.installed.hold(held);
+        let result = writes.iter().try_for_each(|write| self.maps.write(write));
+        if result.is_err() {
+            // All of it is written again with the next change.
+            self.installed.hold_only(&BTreeSet::new());
+        }
+        result
     }
 
     fn recompile(&mut self, owner: &Owner, world: &World) -> BTreeSet<FrontKey> {

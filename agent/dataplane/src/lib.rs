@@ -25,6 +25,7 @@ pub mod model;
 pub mod node;
 pub mod policy;
 pub mod probe;
+pub mod ranges;
 mod run;
 mod sys;
 pub mod world;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use futures::{FutureExt, StreamExt};
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::ServiceCIDR;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
@@ -81,6 +82,7 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
     let config = || watcher::Config::default();
     let mut services = pin!(watcher(Api::<Service>::all(client.clone()), config()).default_backoff());
     let mut slices = pin!(watcher(Api::<EndpointSlice>::all(client.clone()), config()).default_backoff());
+    let mut cidrs = pin!(watcher(Api::<ServiceCIDR>::all(client.clone()), config()).default_backoff());
     let only_own = config().fields(&format!("metadata.name={}", options.node_name));
     let mut nodes = pin!(watcher(Api::<Node>::all(client), only_own).default_backoff());
     let mut world = World::default();
@@ -90,6 +92,7 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
             () = cancel.cancelled() => return Ok(()),
             event = services.next() => take(event, "services", |e| world.service(e)),
             event = slices.next() => take(event, "endpointslices", |e| world.slice(e)),
+            event = cidrs.next() => follow_ranges(event, &mut world),
             event = nodes.next() => {
                 let known = own.is_settled();
                 if follow_node(event, &mut own, &mut status.write()) {
@@ -174,6 +177,7 @@ fn step(applier: &Arc<Mutex<Applier<PinnedMaps>>>, world: &mut World, options: &
             true
         }
     };
+    let behind = behind | write_ranges(&mut guard, world);
     let grace = guard.seal();
     let len = guard.len();
     drop(guard);
@@ -194,6 +198,40 @@ fn step(applier: &Arc<Mutex<Applier<PinnedMaps>>>, world: &mut World, options: &
         });
     }
     behind
+}
+
+/// Writes the networks of ClusterIPs once every Service is in the maps; true if that has to be tried again.
+fn write_ranges(applier: &mut Applier<PinnedMaps>, world: &World) -> bool {
+    let Some(ranges) = world.ranges().filter(|_| applier.is_complete()) else { return false };
+    match applier.maps().set_cluster_ranges(&ranges) {
+        Ok(left) => {
+            for range in left {
+                warn!(cidr = %format!("{}/{}", range.addr, range.bits), "more networks of ClusterIPs than fit; calls to its unallocated addresses are not refused");
+            }
+            false
+        }
+        Err(error) => {
+            error!(error = %xebec_program::chain(&error), "cannot write the networks of ClusterIPs; will try again");
+            true
+        }
+    }
+}
+
+/// An event of ServiceCIDRs. Where there are none (clusters before 1.33), or where they may not be read, addresses
+/// without a Service are like any others.
+fn follow_ranges(event: Option<Result<watcher::Event<ServiceCIDR>, watcher::Error>>, world: &mut World) {
+    match event {
+        Some(Err(error)) if is_absent(&error) => {
+            debug!(%error, "no ServiceCIDRs: unallocated addresses are not refused");
+            world.no_service_cidrs();
+        }
+        event => take(event, "servicecidrs", |event| world.service_cidr(event)),
+    }
+}
+
+/// Whether a list failed as the API has no such kind, or not for us: RBAC refuses before the kind is looked for.
+fn is_absent(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if matches!(status.code, 403 | 404))
 }
 
 fn take<T>(event: Option<Result<T, watcher::Error>>, what: &'static str, put: impl FnOnce(T)) {

@@ -11,6 +11,7 @@ mod drain;
 mod health;
 mod packet;
 mod policy;
+mod ranges;
 mod rig;
 
 use rig::Rig;

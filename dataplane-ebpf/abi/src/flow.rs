@@ -221,6 +221,8 @@ pub enum PacketStat {
     Established = 8,
     /// Echo requests to a VIP, answered.
     Echoes = 9,
+    /// Packets dropped, as no Service has the address.
+    Unallocated = 10,
 }
 
 /// Number of [`PacketStat`]s.

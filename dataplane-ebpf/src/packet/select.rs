@@ -8,7 +8,7 @@ use xebec_abi::{
         KIND_CLUSTER_IP, KIND_LOAD_BALANCER, KIND_PROBE, META_EXTERNAL_LOCAL, META_INTERNAL_LOCAL,
         META_SOURCE_RANGES, SCOPE_ADDRESS, SCOPE_NODE,
     },
-    state::NODE_IP_ANY,
+    state::{NODE_IP_ANY, VIP_SERVED},
 };
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
         service::META,
         state::maybe_node_port,
     },
-    socket::{Choice, Family, choose_for, tagged},
+    socket::{Choice, Family, Vacancy, choose_for, tagged, vacancy},
 };
 
 /// Bits of [`SourceKey`].
@@ -36,7 +36,7 @@ pub struct Chosen {
 pub enum Selection {
     /// It is for no service.
     None,
-    /// The service does not answer this client here.
+    /// The service does not answer this client here, or no Service has the address.
     Drop,
     /// The service (by index) has no endpoint, or the VIP no such port: refuse.
     Refuse(u32),
@@ -47,7 +47,9 @@ pub enum Selection {
 /// Whether an address is a frontend's and not also the node's own, where the node's kernel answers.
 #[inline(always)]
 pub fn is_vip<A: Family>(addr: A) -> bool {
-    VIPS.get_ptr(addr.wide()).is_some() && addr.node_flags().is_none()
+    // SAFETY: one aligned word of the map's memory.
+    let served = VIPS.get_ptr(addr.wide()).is_some_and(|value| unsafe { *value } == VIP_SERVED);
+    served && addr.node_flags().is_none()
 }
 
 /// Whether an address is in one of the networks listed under an index.
@@ -72,7 +74,15 @@ pub fn select<A: Family>(key: &FlowKey) -> Selection {
         None => None,
     };
     let Some(service) = found else {
-        return if is_vip(vip) { Selection::Refuse(NO_SERVICE) } else { Selection::None };
+        if is_vip(vip) {
+            return Selection::Refuse(NO_SERVICE);
+        }
+        // Dropped without an answer, as upstream's nftables mode does (KEP-3866).
+        if let Vacancy::Unallocated = vacancy(vip) {
+            count(PacketStat::Unallocated);
+            return Selection::Drop;
+        }
+        return Selection::None;
     };
     let (index, kind) = (service.index(), service.kind());
     let Some(meta) = META.get_ptr(index) else { return Selection::None };

@@ -12,7 +12,7 @@ use super::Call;
 use crate::maps::{
     reverse::{REV4, REV6},
     service::{FE4, FE6, SLOT4, SLOT6},
-    state::{HOST_NETNS, NODE_IPS4, NODE_IPS6},
+    state::{HOST_NETNS, NODE_IPS4, NODE_IPS6, in_ranges4, in_ranges6},
 };
 
 /// An endpoint as read from its slot.
@@ -39,6 +39,8 @@ pub trait Family: Copy {
     fn slot(at: u32) -> Option<Endpoint<Self>>;
     /// The address's flags in NODE_IPS.
     fn node_flags(self) -> Option<u32>;
+    /// Whether ClusterIPs are from where the address is.
+    fn in_ranges(self) -> bool;
     /// Whether NodePorts answer at this address for this socket.
     fn is_node(self, call: &Call<'_>) -> bool;
     /// The socket's ring; null if it has none and `create` is false, or if memory ran out.
@@ -83,6 +85,11 @@ impl Family for Be32 {
             state: 0,
             local: false,
         })
+    }
+
+    #[inline(always)]
+    fn in_ranges(self) -> bool {
+        in_ranges4(self)
     }
 
     #[inline(always)]
@@ -142,6 +149,11 @@ impl Family for Ip6 {
             state: 0,
             local: false,
         })
+    }
+
+    #[inline(always)]
+    fn in_ranges(self) -> bool {
+        in_ranges6(self)
     }
 
     #[inline(always)]

@@ -10,7 +10,7 @@ use xebec_abi::{
     service::{
         FeValue, KIND_CLUSTER_IP, META_AFFINITY, META_INTERNAL_LOCAL, Meta, SCOPE_ADDRESS, SCOPE_NODE, Sel,
     },
-    state::Stat,
+    state::{Stat, VIP_HELD},
 };
 
 use super::{
@@ -21,6 +21,7 @@ use super::{
 use crate::maps::{
     affinity::AFF,
     backend,
+    flow::VIPS,
     service::META,
     state::{count, maybe_node_port},
 };
@@ -47,6 +48,34 @@ pub fn frontend<A: Family>(call: &Call<'_>, addr: A, port: Be16, proto: u8) -> O
         return tagged::<A>(A::ANY, port, proto, SCOPE_NODE);
     }
     None
+}
+
+/// What an address without a frontend at the port is.
+pub enum Vacancy {
+    /// Nothing of ours: whoever has it answers.
+    Elsewhere,
+    /// A ClusterIP, which has other ports.
+    NoPort,
+    /// From where ClusterIPs are, and no Service has it.
+    Unallocated,
+}
+
+/// Tells what an address without a frontend at the port is. What is outside the networks of ClusterIPs costs a look
+/// at them and nothing else.
+#[inline(always)]
+pub fn vacancy<A: Family>(addr: A) -> Vacancy {
+    if !addr.in_ranges() {
+        return Vacancy::Elsewhere;
+    }
+    // SAFETY: one aligned word of the map's memory.
+    let held = VIPS.get_ptr(addr.wide()).map(|value| unsafe { *value });
+    match held {
+        Some(VIP_HELD) => Vacancy::Elsewhere,
+        // The node's own kernel answers there.
+        _ if addr.node_flags().is_some() => Vacancy::Elsewhere,
+        Some(_) => Vacancy::NoPort,
+        None => Vacancy::Unallocated,
+    }
 }
 
 /// The frontend at a key, if it really is that key's.

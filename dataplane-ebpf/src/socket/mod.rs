@@ -9,7 +9,7 @@ use xebec_abi::state::Stat;
 
 pub use call::Call;
 pub use family::Family;
-pub use forward::{Choice, choose_for, tagged};
+pub use forward::{Choice, Vacancy, choose_for, tagged, vacancy};
 
 use crate::{
     diag::note,
@@ -23,8 +23,11 @@ pub fn connect<A: Family>(call: &Call<'_>, vip: A) -> Outcome<A> {
     let Some(proto) = call.proto() else { return Outcome::Pass };
     let port = call.port();
     let Some(service) = forward::frontend(call, vip, port, proto) else {
-        ring::forget(call, vip, port, true);
-        return Outcome::Pass;
+        let outcome = vacant(vip);
+        if let Outcome::Pass = outcome {
+            ring::forget(call, vip, port, true);
+        }
+        return outcome;
     };
     match forward::choose::<A>(call, service) {
         Choice::Endpoint(to) => {
@@ -47,8 +50,11 @@ pub fn send<A: Family>(call: &Call<'_>, vip: A) -> Outcome<A> {
     let Some(proto) = call.proto() else { return Outcome::Pass };
     let port = call.port();
     let Some(service) = forward::frontend(call, vip, port, proto) else {
-        ring::forget(call, vip, port, false);
-        return Outcome::Pass;
+        let outcome = vacant(vip);
+        if let Outcome::Pass = outcome {
+            ring::forget(call, vip, port, false);
+        }
+        return outcome;
     };
     if let Some((addr, port)) = ring::sticky(call, vip, port) {
         return Outcome::Rewrite(addr, port);
@@ -64,6 +70,22 @@ pub fn send<A: Family>(call: &Call<'_>, vip: A) -> Outcome<A> {
         Choice::Empty => {
             note!(call, "sendmsg: no endpoints: service {} port {}", service.index(), port.host());
             Outcome::Refuse
+        }
+    }
+}
+
+/// What becomes of an address without a frontend at the port.
+#[inline(always)]
+fn vacant<A: Family>(addr: A) -> Outcome<A> {
+    match forward::vacancy(addr) {
+        Vacancy::Elsewhere => Outcome::Pass,
+        Vacancy::NoPort => {
+            count(Stat::NoPort);
+            Outcome::Refuse
+        }
+        Vacancy::Unallocated => {
+            count(Stat::Unallocated);
+            Outcome::Unreachable
         }
     }
 }

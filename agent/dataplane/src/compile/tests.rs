@@ -54,7 +54,7 @@ fn of(endpoints: Vec<EndpointFacts>, publish: bool) -> (Vec<u8>, Vec<u8>) {
 
 #[test]
 fn udp_endpoints_that_answer_but_are_not_chosen_are_known() {
-    let endpoints = vec![
+    let endpoints = [
         end(1, 'a', "there", "z:z1"),
         end(2, 'a', "there", "z:z2"),
         end(3, 't', "there", ""),

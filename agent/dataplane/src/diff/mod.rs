@@ -8,6 +8,7 @@
 
 mod adopt;
 mod fill;
+mod held;
 mod pool;
 #[cfg(test)]
 mod tests;
@@ -84,6 +85,8 @@ pub struct Installed {
     frontends: HashMap<FrontKey, u32>,
     /// How many frontends an address has.
     vips: HashMap<IpAddr, u32>,
+    /// ClusterIPs of Services that are another's business.
+    held: BTreeSet<IpAddr>,
     indices: Ids,
     slots4: Ranges,
     slots6: Ranges,
@@ -156,6 +159,7 @@ impl Installed {
             services: HashMap::new(),
             frontends: HashMap::new(),
             vips: HashMap::new(),
+            held: BTreeSet::new(),
             indices: Ids::new(capacity.services),
             slots4: Ranges::new(capacity.slots4),
             slots6: Ranges::new(capacity.slots6),
@@ -354,7 +358,7 @@ impl Installed {
                 *frontends -= 1;
                 if *frontends == 0 {
                     self.vips.remove(&addr);
-                    writes.push(Write::RemoveVip { addr });
+                    writes.push(self.vacate(addr));
                 }
             }
             writes.push(Write::RemoveFrontend { key });

@@ -97,6 +97,11 @@ pub enum Write {
         /// The address.
         addr: IpAddr,
     },
+    /// Names the ClusterIP of a Service that is another's business.
+    HoldVip {
+        /// The address.
+        addr: IpAddr,
+    },
     /// Forgets an address, before the last of its frontends goes; not an error if it is not there.
     RemoveVip {
         /// The address.
