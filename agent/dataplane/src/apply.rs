@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::compile::facts::Owner;
 use crate::compile::{Place, Tables, compile};
 use crate::diff::{Full, Grace, Installed};
+use crate::hostports;
 use crate::maps::{Capacity, MapError, MapWriter, Snapshot, Write};
 use crate::metrics::{Fill, Named, NoLocal};
 use crate::model::{Family, FrontKey, Protocol, ServicePort, Vip};
@@ -88,6 +89,11 @@ impl<W: MapWriter> Applier<W> {
     /// Whether something did not fit or could not be written.
     pub fn is_behind(&self) -> bool {
         !self.behind.is_empty()
+    }
+
+    /// Whether that is so of a pod's hostPort.
+    pub fn is_host_port_behind(&self) -> bool {
+        self.behind.iter().any(FrontKey::is_host_port)
     }
 
     /// How full the maps are.
@@ -208,7 +214,11 @@ impl<W: MapWriter> Applier<W> {
                 let ports = compile(owner, service, &slices, &self.place);
                 self.tables.set(owner, service.created, ports)
             }
-            None => self.tables.set(owner, 0, Vec::new()),
+            None => {
+                let pod = world.host_ports(owner);
+                let ports = pod.map(hostports::compile).unwrap_or_default();
+                self.tables.set(owner, pod.map_or(0, |pod| pod.created), ports)
+            }
         };
         self.drain |= !before.is_subset(&self.tables.answering(owner));
         dirty
@@ -222,8 +232,9 @@ impl<W: MapWriter> Applier<W> {
     /// Whether an endpoint still answers for what a UDP socket asked for: selected, or terminating and serving, or
     /// meant for other places.
     pub fn serves(&self, vip: &SocketAddr, endpoint: &SocketAddr) -> bool {
-        let node = Vip::Node(Family::of(&vip.ip()));
-        [Vip::Address(vip.ip()), node].into_iter().any(|at| {
+        let (ip, family) = (vip.ip(), Family::of(&vip.ip()));
+        let all = [Vip::Address(ip), Vip::Node(family), Vip::HostAddress(ip), Vip::Host(family)];
+        all.into_iter().any(|at| {
             let frontend = FrontKey { vip: at, port: vip.port(), protocol: Protocol::Udp };
             self.tables.answers(&frontend, endpoint)
         })

@@ -17,6 +17,7 @@ pub mod diff;
 pub mod drain;
 mod explain;
 pub mod health;
+pub mod hostports;
 pub mod inspect;
 pub mod load;
 pub mod maps;
@@ -36,6 +37,7 @@ use std::path::PathBuf;
 
 pub use attach::detach;
 pub use explain::{Endpoint, Explanation, explain};
+pub use hostports::{HostPort, HostPorts, PodPorts};
 pub use maps::Capacity;
 pub use metrics::MoreMetrics;
 pub use model::{Protocol, SourceRange};
@@ -77,6 +79,8 @@ pub struct Options {
     pub pin_dir: PathBuf,
     /// Sizes of maps that are not pinned yet; pinned ones keep theirs.
     pub capacity: Capacity,
+    /// Ports of the node that lead to pods of this node.
+    pub host_ports: HostPorts,
     /// The devices that outside traffic passes (`--bpf-devices`); every Ethernet device with an address of the node if
     /// absent, none if empty.
     pub devices: Option<Vec<String>>,
@@ -104,6 +108,7 @@ impl Options {
             bpf_object: None,
             pin_dir: DEFAULT_PIN_DIR.into(),
             capacity: Capacity::default(),
+            host_ports: HostPorts::default(),
             devices: None,
             healthz: None,
             metrics: None,

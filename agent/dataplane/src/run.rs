@@ -86,6 +86,8 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
     let only_own = config().fields(&format!("metadata.name={}", options.node_name));
     let mut nodes = pin!(watcher(Api::<Node>::all(client), only_own).default_backoff());
     let mut world = World::default();
+    let mut host_ports = options.host_ports.follow();
+    world.set_host_ports(&host_ports.take());
     let mut behind = false;
     loop {
         tokio::select! {
@@ -102,6 +104,7 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
                     continue;
                 }
             }
+            () = host_ports.changed() => world.set_host_ports(&host_ports.take()),
             changed = addresses.changed() => {
                 changed.map_err(DataplaneError::Addresses)?;
                 refresh_addresses(&applier, &mut devices, &options, own.facts());
@@ -127,6 +130,9 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
             let unwritten = step(&applier, &mut world, &options);
             if applier.lock().take_drain() {
                 drained.want();
+            }
+            if !applier.lock().is_host_port_behind() {
+                host_ports.applied();
             }
             let triggers = (!unwritten).then(|| world.settle());
             metrics.lock().applied(start.elapsed(), triggers.as_deref(), Timestamp::now());

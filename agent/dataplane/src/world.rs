@@ -13,6 +13,7 @@ use kube::runtime::watcher::Event;
 use crate::compile::facts::{self, Owner, ServiceFacts, SliceFacts};
 use crate::compile::local_ready;
 use crate::health::Check;
+use crate::hostports::{AllPorts, PodPorts};
 use crate::model::{Family, SourceRange};
 use crate::ranges;
 
@@ -40,6 +41,8 @@ pub struct World {
     held_changed: bool,
     /// Networks of ClusterIPs, by ServiceCIDR.
     ranges: Listed<BTreeSet<SourceRange>>,
+    /// Pods with host ports, under names that no Service has.
+    hosts: HashMap<Owner, PodPorts>,
     by_service: HashMap<Owner, BTreeSet<Owner>>,
     /// Services with a health check.
     checked: BTreeSet<Owner>,
@@ -144,6 +147,21 @@ impl World {
     pub fn take_held(&mut self) -> Option<BTreeSet<IpAddr>> {
         let held = || self.held.known.values().flatten().copied().collect();
         std::mem::take(&mut self.held_changed).then(held)
+    }
+
+    /// All pods with host ports.
+    pub fn set_host_ports(&mut self, pods: &AllPorts) {
+        // A Service is always in a namespace.
+        let wanted: HashMap<_, _> =
+            pods.iter().map(|(owner, pod)| (Owner::new("", owner), pod.clone())).collect();
+        let differs = |owner: &&Owner| self.hosts.get(owner) != wanted.get(owner);
+        self.dirty.extend(self.hosts.keys().chain(wanted.keys()).filter(differs).cloned());
+        self.hosts = wanted;
+    }
+
+    /// A pod's host ports.
+    pub fn host_ports(&self, owner: &Owner) -> Option<&PodPorts> {
+        self.hosts.get(owner)
     }
 
     /// A ServiceCIDR event.

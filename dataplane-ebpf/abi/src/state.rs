@@ -8,7 +8,8 @@ use crate::net::{Be32, Ip6};
 pub struct State {
     /// [`crate::LAYOUT_VERSION`] of who wrote it, host order, low 32 bits; the rest zero.
     pub layout: u64,
-    /// Node ports in use lie in `low..=high`: low in bits 0-15, high in bits 16-31, host order; zero is none.
+    /// Node ports in use lie in `low..=high`: low in bits 0-15, high in bits 16-31, host order; zero is none. Bits 32-63
+    /// say the same of host ports.
     pub node_ports: u64,
     /// Counts full synchronisations by agents; 0 means that no agent ever finished one.
     pub epoch: u64,

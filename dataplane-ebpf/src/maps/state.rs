@@ -36,20 +36,42 @@ pub fn count(stat: Stat) {
     }
 }
 
-/// Whether a port (host order) may be a node port.
+/// Which ports (host order) may be the node's.
+#[derive(Clone, Copy)]
+pub struct NodePorts(u64);
+
+/// As user space has written it last.
 #[inline(always)]
-pub fn maybe_node_port(port: u16) -> bool {
-    let Some(state) = STATE.get_ptr(0) else { return false };
+pub fn node_ports() -> NodePorts {
     // SAFETY: the map's own memory; user space replaces the word by one aligned store.
-    let range = unsafe { core::ptr::read_volatile(&raw const (*state).node_ports) };
-    range != 0 && port >= range as u16 && port <= (range >> 16) as u16
+    let word = |state: *const State| unsafe { core::ptr::read_volatile(&raw const (*state).node_ports) };
+    NodePorts(STATE.get_ptr(0).map_or(0, word))
+}
+
+impl NodePorts {
+    /// Whether a port may be a Service's node port.
+    #[inline(always)]
+    pub fn maybe_service(self, port: u16) -> bool {
+        Self::within(self.0 as u32, port)
+    }
+
+    /// Whether a port may be a pod's hostPort.
+    #[inline(always)]
+    pub fn maybe_host(self, port: u16) -> bool {
+        Self::within((self.0 >> 32) as u32, port)
+    }
+
+    #[inline(always)]
+    fn within(range: u32, port: u16) -> bool {
+        range != 0 && port >= range as u16 && port <= (range >> 16) as u16
+    }
 }
 
 /// The networks that ClusterIPs are from, and how many there are of IPv4 (`shift` 0) or IPv6 (8); `None` for none.
 #[inline(always)]
 fn ranges(shift: u32) -> Option<(*const Ranges, usize)> {
     let state = STATE.get_ptr(0)?;
-    // SAFETY: as in `maybe_node_port`.
+    // SAFETY: as in `node_ports`.
     let count = (unsafe { core::ptr::read_volatile(&raw const (*state).ranges) } >> shift) as u8;
     if count == 0 { None } else { Some((RANGES.get_ptr(0)?, count as usize)) }
 }

@@ -43,6 +43,13 @@ pub trait Family: Copy {
     fn in_ranges(self) -> bool;
     /// Whether NodePorts answer at this address for this socket.
     fn is_node(self, call: &Call<'_>) -> bool;
+    /// Whether hostPorts answer at this address for this socket.
+    #[inline(always)]
+    fn is_host(self, call: &Call<'_>) -> bool {
+        if self.is_loopback() { call.netns() == HOST_NETNS.load() } else { self.node_flags().is_some() }
+    }
+    /// Whether every network namespace has this address for itself.
+    fn is_loopback(self) -> bool;
     /// The socket's ring; null if it has none and `create` is false, or if memory ran out.
     fn ring(ctx: &SockAddrContext, create: bool) -> *mut Ring<Self>;
     /// Equality without a call to memcmp, which the target lacks.
@@ -94,8 +101,13 @@ impl Family for Be32 {
 
     #[inline(always)]
     fn is_node(self, call: &Call<'_>) -> bool {
-        let own = if self.0 as u8 == 127 { LOOPBACK } else { self };
+        let own = if self.is_loopback() { LOOPBACK } else { self };
         own.node_flags().is_some_and(|flags| answers(flags, call))
+    }
+
+    #[inline(always)]
+    fn is_loopback(self) -> bool {
+        self.0 as u8 == 127
     }
 
     #[inline(always)]
@@ -159,6 +171,11 @@ impl Family for Ip6 {
     #[inline(always)]
     fn is_node(self, call: &Call<'_>) -> bool {
         self.node_flags().is_some_and(|flags| answers(flags, call))
+    }
+
+    #[inline(always)]
+    fn is_loopback(self) -> bool {
+        self.same(Ip6([0, 0, 0, 1_u32.to_be()]))
     }
 
     #[inline(always)]

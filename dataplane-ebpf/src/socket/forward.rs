@@ -8,7 +8,8 @@ use xebec_abi::{
     AffinityKey, AffinityValue, Be16,
     backend::BackendState,
     service::{
-        FeValue, KIND_CLUSTER_IP, META_AFFINITY, META_INTERNAL_LOCAL, Meta, SCOPE_ADDRESS, SCOPE_NODE, Sel,
+        FeValue, KIND_CLUSTER_IP, META_AFFINITY, META_INTERNAL_LOCAL, Meta, SCOPE_ADDRESS, SCOPE_HOST,
+        SCOPE_NODE, Sel,
     },
     state::{Stat, VIP_HELD},
 };
@@ -23,7 +24,7 @@ use crate::maps::{
     backend,
     flow::VIPS,
     service::META,
-    state::{count, maybe_node_port},
+    state::{count, node_ports},
 };
 
 /// Repetitions when a slot turns out to be another service's.
@@ -38,16 +39,31 @@ pub enum Choice<A> {
     Empty,
 }
 
-/// The service at an address and port: its own, or a NodePort's if the address is the node's.
+/// The service at an address and port: its own, or a NodePort's or a pod's hostPort if the address is the node's.
 #[inline(always)]
 pub fn frontend<A: Family>(call: &Call<'_>, addr: A, port: Be16, proto: u8) -> Option<FeValue> {
     if let Some(value) = tagged::<A>(addr, port, proto, SCOPE_ADDRESS) {
         return Some(value);
     }
-    if maybe_node_port(port.host()) && addr.is_node(call) {
-        return tagged::<A>(A::ANY, port, proto, SCOPE_NODE);
+    let ports = node_ports();
+    if ports.maybe_service(port.host()) && addr.is_node(call) {
+        if let Some(value) = tagged::<A>(A::ANY, port, proto, SCOPE_NODE) {
+            return Some(value);
+        }
+    }
+    if ports.maybe_host(port.host()) && addr.is_host(call) {
+        return host_port(addr, port, proto);
     }
     None
+}
+
+/// The pod's at a port of the node: at this address, or at all.
+#[inline(always)]
+pub fn host_port<A: Family>(addr: A, port: Be16, proto: u8) -> Option<FeValue> {
+    match tagged::<A>(addr, port, proto, SCOPE_HOST) {
+        None => tagged::<A>(A::ANY, port, proto, SCOPE_HOST),
+        value => value,
+    }
 }
 
 /// What an address without a frontend at the port is.

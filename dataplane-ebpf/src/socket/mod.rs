@@ -9,7 +9,7 @@ use xebec_abi::state::Stat;
 
 pub use call::Call;
 pub use family::Family;
-pub use forward::{Choice, Vacancy, choose_for, tagged, vacancy};
+pub use forward::{Choice, Vacancy, choose_for, host_port, tagged, vacancy};
 
 use crate::{
     diag::note,

@@ -65,6 +65,7 @@ impl Installed {
         installed.slots4 = Ranges::adopt(capacity.slots4, &used.slots4);
         installed.slots6 = Ranges::adopt(capacity.slots6, &used.slots6);
         installed.node_ports = snapshot.node_ports;
+        installed.host_ports = installed.frontends.keys().filter(|key| key.is_host_port()).count();
         (installed, repairs)
     }
 }

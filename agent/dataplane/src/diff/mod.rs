@@ -42,6 +42,9 @@ pub struct Full {
     pub left: u32,
 }
 
+/// Where host ports' range is in the word of node ports.
+const HOST_PORTS: u32 = 32;
+
 /// Names what was freed up to one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Grace(u64);
@@ -93,6 +96,8 @@ pub struct Installed {
     backends: Ids,
     states: Vec<BackendState>,
     node_ports: u64,
+    /// How many frontends are pods' host ports.
+    host_ports: usize,
     freed: Vec<Freed>,
     waiting: VecDeque<(Grace, Vec<Freed>)>,
     next_grace: u64,
@@ -166,6 +171,7 @@ impl Installed {
             backends: Ids::new(capacity.backends),
             states: Vec::new(),
             node_ports: 0,
+            host_ports: 0,
             freed: Vec::new(),
             waiting: VecDeque::new(),
             next_grace: 0,
@@ -319,9 +325,13 @@ impl Installed {
 
     fn point(&mut self, key: FrontKey, index: u32, kind: Kind, writes: &mut Vec<Write>) {
         if let Vip::Node(_) = key.vip {
-            self.widen(key.port, writes);
+            self.widen(key.port, 0, writes);
         }
         let new = self.frontends.insert(key, index).is_none();
+        if key.is_host_port() {
+            self.host_ports += usize::from(new);
+            self.widen(key.port, HOST_PORTS, writes);
+        }
         writes.push(Write::Frontend { key, value: value(&key, index, kind) });
         if let Some(addr) = vip(&key).filter(|_| new)
             && self.count(addr)
@@ -338,10 +348,16 @@ impl Installed {
     }
 
     /// The range of node ports only grows while an agent lives: too wide costs one look-up, too narrow a service.
-    fn widen(&mut self, port: u16, writes: &mut Vec<Write>) {
-        let (low, high) = (self.node_ports as u16, (self.node_ports >> 16) as u16);
-        let (low, high) = if self.node_ports == 0 { (port, port) } else { (low.min(port), high.max(port)) };
-        let range = u64::from(low) | u64::from(high) << 16;
+    /// That of host ports, at their bits of the same word, ends with the last of them.
+    fn widen(&mut self, port: u16, shift: u32, writes: &mut Vec<Write>) {
+        let present = (self.node_ports >> shift) as u32;
+        let (low, high) = (present as u16, (present >> 16) as u16);
+        let (low, high) = if present == 0 { (port, port) } else { (low.min(port), high.max(port)) };
+        let wanted = u64::from(low) | u64::from(high) << 16;
+        self.set_ports(self.node_ports & !(u64::from(u32::MAX) << shift) | wanted << shift, writes);
+    }
+
+    fn set_ports(&mut self, range: u64, writes: &mut Vec<Write>) {
         if range != self.node_ports {
             self.node_ports = range;
             writes.push(Write::NodePorts { range });
@@ -362,6 +378,12 @@ impl Installed {
                 }
             }
             writes.push(Write::RemoveFrontend { key });
+            if key.is_host_port() {
+                self.host_ports -= 1;
+                if self.host_ports == 0 {
+                    self.set_ports(self.node_ports & u64::from(u32::MAX), writes);
+                }
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 //! is read from its answer.
 
 pub mod frame;
+mod hostports;
 pub mod net;
 mod paths;
 mod table;

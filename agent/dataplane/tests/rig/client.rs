@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::held::Held;
-use super::{Rig, enter};
+use super::{NetNs, Rig, enter};
 
 pub struct Client {
     child: Child,
@@ -32,14 +32,23 @@ impl Client {
         loader
     }
 
+    /// A client in another namespace than the rig's.
+    pub fn within(rig: &Rig, netns: &NetNs) -> Self {
+        Self::spawn(rig, netns, "client", "")
+    }
+
     /// A child with any role.
     pub fn role(rig: &Rig, role: &str, argument: &str) -> Self {
+        Self::spawn(rig, &rig.client_ns, role, argument)
+    }
+
+    fn spawn(rig: &Rig, netns: &NetNs, role: &str, argument: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--ignored", "--exact", "child", "--nocapture", "--test-threads=1"])
             .env("XEBEC_ROLE", role)
             .env("XEBEC_ARGUMENT", argument)
             .env("XEBEC_CGROUP", rig.cgroup())
-            .env("XEBEC_NETNS", rig.client_ns.path())
+            .env("XEBEC_NETNS", netns.path())
             .env("XEBEC_PIN_DIR", rig.pin_dir())
             .env("XEBEC_BPF_OBJECT", rig.options.bpf_object.as_ref().unwrap())
             .stdin(Stdio::piped())
