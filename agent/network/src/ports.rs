@@ -8,37 +8,44 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::ipam::Reservation;
 
-/// A port of the node that leads to a pod's.
+/// A port of the node that leads to a pod's. Names in small letters first, as the conventions have them, or as
+/// containerd writes them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PortMapping {
     /// The node's port; 0 asks for none.
+    #[serde(alias = "HostPort")]
     pub host_port: u16,
     /// The pod's port.
+    #[serde(alias = "ContainerPort")]
     pub container_port: u16,
     /// Transport.
-    #[serde(default)]
+    #[serde(default, alias = "Protocol")]
     pub protocol: Transport,
     /// At this address of the node only; at every one if absent.
     #[serde(
         default,
         rename = "hostIP",
+        alias = "HostIP",
         deserialize_with = "address",
         skip_serializing_if = "Option::is_none"
     )]
     pub host_ip: Option<IpAddr>,
 }
 
-/// A transport, in small letters as runtimes write it.
+/// A transport, in small or large letters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
     /// TCP.
     #[default]
+    #[serde(alias = "TCP")]
     Tcp,
     /// UDP.
+    #[serde(alias = "UDP")]
     Udp,
     /// SCTP.
+    #[serde(alias = "SCTP")]
     Sctp,
 }
 

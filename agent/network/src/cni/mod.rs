@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(ports(Value::Null), Ok(vec![]));
         let given = ports(json!([
             {"hostPort": 8080, "containerPort": 80, "protocol": "udp", "hostIP": ""},
-            {"hostPort": 8443, "containerPort": 443, "hostIP": "127.0.0.1"},
+            {"HostPort": 8443, "ContainerPort": 443, "Protocol": "TCP", "HostIP": "127.0.0.1"},
             {"hostPort": 0, "containerPort": 1, "protocol": "tcp"},
         ]))
         .unwrap();
