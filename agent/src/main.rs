@@ -7,6 +7,7 @@
 mod client;
 mod dataplane;
 mod dns;
+mod hostports;
 mod kubelet;
 mod network;
 mod options;

@@ -1,7 +1,6 @@
 //! The pod network: waits for the node's share of the pod addresses, then serves CNI.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::Args;
 use futures::{StreamExt, TryStreamExt};
@@ -9,7 +8,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
-use xebec_network::{Cidr, Gate, Options};
+use xebec_network::{Cidr, Hooks, Options};
 use xebec_program::Failure;
 
 use crate::client;
@@ -47,15 +46,15 @@ pub(crate) struct CniArgs {
 /// Serves CNI alone; network policies are somebody else's then.
 pub(crate) async fn alone(args: CniArgs, stop: CancellationToken) -> Result<(), Failure> {
     let client = client::from(args.kubeconfig.as_deref()).await?;
-    serve(client, &args.node_name, &args.paths, None, stop).await
+    serve(client, &args.node_name, &args.paths, Hooks::default(), stop).await
 }
 
-/// Waits until the node has a `spec.podCIDR`, then serves. The gate is asked before a pod's link goes up.
+/// Waits until the node has a `spec.podCIDR`, then serves.
 pub(crate) async fn serve(
     client: Client,
     node_name: &str,
     paths: &NetworkPaths,
-    gate: Option<Arc<dyn Gate>>,
+    hooks: Hooks,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let failed = |error: &dyn std::error::Error| Failure::part("pod network")(error);
@@ -81,7 +80,7 @@ pub(crate) async fn serve(
         pod_cidr,
         cluster_cidr,
     };
-    xebec_network::run(options, gate, stop).await.map_err(|error| failed(&error))
+    xebec_network::run(options, hooks, stop).await.map_err(|error| failed(&error))
 }
 
 /// The node's share as the control plane assigned it.
@@ -139,7 +138,10 @@ pub(crate) async fn listen_for_removal(
         pod_cidr: parse(&text)?,
         cluster_cidr: parse(&paths.cluster_cidr)?,
     };
-    xebec_network::start(&options, None).await.map(Some).map_err(|error| Failure::part("pod network")(&error))
+    xebec_network::start(&options, Hooks::default())
+        .await
+        .map(Some)
+        .map_err(|error| Failure::part("pod network")(&error))
 }
 
 /// Removes devices, rules, reservations and the configuration.

@@ -7,14 +7,14 @@ use tokio_util::sync::CancellationToken;
 use xebec_cri::{Client as Cri, Runtime};
 use xebec_host::cgroups::{CgroupOptions, Cgroups};
 use xebec_kubelet::Deps;
-use xebec_network::Gate;
+use xebec_network::{Gate, Hooks};
 use xebec_program::{Failure, first_end};
 
 use crate::client::Server;
 use crate::options::RunOptions;
 use crate::pod_paths::PathGate;
 use crate::policy::{self, Enforcer};
-use crate::{client, dns, network, serve};
+use crate::{client, dns, hostports, network, serve};
 
 /// Runs until `stop`; pods, connections and virtual IPs outlive it.
 pub(crate) async fn run(options: RunOptions, stop: CancellationToken) -> Result<(), Failure> {
@@ -31,19 +31,23 @@ pub(crate) async fn run(options: RunOptions, stop: CancellationToken) -> Result<
     let mut dataplane = options.bpf.options(&options.node_name);
     dataplane.more_metrics = requests;
     // Whose pods they are, enforces their policies: a foreign pod network has its own way.
-    let mut gate: Option<Arc<dyn Gate>> = None;
+    let mut hooks = Hooks::default();
     if !options.no_network {
         let dns = if options.no_dns { &[][..] } else { &options.cluster_dns };
         let enforcer = Enforcer::new(&dataplane, dns)?;
         let policies: Arc<dyn Gate> = enforcer.gate();
-        gate = Some(policies.clone());
+        hooks.gate = Some(policies.clone());
         if let Some(paths) = PathGate::install(&dataplane, options.no_pod_path, policies)? {
-            gate = Some(paths.clone());
+            hooks.gate = Some(paths.clone());
             let stop = stop.clone();
             parts.spawn(async move {
                 paths.clean(stop).await;
                 Ok(())
             });
+        }
+        if !options.no_proxy {
+            dataplane.host_ports = hostports::of_node(&options.network.ipam_dir)?;
+            hooks.host_ports = Some(Arc::new(hostports::ToDataplane(dataplane.host_ports.clone())));
         }
         dataplane.more_metrics = policy::metrics(dataplane.more_metrics, enforcer.policies());
         let (api, stop) = (api.clone(), stop.clone());
@@ -63,7 +67,7 @@ pub(crate) async fn run(options: RunOptions, stop: CancellationToken) -> Result<
     if !options.no_network {
         let (api, options, stop) = (api.clone(), options.clone(), stop.clone());
         parts.spawn(
-            async move { network::serve(api, &options.node_name, &options.network, gate, stop).await },
+            async move { network::serve(api, &options.node_name, &options.network, hooks, stop).await },
         );
     }
     if !options.no_dns {

@@ -10,9 +10,12 @@
 //! Every v6 program also handles `::ffff:a.b.c.d`: with the v4 programs alone a v4-mapped TCP connection stays
 //! untranslated, and a UDP reply shows the endpoint.
 //!
+//! Which connected UDP sockets are to be released is listed by iterators (see `drain`).
+//!
 //! NetworkPolicy is enforced at the devices of the pods it selects (see `packet::policy`), and nowhere else.
 
 mod diag;
+mod drain;
 mod maps;
 mod packet;
 mod socket;

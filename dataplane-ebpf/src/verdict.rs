@@ -6,6 +6,7 @@ use xebec_abi::{Be16, Be32, Ip6};
 use crate::socket::Call;
 
 const ECONNREFUSED: i32 = 111;
+const EHOSTUNREACH: i32 = 113;
 
 /// The decision about one address.
 #[must_use]
@@ -14,8 +15,10 @@ pub enum Outcome<A> {
     Pass,
     /// Replace it.
     Rewrite(A, Be16),
-    /// Fail the call with ECONNREFUSED.
+    /// Fail the call with ECONNREFUSED: nobody answers at the port.
     Refuse,
+    /// Fail the call with EHOSTUNREACH: nobody has the address.
+    Unreachable,
 }
 
 /// What the kernel is told.
@@ -23,8 +26,8 @@ pub enum Outcome<A> {
 pub enum Verdict {
     /// Go on.
     Proceed,
-    /// Fail the call with ECONNREFUSED.
-    Refuse,
+    /// Fail the call with this errno.
+    Fail(i32),
 }
 
 impl Verdict {
@@ -33,9 +36,9 @@ impl Verdict {
     pub fn code(self) -> i32 {
         match self {
             Self::Proceed => 1,
-            Self::Refuse => {
+            Self::Fail(errno) => {
                 // SAFETY: a helper without pointers, allowed in the connect and sendmsg hooks, the only callers.
-                let _ = unsafe { bpf_set_retval(-ECONNREFUSED) };
+                let _ = unsafe { bpf_set_retval(-errno) };
                 0
             }
         }
@@ -58,7 +61,8 @@ impl Outcome<Be32> {
                 call.set_v4(addr, port);
                 Verdict::Proceed
             }
-            Self::Refuse => Verdict::Refuse,
+            Self::Refuse => Verdict::Fail(ECONNREFUSED),
+            Self::Unreachable => Verdict::Fail(EHOSTUNREACH),
         }
     }
 
@@ -71,7 +75,8 @@ impl Outcome<Be32> {
                 call.set_mapped(addr, port);
                 Verdict::Proceed
             }
-            Self::Refuse => Verdict::Refuse,
+            Self::Refuse => Verdict::Fail(ECONNREFUSED),
+            Self::Unreachable => Verdict::Fail(EHOSTUNREACH),
         }
     }
 }
@@ -86,7 +91,8 @@ impl Outcome<Ip6> {
                 call.set_v6(addr, port);
                 Verdict::Proceed
             }
-            Self::Refuse => Verdict::Refuse,
+            Self::Refuse => Verdict::Fail(ECONNREFUSED),
+            Self::Unreachable => Verdict::Fail(EHOSTUNREACH),
         }
     }
 }

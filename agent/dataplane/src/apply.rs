@@ -2,13 +2,15 @@
 //! brings the second to the first, one Service at a time. Called by run; tests drive it with the fake maps.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::compile::facts::Owner;
 use crate::compile::{Place, Tables, compile};
 use crate::diff::{Full, Grace, Installed};
+use crate::hostports;
 use crate::maps::{Capacity, MapError, MapWriter, Snapshot, Write};
 use crate::metrics::{Fill, Named, NoLocal};
-use crate::model::{Family, FrontKey, ServicePort};
+use crate::model::{Family, FrontKey, Protocol, ServicePort, Vip};
 use crate::world::World;
 
 /// Brings the maps to what the API says.
@@ -20,6 +22,10 @@ pub struct Applier<W> {
     capacity: Capacity,
     place: Place,
     complete: bool,
+    /// What others have, while that is not wholly applied.
+    held: Option<BTreeSet<IpAddr>>,
+    /// Endpoints of UDP ports left: sockets may be connected to them.
+    drain: bool,
     /// Service ports that did not fit or could not be written, tried again with every change.
     behind: BTreeSet<FrontKey>,
 }
@@ -49,7 +55,17 @@ impl<W: MapWriter> Applier<W> {
             maps.write(write)?;
         }
         let (tables, behind) = (Tables::default(), BTreeSet::new());
-        let mut applier = Self { tables, installed, maps, capacity, place, complete: false, behind };
+        let mut applier = Self {
+            tables,
+            installed,
+            maps,
+            capacity,
+            place,
+            complete: false,
+            held: None,
+            drain: false,
+            behind,
+        };
         let probe = ServicePort::probe();
         applier.reconcile(&probe.primary, Some(&probe), &mut Applied::default())?;
         Ok(applier)
@@ -73,6 +89,11 @@ impl<W: MapWriter> Applier<W> {
     /// Whether something did not fit or could not be written.
     pub fn is_behind(&self) -> bool {
         !self.behind.is_empty()
+    }
+
+    /// Whether that is so of a pod's hostPort.
+    pub fn is_host_port_behind(&self) -> bool {
+        self.behind.iter().any(FrontKey::is_host_port)
     }
 
     /// How full the maps are.
@@ -108,6 +129,11 @@ impl<W: MapWriter> Applier<W> {
         out
     }
 
+    /// Whether the maps followed the API wholly at least once.
+    pub const fn is_complete(&self) -> bool {
+        self.complete
+    }
+
     /// The maps.
     pub fn maps(&mut self) -> &mut W {
         &mut self.maps
@@ -131,6 +157,10 @@ impl<W: MapWriter> Applier<W> {
         if !world.synced() {
             return Ok(applied);
         }
+        if let Some(held) = world.take_held() {
+            self.held = Some(held);
+        }
+        let mut failure = self.hold().err();
         let mut dirty = std::mem::take(&mut self.behind);
         for owner in world.take_dirty() {
             dirty.extend(self.recompile(&owner, world));
@@ -140,7 +170,6 @@ impl<W: MapWriter> Applier<W> {
             dirty.extend(self.tables.primaries());
             dirty.remove(&ServicePort::probe().primary);
         }
-        let mut failure = None;
         for primary in dirty {
             let desired = self.tables.effective(&primary);
             if let Err(error) = self.reconcile(&primary, desired.as_ref(), &mut applied) {
@@ -151,23 +180,64 @@ impl<W: MapWriter> Applier<W> {
         match failure {
             Some(error) => Err(error),
             None => {
+                if let Some(held) = self.held.take() {
+                    let gone = self.installed.hold_only(&held);
+                    gone.iter().try_for_each(|write| self.maps.write(write))?;
+                }
                 if !self.complete {
                     self.maps.write(&Write::Synced)?;
                     self.complete = true;
+                    // What left while no agent ran.
+                    self.drain = true;
                 }
                 Ok(applied)
             }
         }
     }
 
+    /// Makes what others have known to be held, before anything of ours is taken away.
+    fn hold(&mut self) -> Result<(), MapError> {
+        let Some(held) = &self.held else { return Ok(()) };
+        let writes = self.installed.hold(held);
+        let result = writes.iter().try_for_each(|write| self.maps.write(write));
+        if result.is_err() {
+            // All of it is written again with the next change.
+            self.installed.hold_only(&BTreeSet::new());
+        }
+        result
+    }
+
     fn recompile(&mut self, owner: &Owner, world: &World) -> BTreeSet<FrontKey> {
-        match world.get(owner) {
+        let before = self.tables.answering(owner);
+        let dirty = match world.get(owner) {
             Some((service, slices)) => {
                 let ports = compile(owner, service, &slices, &self.place);
                 self.tables.set(owner, service.created, ports)
             }
-            None => self.tables.set(owner, 0, Vec::new()),
-        }
+            None => {
+                let pod = world.host_ports(owner);
+                let ports = pod.map(hostports::compile).unwrap_or_default();
+                self.tables.set(owner, pod.map_or(0, |pod| pod.created), ports)
+            }
+        };
+        self.drain |= !before.is_subset(&self.tables.answering(owner));
+        dirty
+    }
+
+    /// Whether endpoints of UDP ports left since the last call, or may have left before the first full application.
+    pub fn take_drain(&mut self) -> bool {
+        self.complete && std::mem::take(&mut self.drain)
+    }
+
+    /// Whether an endpoint still answers for what a UDP socket asked for: selected, or terminating and serving, or
+    /// meant for other places.
+    pub fn serves(&self, vip: &SocketAddr, endpoint: &SocketAddr) -> bool {
+        let (ip, family) = (vip.ip(), Family::of(&vip.ip()));
+        let all = [Vip::Address(ip), Vip::Node(family), Vip::HostAddress(ip), Vip::Host(family)];
+        all.into_iter().any(|at| {
+            let frontend = FrontKey { vip: at, port: vip.port(), protocol: Protocol::Udp };
+            self.tables.answers(&frontend, endpoint)
+        })
     }
 
     fn reconcile(

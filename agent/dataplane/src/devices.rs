@@ -14,6 +14,7 @@ use aya::programs::links::FdLink;
 use aya::programs::{SchedClassifier, TcAttachType};
 
 use crate::attach::AttachError;
+use crate::drain::{Drain, DrainError};
 use crate::driver::Drivers;
 use crate::load::versioned;
 use crate::maps::tracked::DeviceAddresses;
@@ -75,6 +76,15 @@ impl Devices {
         self.drivers
             .refresh(&mut self.ebpf, found.iter().map(|(index, device)| (*index, device.name.as_str())))?;
         Ok(found)
+    }
+
+    /// What lists and releases sockets of endpoints that left.
+    ///
+    /// # Errors
+    /// A missing kernel feature.
+    pub fn drain(&mut self) -> Result<Drain, DrainError> {
+        let maps = self.links.with_file_name("maps");
+        Drain::new(&mut self.ebpf, &maps)
     }
 
     /// A loaded packet program, such as to run it on a single packet; `None` for another name.

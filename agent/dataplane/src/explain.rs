@@ -59,7 +59,9 @@ pub fn explain(
     let maps = PinnedMaps::open(&versioned(pin_dir).join("maps"))?;
     let own = FrontKey::at(address, port, protocol);
     let node = FrontKey { vip: Vip::Node(Family::of(&address)), port, protocol };
-    for key in [own, node] {
+    let host = [Vip::HostAddress(address), Vip::Host(Family::of(&address))];
+    let [one, all] = host.map(|vip| FrontKey { vip, port, protocol });
+    for key in [own, node, one, all] {
         if let Some(value) = maps.frontend(&key)? {
             let stored = maps.stored(value.index())?;
             let kind =

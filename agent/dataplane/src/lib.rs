@@ -14,9 +14,11 @@ pub mod attach;
 pub mod compile;
 pub mod devices;
 pub mod diff;
+pub mod drain;
 pub mod driver;
 mod explain;
 pub mod health;
+pub mod hostports;
 pub mod inspect;
 pub mod load;
 pub mod maps;
@@ -26,6 +28,7 @@ pub mod node;
 pub mod pods;
 pub mod policy;
 pub mod probe;
+pub mod ranges;
 mod run;
 mod sys;
 pub mod world;
@@ -36,6 +39,7 @@ use std::path::PathBuf;
 
 pub use attach::detach;
 pub use explain::{Endpoint, Explanation, explain};
+pub use hostports::{HostPort, HostPorts, PodPorts};
 pub use maps::Capacity;
 pub use metrics::MoreMetrics;
 pub use model::{Protocol, SourceRange};
@@ -77,6 +81,8 @@ pub struct Options {
     pub pin_dir: PathBuf,
     /// Sizes of maps that are not pinned yet; pinned ones keep theirs.
     pub capacity: Capacity,
+    /// Ports of the node that lead to pods of this node.
+    pub host_ports: HostPorts,
     /// The devices that outside traffic passes (`--bpf-devices`); every Ethernet device with an address of the node if
     /// absent, none if empty.
     pub devices: Option<Vec<String>>,
@@ -106,6 +112,7 @@ impl Options {
             bpf_object: None,
             pin_dir: DEFAULT_PIN_DIR.into(),
             capacity: Capacity::default(),
+            host_ports: HostPorts::default(),
             devices: None,
             xdp: false,
             healthz: None,

@@ -117,6 +117,10 @@ pub enum Vip {
     Address(IpAddr),
     /// Every address of the node in this family.
     Node(Family),
+    /// As [`Vip::Node`], for a pod's hostPort.
+    Host(Family),
+    /// One address of the node, for a pod's hostPort.
+    HostAddress(IpAddr),
 }
 
 /// The key of one frontend.
@@ -136,11 +140,16 @@ impl FrontKey {
         Self { vip: Vip::Address(addr), port, protocol }
     }
 
+    /// Whether it is a pod's hostPort.
+    pub const fn is_host_port(&self) -> bool {
+        matches!(self.vip, Vip::Host(_) | Vip::HostAddress(_))
+    }
+
     /// The family of its address.
     pub const fn family(&self) -> Family {
         match &self.vip {
-            Vip::Address(addr) => Family::of(addr),
-            Vip::Node(family) => *family,
+            Vip::Address(addr) | Vip::HostAddress(addr) => Family::of(addr),
+            Vip::Node(family) | Vip::Host(family) => *family,
         }
     }
 }
@@ -151,6 +160,9 @@ impl fmt::Display for FrontKey {
             Vip::Address(addr) => write!(f, "{}/{}", SocketAddr::new(addr, self.port), self.protocol),
             Vip::Node(Family::V4) => write!(f, "<node>:{}/{}", self.port, self.protocol),
             Vip::Node(Family::V6) => write!(f, "[<node>]:{}/{}", self.port, self.protocol),
+            Vip::Host(Family::V4) => write!(f, "<host>:{}/{}", self.port, self.protocol),
+            Vip::Host(Family::V6) => write!(f, "[<host>]:{}/{}", self.port, self.protocol),
+            Vip::HostAddress(addr) => write!(f, "<host {addr}>:{}/{}", self.port, self.protocol),
         }
     }
 }
@@ -168,6 +180,8 @@ pub enum Kind {
     LoadBalancer,
     /// The agent's own probe.
     Probe,
+    /// A pod's hostPort.
+    HostPort,
 }
 
 impl Kind {
@@ -179,6 +193,7 @@ impl Kind {
             Self::ExternalIp => service::KIND_EXTERNAL_IP,
             Self::LoadBalancer => service::KIND_LOAD_BALANCER,
             Self::Probe => service::KIND_PROBE,
+            Self::HostPort => service::KIND_HOST_PORT,
         }
     }
 
@@ -190,13 +205,14 @@ impl Kind {
             service::KIND_EXTERNAL_IP => Some(Self::ExternalIp),
             service::KIND_LOAD_BALANCER => Some(Self::LoadBalancer),
             service::KIND_PROBE => Some(Self::Probe),
+            service::KIND_HOST_PORT => Some(Self::HostPort),
             _ => None,
         }
     }
 
     /// Whether this kind gives a service port its identity; every service port has exactly one such frontend.
     pub const fn is_primary(self) -> bool {
-        matches!(self, Self::ClusterIp | Self::Probe)
+        matches!(self, Self::ClusterIp | Self::Probe | Self::HostPort)
     }
 }
 
@@ -208,6 +224,7 @@ impl fmt::Display for Kind {
             Self::ExternalIp => "external IP",
             Self::LoadBalancer => "load balancer IP",
             Self::Probe => "self-probe",
+            Self::HostPort => "hostPort",
         })
     }
 }
@@ -219,6 +236,15 @@ pub struct Sets {
     pub cluster: Vec<SocketAddr>,
     /// Those on this node.
     pub local: Vec<SocketAddr>,
+    /// Of UDP, those in neither that still answer: terminating beside ready ones, or meant for other places.
+    pub serving: Vec<SocketAddr>,
+}
+
+impl Sets {
+    /// Every endpoint that answers; of TCP, those that are selected.
+    pub fn answering(&self) -> impl Iterator<Item = &SocketAddr> {
+        self.cluster.iter().chain(&self.local).chain(&self.serving)
+    }
 }
 
 /// One port of one Service in one family: what the tables hold.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use futures::{FutureExt, StreamExt};
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::ServiceCIDR;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
@@ -21,6 +22,7 @@ use crate::apply::Applier;
 use crate::attach::{attach, is_root, resolve_cgroup, root_cgroup};
 use crate::compile::Place;
 use crate::devices::{Devices, reserve_ports};
+use crate::drain::worker::Drained;
 use crate::health::{self, Checks, Status};
 use crate::load::{Part, find_object, load, versioned};
 use crate::maps::pinned::PinnedMaps;
@@ -58,9 +60,11 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
     let mut checks = Checks::new(Arc::clone(&status));
     let (applier, mut devices) = install(&options)?;
     let applier = Arc::new(Mutex::new(applier));
+    let (drained, _draining) = follow_drained(&mut devices, &applier);
     let exporter = Exporter {
         metrics: Arc::clone(&metrics),
         applier: Arc::clone(&applier),
+        drained: drained.clone(),
         more: options.more_metrics.clone(),
     };
     let _exports =
@@ -78,15 +82,19 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
     let config = || watcher::Config::default();
     let mut services = pin!(watcher(Api::<Service>::all(client.clone()), config()).default_backoff());
     let mut slices = pin!(watcher(Api::<EndpointSlice>::all(client.clone()), config()).default_backoff());
+    let mut cidrs = pin!(watcher(Api::<ServiceCIDR>::all(client.clone()), config()).default_backoff());
     let only_own = config().fields(&format!("metadata.name={}", options.node_name));
     let mut nodes = pin!(watcher(Api::<Node>::all(client), only_own).default_backoff());
     let mut world = World::default();
+    let mut host_ports = options.host_ports.follow();
+    world.set_host_ports(&host_ports.take());
     let mut behind = false;
     loop {
         tokio::select! {
             () = cancel.cancelled() => return Ok(()),
             event = services.next() => take(event, "services", |e| world.service(e)),
             event = slices.next() => take(event, "endpointslices", |e| world.slice(e)),
+            event = cidrs.next() => follow_ranges(event, &mut world),
             event = nodes.next() => {
                 let known = own.is_settled();
                 if follow_node(event, &mut own, &mut status.write()) {
@@ -96,6 +104,7 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
                     continue;
                 }
             }
+            () = host_ports.changed() => world.set_host_ports(&host_ports.take()),
             changed = addresses.changed() => {
                 changed.map_err(DataplaneError::Addresses)?;
                 refresh_addresses(&applier, &mut devices, &options, own.facts());
@@ -119,6 +128,12 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
         if world.synced() && own.is_settled() {
             let start = Instant::now();
             let unwritten = step(&applier, &mut world, &options);
+            if applier.lock().take_drain() {
+                drained.want();
+            }
+            if !applier.lock().is_host_port_behind() {
+                host_ports.applied();
+            }
             let triggers = (!unwritten).then(|| world.settle());
             metrics.lock().applied(start.elapsed(), triggers.as_deref(), Timestamp::now());
             status.write().applied(unwritten, Timestamp::now(), Instant::now());
@@ -168,6 +183,7 @@ fn step(applier: &Arc<Mutex<Applier<PinnedMaps>>>, world: &mut World, options: &
             true
         }
     };
+    let behind = behind | write_ranges(&mut guard, world);
     let grace = guard.seal();
     let len = guard.len();
     drop(guard);
@@ -188,6 +204,40 @@ fn step(applier: &Arc<Mutex<Applier<PinnedMaps>>>, world: &mut World, options: &
         });
     }
     behind
+}
+
+/// Writes the networks of ClusterIPs once every Service is in the maps; true if that has to be tried again.
+fn write_ranges(applier: &mut Applier<PinnedMaps>, world: &World) -> bool {
+    let Some(ranges) = world.ranges().filter(|_| applier.is_complete()) else { return false };
+    match applier.maps().set_cluster_ranges(&ranges) {
+        Ok(left) => {
+            for range in left {
+                warn!(cidr = %format!("{}/{}", range.addr, range.bits), "more networks of ClusterIPs than fit; calls to its unallocated addresses are not refused");
+            }
+            false
+        }
+        Err(error) => {
+            error!(error = %xebec_program::chain(&error), "cannot write the networks of ClusterIPs; will try again");
+            true
+        }
+    }
+}
+
+/// An event of ServiceCIDRs. Where there are none (clusters before 1.33), or where they may not be read, addresses
+/// without a Service are like any others.
+fn follow_ranges(event: Option<Result<watcher::Event<ServiceCIDR>, watcher::Error>>, world: &mut World) {
+    match event {
+        Some(Err(error)) if is_absent(&error) => {
+            debug!(%error, "no ServiceCIDRs: unallocated addresses are not refused");
+            world.no_service_cidrs();
+        }
+        event => take(event, "servicecidrs", |event| world.service_cidr(event)),
+    }
+}
+
+/// Whether a list failed as the API has no such kind, or not for us: RBAC refuses before the kind is looked for.
+fn is_absent(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if matches!(status.code, 403 | 404))
 }
 
 fn take<T>(event: Option<Result<T, watcher::Error>>, what: &'static str, put: impl FnOnce(T)) {
@@ -233,6 +283,26 @@ fn refresh_addresses(
     if let Err(error) = devices.refresh(found) {
         error!(error = %xebec_program::chain(&error), "services are not reachable from outside by every device");
     }
+}
+
+/// Starts to release sockets of endpoints that left, when it is asked to; a kernel that cannot goes without.
+fn follow_drained(
+    devices: &mut Devices,
+    applier: &Arc<Mutex<Applier<PinnedMaps>>>,
+) -> (Drained, Option<AbortOnDropHandle<()>>) {
+    let drained = Drained::default();
+    let applier = Arc::clone(applier);
+    let following = match devices.drain() {
+        Ok(drain) => {
+            let serves = move |vip: &SocketAddr, endpoint: &SocketAddr| applier.lock().serves(vip, endpoint);
+            Some(AbortOnDropHandle::new(tokio::spawn(drained.clone().follow(drain, serves))))
+        }
+        Err(error) => {
+            warn!(error = %xebec_program::chain(&error), "connected UDP sockets of endpoints that leave stay");
+            None
+        }
+    };
+    (drained, following)
 }
 
 fn collect_flows(applier: &Mutex<Applier<PinnedMaps>>) {

@@ -1,5 +1,5 @@
 //! The system calls that aya 0.14 has no door for. Links: replacing a pinned one's program, asking what it is on,
-//! detaching it. Maps of types known only by their pin: walking, reading, removing. Programs: which are at a hook, and one
+//! detaching it; iterators over a map. Maps of types known only by their pin: walking, reading, removing. Programs: which are at a hook, and one
 //! run on a packet. Beside bpf(2): grace periods, clocks, namespaces. Enters: paths and descriptors. Leaves: the kernel's
 //! answer.
 #![expect(unsafe_code, reason = "raw bpf(2)")]
@@ -122,6 +122,49 @@ pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
 /// The kernel's: EOPNOTSUPP for links that cannot.
 pub(crate) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
     bpf(BPF_LINK_DETACH, &mut (link.as_raw_fd() as u32)).map(|_| ())
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct LinkCreate {
+    program: u32,
+    target: u32,
+    attach_type: u32,
+    flags: u32,
+    iterator: u64,
+    iterator_len: u32,
+    pad: u32,
+}
+
+/// Puts an iterator program on a map; the link is what [`iterate`] reads by.
+///
+/// # Errors
+/// The kernel's: EACCES if the program reads more than the map's values have.
+pub(crate) fn iterate_map(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    const BPF_LINK_CREATE: libc::c_long = 28;
+    const BPF_TRACE_ITER: u32 = 28;
+    let map = map.as_raw_fd() as u32;
+    let mut request = LinkCreate {
+        program: program.as_raw_fd() as u32,
+        attach_type: BPF_TRACE_ITER,
+        iterator: std::ptr::from_ref(&map) as u64,
+        iterator_len: size_of::<u32>() as u32,
+        ..LinkCreate::default()
+    };
+    let fd = bpf(BPF_LINK_CREATE, &mut request)?;
+    // SAFETY: a new descriptor, ours alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// One walk of an iterator, as a file to be read to its end.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn iterate(link: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    const BPF_ITER_CREATE: libc::c_long = 33;
+    let fd = bpf(BPF_ITER_CREATE, &mut [link.as_raw_fd() as u32, 0])?;
+    // SAFETY: a new descriptor, ours alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
 #[repr(C)]

@@ -2,16 +2,20 @@
 //! Services to compile again go out. Nothing is complete before both first lists are.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::ServiceCIDR;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::watcher::Event;
 
 use crate::compile::facts::{self, Owner, ServiceFacts, SliceFacts};
 use crate::compile::local_ready;
 use crate::health::Check;
-use crate::model::Family;
+use crate::hostports::{AllPorts, PodPorts};
+use crate::model::{Family, SourceRange};
+use crate::ranges;
 
 /// Facts by name, with what a list that runs has shown so far.
 #[derive(Debug)]
@@ -32,6 +36,13 @@ impl<T> Default for Listed<T> {
 pub struct World {
     services: Listed<ServiceFacts>,
     slices: Listed<SliceFacts>,
+    /// ClusterIPs that are another's business.
+    held: Listed<Vec<IpAddr>>,
+    held_changed: bool,
+    /// Networks of ClusterIPs, by ServiceCIDR.
+    ranges: Listed<BTreeSet<SourceRange>>,
+    /// Pods with host ports, under names that no Service has.
+    hosts: HashMap<Owner, PodPorts>,
     by_service: HashMap<Owner, BTreeSet<Owner>>,
     /// Services with a health check.
     checked: BTreeSet<Owner>,
@@ -103,21 +114,81 @@ impl World {
     /// A Service event.
     pub fn service(&mut self, event: Event<Service>) {
         match event {
-            Event::Init => self.services.listing = Some(HashSet::new()),
+            Event::Init => {
+                self.services.listing = Some(HashSet::new());
+                self.held.listing = Some(HashSet::new());
+            }
             Event::InitApply(object) | Event::Apply(object) => {
                 self.changes.services.total += 1;
-                self.put_service(&name(&object.metadata), facts::service(&object));
+                let name = name(&object.metadata);
+                self.put_service(&name, facts::service(&object));
+                let held = Some(facts::held(&object)).filter(|list| !list.is_empty());
+                self.held_changed |= self.held.put(&name, held).is_some();
             }
             Event::Delete(object) => {
                 self.changes.services.total += 1;
-                self.put_service(&name(&object.metadata), None);
+                let name = name(&object.metadata);
+                self.put_service(&name, None);
+                self.held_changed |= self.held.put(&name, None).is_some();
             }
             Event::InitDone => {
+                self.held_changed = true;
+                for gone in self.held.gone() {
+                    self.held.put(&gone, None);
+                }
                 for gone in self.services.gone() {
                     self.put_service(&gone, None);
                 }
             }
         }
+    }
+
+    /// The ClusterIPs that are another's business, if they may have changed since the last call.
+    pub fn take_held(&mut self) -> Option<BTreeSet<IpAddr>> {
+        let held = || self.held.known.values().flatten().copied().collect();
+        std::mem::take(&mut self.held_changed).then(held)
+    }
+
+    /// All pods with host ports.
+    pub fn set_host_ports(&mut self, pods: &AllPorts) {
+        // A Service is always in a namespace.
+        let wanted: HashMap<_, _> =
+            pods.iter().map(|(owner, pod)| (Owner::new("", owner), pod.clone())).collect();
+        let differs = |owner: &&Owner| self.hosts.get(owner) != wanted.get(owner);
+        self.dirty.extend(self.hosts.keys().chain(wanted.keys()).filter(differs).cloned());
+        self.hosts = wanted;
+    }
+
+    /// A pod's host ports.
+    pub fn host_ports(&self, owner: &Owner) -> Option<&PodPorts> {
+        self.hosts.get(owner)
+    }
+
+    /// A ServiceCIDR event.
+    pub fn service_cidr(&mut self, event: Event<ServiceCIDR>) {
+        match event {
+            Event::Init => self.ranges.listing = Some(HashSet::new()),
+            Event::InitApply(object) | Event::Apply(object) => {
+                self.ranges.put(&name(&object.metadata), Some(ranges::of(&object)));
+            }
+            Event::Delete(object) => drop(self.ranges.put(&name(&object.metadata), None)),
+            Event::InitDone => {
+                for gone in self.ranges.gone() {
+                    self.ranges.put(&gone, None);
+                }
+            }
+        }
+    }
+
+    /// The API has no ServiceCIDRs: addresses without a Service are like any others.
+    pub fn no_service_cidrs(&mut self) {
+        self.ranges = Listed { synced: true, ..Listed::default() };
+    }
+
+    /// The networks of ClusterIPs, once they are known.
+    pub fn ranges(&self) -> Option<BTreeSet<SourceRange>> {
+        let all = || self.ranges.known.values().flatten().copied().collect();
+        self.ranges.synced.then(all)
     }
 
     fn put_service(&mut self, name: &Owner, fact: Option<ServiceFacts>) {

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "test code and its child processes")]
 
 mod cost;
+mod drain;
 mod health;
 mod nodes;
 mod packet;
@@ -9,6 +10,7 @@ mod path;
 mod peer;
 mod pitfalls;
 mod policy;
+mod ranges;
 
 use serde_json::json;
 use xebec_abi::state::{NODE_IP_ANY, NODE_IP_HOST_ONLY, NODE_IP_OWN};

@@ -9,8 +9,9 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
-use crate::{Cidr, NetworkError};
+use crate::{Cidr, NetworkError, PortMapping};
 
 /// Reservations of one node.
 pub struct Ipam {
@@ -27,6 +28,41 @@ pub struct Reservation {
     pub address: Ipv4Addr,
     /// Who holds it: `<container id> <interface>`.
     pub owner: String,
+    /// `namespace/name` of the pod, empty if unknown.
+    pub pod: String,
+    /// When it was reserved, in seconds since 1970.
+    pub created: i64,
+    /// The pod's host ports.
+    pub ports: Vec<PortMapping>,
+}
+
+/// What stands in a reservation's file beside its owner, on the second line, if the pod has host ports.
+#[derive(Default, Serialize, Deserialize)]
+struct Note {
+    pod: String,
+    ports: Vec<PortMapping>,
+}
+
+/// Every reservation in a folder, in no order; none if the folder is not there.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn reservations(folder: &Path) -> Result<Vec<Reservation>, NetworkError> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(NetworkError::io("read", folder))?,
+    };
+    let read = |entry: fs::DirEntry| {
+        let address = entry.file_name().to_str()?.parse().ok()?;
+        let text = fs::read_to_string(entry.path()).ok()?;
+        let (owner, note) = text.split_once('\n').unwrap_or((&text, ""));
+        let Note { pod, ports } = serde_json::from_str(note).unwrap_or_default();
+        let changed = entry.metadata().and_then(|meta| meta.modified()).ok();
+        let since = changed.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+        let created = since.map_or(0, |since| since.as_secs() as i64);
+        Some(Reservation { address, owner: owner.to_owned(), pod, created, ports })
+    };
+    Ok(entries.flatten().filter_map(read).collect())
 }
 
 impl Ipam {
@@ -71,6 +107,25 @@ impl Ipam {
         Err(NetworkError::Exhausted(self.cidr))
     }
 
+    /// Notes a pod's host ports with its reservation, whole or not at all.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn note(
+        &self,
+        address: Ipv4Addr,
+        owner: &str,
+        pod: String,
+        ports: Vec<PortMapping>,
+    ) -> Result<(), NetworkError> {
+        let _guard = self.last.lock();
+        let (path, fresh) = (self.folder.join(address.to_string()), self.folder.join(".note"));
+        let note = serde_json::to_string(&Note { pod, ports }).map_err(io::Error::from);
+        let text = note.map_err(NetworkError::io("write", &fresh))?;
+        fs::write(&fresh, format!("{owner}\n{text}")).map_err(NetworkError::io("write", &fresh))?;
+        fs::rename(&fresh, &path).map_err(NetworkError::io("write", &path))
+    }
+
     /// Frees the owner's address; none held is no error (CNI DEL runs twice, and without an ADD).
     ///
     /// # Errors
@@ -102,14 +157,7 @@ impl Ipam {
     /// # Errors
     /// The folder cannot be read.
     pub fn reservations(&self) -> Result<Vec<Reservation>, NetworkError> {
-        let entries = fs::read_dir(&self.folder).map_err(NetworkError::io("read", &self.folder))?;
-        Ok(entries
-            .flatten()
-            .filter_map(|entry| {
-                let address = entry.file_name().to_str()?.parse().ok()?;
-                Some(Reservation { address, owner: fs::read_to_string(entry.path()).ok()? })
-            })
-            .collect())
+        reservations(&self.folder)
     }
 
     fn free(&self, address: Ipv4Addr) -> Result<(), NetworkError> {
@@ -157,10 +205,30 @@ mod tests {
         assert_eq!(pool.reserve("kept eth0").unwrap(), kept);
         let alive = crate::host_device("kept eth0");
         assert_eq!(pool.release_stale(|device| device == alive).unwrap(), 1);
-        assert_eq!(
-            pool.reservations().unwrap(),
-            [Reservation { address: kept, owner: "kept eth0".to_owned() }]
-        );
+        let held = pool.reservations().unwrap();
+        assert_eq!(held.len(), 1);
+        assert_eq!((held[0].address, held[0].owner.as_str(), held[0].ports.len()), (kept, "kept eth0", 0));
+    }
+
+    #[test]
+    fn host_ports_stand_with_their_reservation() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(reservations(&folder.path().join("none")).unwrap(), []);
+        let pool = ipam(folder.path(), "10.1.0.0/24");
+        let address = pool.reserve("a eth0").unwrap();
+        let ports = vec![PortMapping {
+            host_port: 8080,
+            container_port: 80,
+            protocol: crate::Transport::Udp,
+            host_ip: "127.0.0.1".parse().ok(),
+        }];
+        pool.note(address, "a eth0", "ns/a".to_owned(), ports.clone()).unwrap();
+        assert_eq!(pool.reserve("a eth0").unwrap(), address, "the owner is still found");
+        let held = reservations(folder.path()).unwrap();
+        assert_eq!((held.len(), held[0].pod.as_str(), &held[0].ports), (1, "ns/a", &ports));
+        assert!(held[0].created > 1_700_000_000);
+        assert_eq!(pool.release("a eth0").unwrap(), Some(address));
+        assert_eq!(pool.reservations().unwrap(), []);
     }
 
     #[test]

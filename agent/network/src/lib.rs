@@ -14,6 +14,7 @@ pub mod ipam;
 mod link;
 mod local;
 mod masquerade;
+mod ports;
 mod server;
 
 use std::io;
@@ -27,6 +28,7 @@ pub use cidr::Cidr;
 pub use gate::{Attachment, Gate};
 pub use link::host_device;
 pub use local::{add_local_address, remove_local_address};
+pub use ports::{HostPorts, PortMapping, Transport};
 pub use server::Server;
 
 /// The gateway address inside every pod; it exists only as a neighbour entry (RFC 3927 link-local).
@@ -109,19 +111,24 @@ pub struct Options {
     pub cluster_cidr: Cidr,
 }
 
+/// Whom the pod network asks and tells.
+#[derive(Clone, Default)]
+pub struct Hooks {
+    /// Asked before a pod's link goes up; without one all pods are let in.
+    pub gate: Option<Arc<dyn Gate>>,
+    /// Told of pods' host ports; without one the runtime is to give them to another plugin.
+    pub host_ports: Option<Arc<dyn HostPorts>>,
+}
+
 /// Prepares the node, serves CNI requests until cancelled, and tells the runtime by writing the configuration file
-/// once it can. `gate` is asked before a pod's link goes up.
+/// once it can.
 ///
 /// The rules, devices and reservations stay when it ends, so that pods keep their network while the agent restarts.
 ///
 /// # Errors
 /// Anything in the way of the first request (sysctl, nft, the socket); restart to retry.
-pub async fn run(
-    options: Options,
-    gate: Option<Arc<dyn Gate>>,
-    cancel: CancellationToken,
-) -> Result<(), NetworkError> {
-    start(&options, gate).await?.serve(cancel).await;
+pub async fn run(options: Options, hooks: Hooks, cancel: CancellationToken) -> Result<(), NetworkError> {
+    start(&options, hooks).await?.serve(cancel).await;
     Ok(())
 }
 
@@ -129,13 +136,16 @@ pub async fn run(
 ///
 /// # Errors
 /// As [`run`].
-pub async fn start(options: &Options, gate: Option<Arc<dyn Gate>>) -> Result<Server, NetworkError> {
+pub async fn start(options: &Options, hooks: Hooks) -> Result<Server, NetworkError> {
     enable_forwarding()?;
     masquerade::apply(options.pod_cidr, options.cluster_cidr).await?;
     let ipam = ipam::Ipam::open(&options.ipam_dir, options.pod_cidr)?;
     let freed = ipam.release_stale(link::exists)?;
-    let server = Server::bind(options, ipam, gate)?;
-    write_configuration(options)?;
+    let maps_ports = hooks.host_ports.is_some();
+    let server = Server::bind(options, ipam, hooks)?;
+    // Without those of pods that are gone.
+    server.tell()?;
+    write_configuration(options, maps_ports)?;
     tracing::info!(cidr = %options.pod_cidr, socket = %options.socket.display(), freed, "pod network ready");
     Ok(server)
 }
@@ -165,12 +175,14 @@ pub async fn remove(ipam_dir: &Path, conf_dir: &Path) -> Result<(), NetworkError
 
 const CONFIGURATION_FILE: &str = "10-xebec.conflist";
 
-fn write_configuration(options: &Options) -> Result<(), NetworkError> {
+fn write_configuration(options: &Options, maps_ports: bool) -> Result<(), NetworkError> {
     std::fs::create_dir_all(&options.conf_dir).map_err(NetworkError::io("create", &options.conf_dir))?;
     let text = serde_json::json!({
         "cniVersion": "1.0.0",
         "name": "xebec",
-        "plugins": [{"type": "xebec-cni", "socket": options.socket}],
+        "plugins": [{
+            "type": "xebec-cni", "socket": options.socket, "capabilities": {"portMappings": maps_ports},
+        }],
     });
     let path = options.conf_dir.join(CONFIGURATION_FILE);
     // By rename: the runtime watches the folder and must never read half a file.

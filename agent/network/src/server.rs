@@ -5,6 +5,9 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -12,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cni::{Command, Request};
 use crate::ipam::Ipam;
-use crate::{Attachment, Gate, NetworkError, Options, link};
+use crate::{Attachment, Hooks, NetworkError, Options, PortMapping, link};
 
 /// A request is a few kilobytes; more than this is a mistake.
 const MAX_REQUEST: u64 = 1 << 20;
@@ -26,16 +29,14 @@ pub struct Server {
 /// What a request is answered from.
 struct Node {
     ipam: Ipam,
-    gate: Option<Arc<dyn Gate>>,
+    hooks: Hooks,
+    /// Held while all host ports are read and told, so that what is told last is the newest.
+    telling: Mutex<()>,
 }
 
 impl Server {
     /// Takes over the socket's path; a leftover file of a killed agent is replaced.
-    pub(crate) fn bind(
-        options: &Options,
-        ipam: Ipam,
-        gate: Option<Arc<dyn Gate>>,
-    ) -> Result<Self, NetworkError> {
+    pub(crate) fn bind(options: &Options, ipam: Ipam, hooks: Hooks) -> Result<Self, NetworkError> {
         let path = &options.socket;
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(NetworkError::io("create", folder))?;
@@ -50,7 +51,12 @@ impl Server {
         // Whoever may write here may give any namespace an address: root only.
         std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
             .map_err(NetworkError::io("set the mode of", path))?;
-        Ok(Self { listener, node: Arc::new(Node { ipam, gate }) })
+        Ok(Self { listener, node: Arc::new(Node { ipam, hooks, telling: Mutex::new(()) }) })
+    }
+
+    /// Tells of the host ports of all pods there are.
+    pub(crate) fn tell(&self) -> Result<(), NetworkError> {
+        tell(&self.node, None).map(drop)
     }
 
     /// Answers every plugin that connects, until cancelled.
@@ -107,19 +113,21 @@ async fn handle(request: &Request, node: &Node) -> Result<Value, NetworkError> {
     let ipam = &node.ipam;
     match request.checked()? {
         Command::Add => {
-            let address = ipam.reserve(&owner)?;
-            let admitted = |index, macs| admit(request, node, address.into(), index, macs);
-            match link::connect(Path::new(&request.netns), &owner, &request.ifname, address, admitted).await {
-                Ok(mac) => Ok(request.result(address, &mac)),
+            let ports = request.port_mappings()?;
+            match add(request, node, &owner, ports).await {
+                Ok(result) => Ok(result),
                 Err(error) => {
                     // The runtime answers a failed ADD with a DEL, but it may be killed before that.
                     link::disconnect(&owner).await.ok();
                     ipam.release(&owner)?;
+                    drop(tell(node, None)?);
                     Err(error)
                 }
             }
         }
         Command::Del => {
+            // New connections end before the pod's network does; nobody waits for that.
+            drop(tell(node, Some(&owner))?);
             link::disconnect(&owner).await?;
             ipam.release(&owner)?;
             Ok(Value::Null)
@@ -140,9 +148,39 @@ async fn handle(request: &Request, node: &Node) -> Result<Value, NetworkError> {
                 link::disconnect(&held.owner).await?;
                 ipam.release(&held.owner)?;
             }
+            drop(tell(node, None)?);
             Ok(Value::Null)
         }
     }
+}
+
+async fn add(
+    request: &Request,
+    node: &Node,
+    owner: &str,
+    ports: Vec<PortMapping>,
+) -> Result<Value, NetworkError> {
+    let address = node.ipam.reserve(owner)?;
+    let pod = request.pod().map(|(namespace, name)| format!("{namespace}/{name}")).unwrap_or_default();
+    let maps_ports = !ports.is_empty();
+    if maps_ports {
+        node.ipam.note(address, owner, pod.clone(), ports)?;
+    }
+    let admitted = |index, macs| admit(request, node, address.into(), index, macs);
+    let mac = link::connect(Path::new(&request.netns), owner, &request.ifname, address, admitted).await?;
+    if maps_ports {
+        tell(node, None)?.await.map_err(|why| NetworkError::NotAdmitted { pod, why })?;
+    }
+    Ok(request.result(address, &mac))
+}
+
+/// Tells of all host ports, without those of an owner that goes; what is returned waits until they answer.
+fn tell(node: &Node, without: Option<&str>) -> Result<BoxFuture<'static, Result<(), String>>, NetworkError> {
+    let Some(host_ports) = &node.hooks.host_ports else { return Ok(std::future::ready(Ok(())).boxed()) };
+    let _guard = node.telling.lock();
+    let mut pods = node.ipam.reservations()?;
+    pods.retain(|pod| !pod.ports.is_empty() && without != Some(pod.owner.as_str()));
+    Ok(host_ports.publish(pods))
 }
 
 /// Asks the gate for a pod; without one, and for what is no pod, all is well.
@@ -153,7 +191,7 @@ async fn admit(
     index: u32,
     macs: [[u8; 6]; 2],
 ) -> Result<(), NetworkError> {
-    let (Some(gate), Some((namespace, name))) = (&node.gate, request.pod()) else { return Ok(()) };
+    let (Some(gate), Some((namespace, name))) = (&node.hooks.gate, request.pod()) else { return Ok(()) };
     let attachment =
         Attachment { namespace: namespace.to_owned(), name: name.to_owned(), address, index, macs };
     gate.admit(attachment)

@@ -12,7 +12,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use xebec_network::{Attachment, Gate, Options};
+use xebec_network::ipam::Reservation;
+use xebec_network::{Attachment, Gate, Hooks, HostPorts, Options};
 
 const DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 
@@ -83,9 +84,13 @@ fn talk(client: &Netns, server: &Netns, address: Ipv4Addr) -> Ipv4Addr {
 }
 
 fn call(socket: &Path, command: &str, container: &str, netns: &str) -> Value {
+    call_with(socket, command, container, netns, &Value::Null)
+}
+
+fn call_with(socket: &Path, command: &str, container: &str, netns: &str, ports: &Value) -> Value {
     let args = format!("K8S_POD_NAMESPACE=ns;K8S_POD_NAME={}", container.trim_start_matches("c-"));
     let request = json!({"command": command, "container_id": container, "netns": netns, "ifname": "eth0", "args": args,
-        "config": {"cniVersion": "1.0.0"}});
+        "config": {"cniVersion": "1.0.0", "runtimeConfig": {"portMappings": ports}}});
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.write_all(request.to_string().as_bytes()).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
@@ -114,6 +119,23 @@ impl Gate for Doorman {
     }
 }
 
+/// Takes host ports down, as `pod address host-port`.
+#[derive(Default)]
+struct Told(parking_lot::Mutex<Vec<String>>);
+
+impl HostPorts for Told {
+    fn publish(&self, pods: Vec<Reservation>) -> BoxFuture<'static, Result<(), String>> {
+        let ports = |pod: Reservation| {
+            let text = format!("{} {}", pod.pod, pod.address);
+            pod.ports.into_iter().map(move |port| format!("{text} {}", port.host_port))
+        };
+        let all: Vec<String> = pods.into_iter().flat_map(ports).collect();
+        let refused = all.iter().any(|line| line.ends_with(" 9"));
+        *self.0.lock() = all;
+        Box::pin(std::future::ready(if refused { Err("port 9 is refused".to_owned()) } else { Ok(()) }))
+    }
+}
+
 /// The server runs in a namespace of its own, as a node would, so that nothing of the machine is touched.
 #[test]
 fn pods_reach_each_other_and_leave_nothing_behind() {
@@ -132,6 +154,8 @@ fn pods_reach_each_other_and_leave_nothing_behind() {
         cluster_cidr: "10.244.0.0/16".parse().unwrap(),
     };
     let cancel = CancellationToken::new();
+    let told = Arc::new(Told::default());
+    let hooks = Hooks { gate: Some(Arc::new(Doorman)), host_ports: Some(told.clone()) };
     let (server_options, server_cancel) = (options.clone(), cancel.clone());
     let server = inside(&node, move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -139,7 +163,7 @@ fn pods_reach_each_other_and_leave_nothing_behind() {
             for _ in 0..2 {
                 xebec_network::add_local_address(DNS).await?;
             }
-            xebec_network::run(server_options, Some(Arc::new(Doorman)), server_cancel).await?;
+            xebec_network::run(server_options, hooks, server_cancel).await?;
             for _ in 0..2 {
                 xebec_network::remove_local_address(DNS).await?;
             }
@@ -186,6 +210,18 @@ fn pods_reach_each_other_and_leave_nothing_behind() {
     assert!(said.starts_with("pod ns/forbidden: 10.244.7.") && said.ends_with(" is forbidden"), "{said}");
     assert!(three.exec("ip -o link show").lines().count() == 1, "the pod has a link");
     assert_eq!(std::fs::read_dir(&options.ipam_dir).unwrap().count(), 1, "the refused ADD kept its address");
+
+    // Host ports answer before the ADD is over, go with the pod, and one that cannot answer is no pod's.
+    let ports = |port: u16| json!([{"hostPort": port, "containerPort": 80, "protocol": "tcp"}]);
+    let mapped = call_with(&options.socket, "ADD", "c-three", &three.path(), &ports(8080));
+    assert_eq!(*told.0.lock(), [format!("ns/three {} 8080", address(&mapped))]);
+    assert_eq!(call(&options.socket, "DEL", "c-three", &three.path()), json!({"ok": null}));
+    assert!(told.0.lock().is_empty());
+    let refused = call_with(&options.socket, "ADD", "c-three", &three.path(), &ports(9));
+    assert_eq!(refused["error"]["msg"], "pod ns/three: port 9 is refused");
+    assert!(told.0.lock().is_empty());
+    assert_eq!(std::fs::read_dir(&options.ipam_dir).unwrap().count(), 1, "the refused ADD kept its address");
+    assert!(std::fs::read_to_string(&conflist).unwrap().contains("\"portMappings\":true"));
 
     // Under another's address nothing leaves a pod.
     let device = xebec_network::host_device("c-two eth0");

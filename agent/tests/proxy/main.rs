@@ -263,8 +263,11 @@ fn seen_from_beside(stage: &Stage) {
     // Asked again it is no known flow: nothing was left behind.
     let (_, again) = json(&["explain", &vip, "--from", "10.99.0.1:4000"]);
     assert_eq!(again["packet"]["knownFlow"], false, "{again}");
-    for (to, fate) in [(format!("{VIP}:81"), "refused"), ("10.96.99.99:80".to_owned(), "untouched")] {
-        let (_, answer) = json(&["explain", &to, "--from", "10.99.0.1"]);
+    // A ClusterIP's other port, an address of the ServiceCIDR that no Service has, one of no ServiceCIDR.
+    for (to, fate) in
+        [(&*format!("{VIP}:81"), "refused"), ("10.96.99.99:80", "dropped"), ("10.200.0.1:80", "untouched")]
+    {
+        let (_, answer) = json(&["explain", to, "--from", "10.99.0.1"]);
         assert_eq!(
             (&answer["packet"]["fate"], &answer["service"]),
             (&json!(fate), &Value::Null),

@@ -221,8 +221,10 @@ pub enum PacketStat {
     Established = 8,
     /// Echo requests to a VIP, answered.
     Echoes = 9,
+    /// Packets dropped, as no Service has the address.
+    Unallocated = 10,
     /// Packets translated and sent on in the device's driver.
-    Driver = 10,
+    Driver = 11,
 }
 
 /// Number of [`PacketStat`]s.

@@ -6,6 +6,11 @@ use crate::net::{Be16, Be32, Ip6};
 /// Entries per socket; older ones go to the overflow map.
 pub const RING: usize = 4;
 
+/// [`Ring::connected`]: the first entry is what the socket is connected to.
+pub const CONNECTED: u32 = 1;
+/// As [`CONNECTED`], and the socket speaks UDP.
+pub const CONNECTED_UDP: u32 = 2;
+
 /// One translation; `A` is [`Be32`] (also for v4-mapped v6 sockets) or [`Ip6`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +37,7 @@ pub struct Ring<A> {
     pub entries: [Rev<A>; RING],
     /// How many were ever written; the next one goes to this modulo [`RING`].
     pub head: u32,
-    /// 1 if the first entry is what the socket is connected to.
+    /// [`CONNECTED`] or [`CONNECTED_UDP`]; zero if the socket is not connected through a VIP.
     pub connected: u32,
 }
 

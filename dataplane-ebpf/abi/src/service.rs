@@ -8,6 +8,8 @@ use crate::net::{Be16, Be32, Ip6};
 pub const SCOPE_ADDRESS: u8 = 0;
 /// Key scope of a NodePort frontend: its address is zero and stands for every address in NODE_IPS.
 pub const SCOPE_NODE: u8 = 1;
+/// Key scope of a pod's hostPort: its address is one of the node's, or zero for every one of them.
+pub const SCOPE_HOST: u8 = 2;
 
 /// Frontend kind: ClusterIP.
 pub const KIND_CLUSTER_IP: u8 = 1;
@@ -19,6 +21,8 @@ pub const KIND_EXTERNAL_IP: u8 = 3;
 pub const KIND_LOAD_BALANCER: u8 = 4;
 /// Frontend kind: the agent's self-probe, always without endpoints.
 pub const KIND_PROBE: u8 = 5;
+/// Frontend kind: a pod's hostPort.
+pub const KIND_HOST_PORT: u8 = 6;
 
 /// [`Meta::flags`]: a ClusterIP frontend selects from `sel_local` (internalTrafficPolicy Local).
 pub const META_INTERNAL_LOCAL: u32 = 1;
@@ -49,7 +53,7 @@ pub struct FeKey4 {
     pub port: Be16,
     /// IP protocol.
     pub proto: u8,
-    /// [`SCOPE_ADDRESS`] or [`SCOPE_NODE`].
+    /// [`SCOPE_ADDRESS`], [`SCOPE_NODE`] or [`SCOPE_HOST`].
     pub scope: u8,
 }
 
@@ -66,7 +70,7 @@ impl FeKey4 {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FeKey6 {
-    /// VIP, or zero with [`SCOPE_NODE`].
+    /// As [`FeKey4::addr`].
     pub addr: Ip6,
     /// Port.
     pub port: Be16,

@@ -1,18 +1,50 @@
 //! What holds for the whole node.
 
+use crate::net::{Be32, Ip6};
+
 /// The one entry of STATE.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// [`crate::LAYOUT_VERSION`] of who wrote it, host order, low 32 bits; the rest zero.
     pub layout: u64,
-    /// Node ports in use lie in `low..=high`: low in bits 0-15, high in bits 16-31, host order; zero is none.
+    /// Node ports in use lie in `low..=high`: low in bits 0-15, high in bits 16-31, host order; zero is none. Bits 32-63
+    /// say the same of host ports.
     pub node_ports: u64,
     /// Counts full synchronisations by agents; 0 means that no agent ever finished one.
     pub epoch: u64,
-    /// Zero.
-    pub reserved: u64,
+    /// How many networks of ClusterIPs [`Ranges`] has: of IPv4 in bits 0-7, of IPv6 in bits 8-15, each at most
+    /// [`MAX_RANGES`]; zero until they are known.
+    pub ranges: u64,
 }
+
+/// Most networks of ClusterIPs of one family.
+pub const MAX_RANGES: usize = 8;
+
+/// A network; `A` is [`Be32`] or [`Ip6`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Range<A> {
+    /// Its address.
+    pub addr: A,
+    /// Ones where its addresses agree.
+    pub mask: A,
+}
+
+/// The one entry of RANGES: the networks that ClusterIPs are from. Written only while [`State::ranges`] is zero.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ranges {
+    /// Of IPv4.
+    pub v4: [Range<Be32>; MAX_RANGES],
+    /// Of IPv6.
+    pub v6: [Range<Ip6>; MAX_RANGES],
+}
+
+/// Value in VIPS: an address of frontends.
+pub const VIP_SERVED: u32 = 1;
+/// Value in VIPS: the ClusterIP of a Service that is another's business, to be left alone.
+pub const VIP_HELD: u32 = 2;
 
 /// NODE_IPS flag: node ports answer here, for everybody.
 pub const NODE_IP_ANY: u32 = 1;
@@ -42,9 +74,13 @@ pub enum Stat {
     AffinityHit = 6,
     /// Frontend values whose tag was another key's.
     TagMismatch = 7,
+    /// Refused, as the ClusterIP has no such port.
+    NoPort = 8,
+    /// Refused, as no Service has the address.
+    Unallocated = 9,
 }
 
 /// Number of [`Stat`]s.
-pub const STATS: u32 = 8;
+pub const STATS: u32 = 10;
 
-const _: () = assert!(size_of::<State>() == 32);
+const _: () = assert!(size_of::<State>() == 32 && size_of::<Ranges>() == 320);

@@ -5,19 +5,19 @@ use xebec_abi::{
     Be16, Ip6,
     flow::{ClientKey, FlowKey, NO_SERVICE, PacketStat, SourceKey},
     service::{
-        KIND_CLUSTER_IP, KIND_LOAD_BALANCER, KIND_PROBE, META_EXTERNAL_LOCAL, META_INTERNAL_LOCAL,
+        FeValue, KIND_CLUSTER_IP, KIND_LOAD_BALANCER, KIND_PROBE, META_EXTERNAL_LOCAL, META_INTERNAL_LOCAL,
         META_SOURCE_RANGES, SCOPE_ADDRESS, SCOPE_NODE,
     },
-    state::NODE_IP_ANY,
+    state::{NODE_IP_ANY, VIP_SERVED},
 };
 
 use crate::{
     maps::{
         flow::{AFF_CLIENTS, SRC_LPM, VIPS, count},
         service::META,
-        state::maybe_node_port,
+        state::node_ports,
     },
-    socket::{Choice, Family, choose_for, tagged},
+    socket::{Choice, Family, Vacancy, choose_for, host_port, tagged, vacancy},
 };
 
 /// Bits of [`SourceKey`].
@@ -36,7 +36,7 @@ pub struct Chosen {
 pub enum Selection {
     /// It is for no service.
     None,
-    /// The service does not answer this client here.
+    /// The service does not answer this client here, or no Service has the address.
     Drop,
     /// The service (by index) has no endpoint, or the VIP no such port: refuse.
     Refuse(u32),
@@ -47,7 +47,9 @@ pub enum Selection {
 /// Whether an address is a frontend's and not also the node's own, where the node's kernel answers.
 #[inline(always)]
 pub fn is_vip<A: Family>(addr: A) -> bool {
-    VIPS.get_ptr(addr.wide()).is_some() && addr.node_flags().is_none()
+    // SAFETY: one aligned word of the map's memory.
+    let served = VIPS.get_ptr(addr.wide()).is_some_and(|value| unsafe { *value } == VIP_SERVED);
+    served && addr.node_flags().is_none()
 }
 
 /// Whether an address is in one of the networks listed under an index.
@@ -57,6 +59,22 @@ fn is_listed(index: u32, addr: Ip6) -> bool {
     SRC_LPM.get(lpm_trie::Key::new(SOURCE_BITS, source)).is_some()
 }
 
+/// What answers at a port of the node, if the address is its: a Service's node port, else a pod's hostPort.
+#[inline(always)]
+fn at_node<A: Family>(vip: A, key: &FlowKey) -> Option<FeValue> {
+    let (ports, port) = (node_ports(), key.dport.host());
+    if !ports.maybe_service(port) && !ports.maybe_host(port) {
+        return None;
+    }
+    let flags = vip.node_flags()?;
+    if ports.maybe_service(port) && flags & NODE_IP_ANY != 0 {
+        if let Some(value) = tagged::<A>(A::ANY, key.dport, key.proto, SCOPE_NODE) {
+            return Some(value);
+        }
+    }
+    if ports.maybe_host(port) { host_port(vip, key.dport, key.proto) } else { None }
+}
+
 /// Looks the destination up and chooses.
 #[inline(always)]
 pub fn select<A: Family>(key: &FlowKey) -> Selection {
@@ -64,15 +82,18 @@ pub fn select<A: Family>(key: &FlowKey) -> Selection {
     let own = tagged::<A>(vip, key.dport, key.proto, SCOPE_ADDRESS);
     let found = match own {
         Some(value) => Some(value),
-        None if maybe_node_port(key.dport.host())
-            && matches!(vip.node_flags(), Some(f) if f & NODE_IP_ANY != 0) =>
-        {
-            tagged::<A>(A::ANY, key.dport, key.proto, SCOPE_NODE)
-        }
-        None => None,
+        None => at_node(vip, key),
     };
     let Some(service) = found else {
-        return if is_vip(vip) { Selection::Refuse(NO_SERVICE) } else { Selection::None };
+        if is_vip(vip) {
+            return Selection::Refuse(NO_SERVICE);
+        }
+        // Dropped without an answer, as upstream's nftables mode does (KEP-3866).
+        if let Vacancy::Unallocated = vacancy(vip) {
+            count(PacketStat::Unallocated);
+            return Selection::Drop;
+        }
+        return Selection::None;
     };
     let (index, kind) = (service.index(), service.kind());
     let Some(meta) = META.get_ptr(index) else { return Selection::None };

@@ -12,7 +12,7 @@ use super::Call;
 use crate::maps::{
     reverse::{PEERS4, PEERS6, REV4, REV6},
     service::{FE4, FE6, SLOT4, SLOT6},
-    state::{HOST_NETNS, NODE_IPS4, NODE_IPS6},
+    state::{HOST_NETNS, NODE_IPS4, NODE_IPS6, in_ranges4, in_ranges6},
 };
 
 /// An endpoint as read from its slot.
@@ -39,8 +39,17 @@ pub trait Family: Copy {
     fn slot(at: u32) -> Option<Endpoint<Self>>;
     /// The address's flags in NODE_IPS.
     fn node_flags(self) -> Option<u32>;
+    /// Whether ClusterIPs are from where the address is.
+    fn in_ranges(self) -> bool;
     /// Whether NodePorts answer at this address for this socket.
     fn is_node(self, call: &Call<'_>) -> bool;
+    /// Whether hostPorts answer at this address for this socket.
+    #[inline(always)]
+    fn is_host(self, call: &Call<'_>) -> bool {
+        if self.is_loopback() { call.netns() == HOST_NETNS.load() } else { self.node_flags().is_some() }
+    }
+    /// Whether every network namespace has this address for itself.
+    fn is_loopback(self) -> bool;
     /// The socket's ring; null if it has none and `create` is false, or if memory ran out.
     fn ring(ctx: &SockAddrContext, create: bool) -> *mut Ring<Self>;
     /// The place of a TCP socket's peer; `None` outside the map.
@@ -88,9 +97,19 @@ impl Family for Be32 {
     }
 
     #[inline(always)]
+    fn in_ranges(self) -> bool {
+        in_ranges4(self)
+    }
+
+    #[inline(always)]
     fn is_node(self, call: &Call<'_>) -> bool {
-        let own = if self.0 as u8 == 127 { LOOPBACK } else { self };
+        let own = if self.is_loopback() { LOOPBACK } else { self };
         own.node_flags().is_some_and(|flags| answers(flags, call))
+    }
+
+    #[inline(always)]
+    fn is_loopback(self) -> bool {
+        self.0 as u8 == 127
     }
 
     #[inline(always)]
@@ -152,8 +171,18 @@ impl Family for Ip6 {
     }
 
     #[inline(always)]
+    fn in_ranges(self) -> bool {
+        in_ranges6(self)
+    }
+
+    #[inline(always)]
     fn is_node(self, call: &Call<'_>) -> bool {
         self.node_flags().is_some_and(|flags| answers(flags, call))
+    }
+
+    #[inline(always)]
+    fn is_loopback(self) -> bool {
+        self.same(Ip6([0, 0, 0, 1_u32.to_be()]))
     }
 
     #[inline(always)]

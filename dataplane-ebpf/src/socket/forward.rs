@@ -8,9 +8,10 @@ use xebec_abi::{
     AffinityKey, AffinityValue, Be16,
     backend::BackendState,
     service::{
-        FeValue, KIND_CLUSTER_IP, META_AFFINITY, META_INTERNAL_LOCAL, Meta, SCOPE_ADDRESS, SCOPE_NODE, Sel,
+        FeValue, KIND_CLUSTER_IP, META_AFFINITY, META_INTERNAL_LOCAL, Meta, SCOPE_ADDRESS, SCOPE_HOST,
+        SCOPE_NODE, Sel,
     },
-    state::Stat,
+    state::{Stat, VIP_HELD},
 };
 
 use super::{
@@ -21,8 +22,9 @@ use super::{
 use crate::maps::{
     affinity::AFF,
     backend,
+    flow::VIPS,
     service::META,
-    state::{count, maybe_node_port},
+    state::{count, node_ports},
 };
 
 /// Repetitions when a slot turns out to be another service's.
@@ -37,16 +39,59 @@ pub enum Choice<A> {
     Empty,
 }
 
-/// The service at an address and port: its own, or a NodePort's if the address is the node's.
+/// The service at an address and port: its own, or a NodePort's or a pod's hostPort if the address is the node's.
 #[inline(always)]
 pub fn frontend<A: Family>(call: &Call<'_>, addr: A, port: Be16, proto: u8) -> Option<FeValue> {
     if let Some(value) = tagged::<A>(addr, port, proto, SCOPE_ADDRESS) {
         return Some(value);
     }
-    if maybe_node_port(port.host()) && addr.is_node(call) {
-        return tagged::<A>(A::ANY, port, proto, SCOPE_NODE);
+    let ports = node_ports();
+    if ports.maybe_service(port.host()) && addr.is_node(call) {
+        if let Some(value) = tagged::<A>(A::ANY, port, proto, SCOPE_NODE) {
+            return Some(value);
+        }
+    }
+    if ports.maybe_host(port.host()) && addr.is_host(call) {
+        return host_port(addr, port, proto);
     }
     None
+}
+
+/// The pod's at a port of the node: at this address, or at all.
+#[inline(always)]
+pub fn host_port<A: Family>(addr: A, port: Be16, proto: u8) -> Option<FeValue> {
+    match tagged::<A>(addr, port, proto, SCOPE_HOST) {
+        None => tagged::<A>(A::ANY, port, proto, SCOPE_HOST),
+        value => value,
+    }
+}
+
+/// What an address without a frontend at the port is.
+pub enum Vacancy {
+    /// Nothing of ours: whoever has it answers.
+    Elsewhere,
+    /// A ClusterIP, which has other ports.
+    NoPort,
+    /// From where ClusterIPs are, and no Service has it.
+    Unallocated,
+}
+
+/// Tells what an address without a frontend at the port is. What is outside the networks of ClusterIPs costs a look
+/// at them and nothing else.
+#[inline(always)]
+pub fn vacancy<A: Family>(addr: A) -> Vacancy {
+    if !addr.in_ranges() {
+        return Vacancy::Elsewhere;
+    }
+    // SAFETY: one aligned word of the map's memory.
+    let held = VIPS.get_ptr(addr.wide()).map(|value| unsafe { *value });
+    match held {
+        Some(VIP_HELD) => Vacancy::Elsewhere,
+        // The node's own kernel answers there.
+        _ if addr.node_flags().is_some() => Vacancy::Elsewhere,
+        Some(_) => Vacancy::NoPort,
+        None => Vacancy::Unallocated,
+    }
 }
 
 /// The frontend at a key, if it really is that key's.

@@ -10,7 +10,7 @@ use xebec_abi::state::Stat;
 
 pub use call::Call;
 pub use family::Family;
-pub use forward::{Choice, choose_for, tagged};
+pub use forward::{Choice, Vacancy, choose_for, host_port, tagged, vacancy};
 pub use peer::release;
 
 use crate::{
@@ -25,14 +25,17 @@ pub fn connect<A: Family>(call: &Call<'_>, vip: A) -> Outcome<A> {
     let Some(proto) = call.proto() else { return Outcome::Pass };
     let port = call.port();
     let Some(service) = forward::frontend(call, vip, port, proto) else {
-        peer::forget::<A>(call);
-        ring::forget(call, vip, port, true);
-        return Outcome::Pass;
+        let outcome = vacant(vip);
+        if let Outcome::Pass = outcome {
+            peer::forget::<A>(call);
+            ring::forget(call, vip, port, true);
+        }
+        return outcome;
     };
     match forward::choose::<A>(call, service) {
         Choice::Endpoint(to) => {
             if !peer::claim(call, vip, port, &to) {
-                ring::restart(call, vip, port, &to);
+                ring::restart(call, proto, vip, port, &to);
             }
             count(Stat::Translated);
             served(service.index());
@@ -52,8 +55,11 @@ pub fn send<A: Family>(call: &Call<'_>, vip: A) -> Outcome<A> {
     let Some(proto) = call.proto() else { return Outcome::Pass };
     let port = call.port();
     let Some(service) = forward::frontend(call, vip, port, proto) else {
-        ring::forget(call, vip, port, false);
-        return Outcome::Pass;
+        let outcome = vacant(vip);
+        if let Outcome::Pass = outcome {
+            ring::forget(call, vip, port, false);
+        }
+        return outcome;
     };
     if let Some((addr, port)) = ring::sticky(call, vip, port) {
         return Outcome::Rewrite(addr, port);
@@ -69,6 +75,22 @@ pub fn send<A: Family>(call: &Call<'_>, vip: A) -> Outcome<A> {
         Choice::Empty => {
             note!(call, "sendmsg: no endpoints: service {} port {}", service.index(), port.host());
             Outcome::Refuse
+        }
+    }
+}
+
+/// What becomes of an address without a frontend at the port.
+#[inline(always)]
+fn vacant<A: Family>(addr: A) -> Outcome<A> {
+    match forward::vacancy(addr) {
+        Vacancy::Elsewhere => Outcome::Pass,
+        Vacancy::NoPort => {
+            count(Stat::NoPort);
+            Outcome::Refuse
+        }
+        Vacancy::Unallocated => {
+            count(Stat::Unallocated);
+            Outcome::Unreachable
         }
     }
 }
@@ -99,6 +121,6 @@ fn reversed<A: Family>(found: Option<(A, xebec_abi::Be16)>) -> Outcome<A> {
 
 /// Whether a backend still has the state it was chosen with.
 #[inline(always)]
-fn unchanged(backend: u32, state: u64) -> bool {
+pub fn unchanged(backend: u32, state: u64) -> bool {
     backend::state(backend) == Some(state)
 }

@@ -4,8 +4,8 @@
 //! its endpoint once, and the next datagram writes the entry again.
 
 use xebec_abi::{
-    Be16,
-    reverse::{OverflowKey, OverflowValue, RING, Rev, Ring},
+    Be16, PROTO_UDP,
+    reverse::{CONNECTED, CONNECTED_UDP, OverflowKey, OverflowValue, RING, Rev, Ring},
     state::Stat,
 };
 
@@ -30,7 +30,7 @@ fn rev<A: Family>(vip: A, vport: Be16, to: &Endpoint<A>) -> Rev<A> {
 
 /// A connected socket has one peer: earlier translations are void.
 #[inline(always)]
-pub fn restart<A: Family>(call: &Call<'_>, vip: A, vport: Be16, to: &Endpoint<A>) {
+pub fn restart<A: Family>(call: &Call<'_>, proto: u8, vip: A, vport: Be16, to: &Endpoint<A>) {
     let ring = A::ring(call.ctx, true);
     if ring.is_null() {
         return;
@@ -44,7 +44,7 @@ pub fn restart<A: Family>(call: &Call<'_>, vip: A, vport: Be16, to: &Endpoint<A>
         }
         *entry(ring, 0) = rev(vip, vport, to);
         (*ring).head = 1;
-        (*ring).connected = 1;
+        (*ring).connected = if proto == PROTO_UDP { CONNECTED_UDP } else { CONNECTED };
     }
 }
 

@@ -1,5 +1,5 @@
 //! The least of an API server: one list of each kind, the Node `node-a` among them, and a watch of slices that a test
-//! can write to.
+//! can write to. ServiceCIDRs it does not know.
 
 use std::io;
 
@@ -23,6 +23,10 @@ async fn answer(
     }
     let slices = request.contains("endpointslices");
     let mut stream = stream.into_inner();
+    if request.contains("servicecidrs") {
+        let absent = "HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        return stream.write_all(absent.as_bytes()).await;
+    }
     if !request.contains("watch=true") {
         let body = lists[if slices { 1 } else { usize::from(request.contains("/nodes")) * 2 }].to_string();
         let head =

@@ -95,6 +95,20 @@ impl Agent {
             std::thread::sleep(std::time::Duration::from_millis(2));
             self.applier.release(grace);
         }
+        if let Some(ranges) = self.world.ranges() {
+            assert_eq!(self.applier.maps().set_cluster_ranges(&ranges).unwrap(), []);
+        }
+    }
+
+    /// The list of ServiceCIDRs, one for each text of networks.
+    pub fn set_cidrs(&mut self, objects: &[&[&str]]) {
+        self.world.service_cidr(Event::Init);
+        for (i, cidrs) in objects.iter().enumerate() {
+            let object = json!({"metadata": {"name": format!("c{i}")}, "spec": {"cidrs": cidrs}});
+            self.world.service_cidr(Event::InitApply(serde_json::from_value(object).unwrap()));
+        }
+        self.world.service_cidr(Event::InitDone);
+        self.apply();
     }
 
     /// One slice is there or changed.

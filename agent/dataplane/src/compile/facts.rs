@@ -115,6 +115,19 @@ fn port(number: i32) -> Option<u16> {
     u16::try_from(number).ok().filter(|p| *p != 0)
 }
 
+/// The ClusterIPs of a Service that this proxy must leave alone: another proxy's, or one without a port that we serve.
+pub fn held(object: &Service) -> Vec<IpAddr> {
+    let Some(spec) = object.spec.as_ref().filter(|s| s.type_.as_deref() != Some("ExternalName")) else {
+        return Vec::new();
+    };
+    if service(object).is_some_and(|facts| !facts.ports.is_empty()) {
+        return Vec::new();
+    }
+    let mut out = addresses(spec.cluster_ips.as_ref());
+    out.extend(spec.cluster_ip.as_deref().and_then(|a| a.parse::<IpAddr>().ok()));
+    out
+}
+
 /// The facts of a Service; `None` if it has no VIP (headless, ExternalName) or belongs to another proxy.
 pub fn service(object: &Service) -> Option<ServiceFacts> {
     let labels = object.metadata.labels.as_ref();

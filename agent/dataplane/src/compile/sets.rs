@@ -46,10 +46,19 @@ pub fn sets<'a>(
     let local = |e: &EndpointFacts| e.node.as_deref() == Some(place.node.as_str());
     let usable = usable(known.iter().map(|(a, e)| (*a, *e)).collect(), publish_not_ready);
     let here = known.iter().map(|(a, e)| (*a, *e)).filter(|(_, e)| local(e)).collect();
-    Sets {
+    let mut sets = Sets {
         cluster: narrowed(&usable, place).into_iter().map(|(a, _)| a).collect(),
         local: self::usable(here, publish_not_ready).0.into_iter().map(|(a, _)| a).collect(),
+        serving: Vec::new(),
+    };
+    if protocol == Protocol::Udp {
+        let selected =
+            |a: &SocketAddr| [&sets.cluster, &sets.local].iter().any(|s| s.binary_search(a).is_ok());
+        let answers = |e: &EndpointFacts| e.serving || rank(e, publish_not_ready) > 0;
+        let others = known.iter().filter(|(a, e)| answers(e) && !selected(a));
+        sets.serving = others.map(|(a, _)| *a).collect();
     }
+    sets
 }
 
 /// How many ready endpoints a Service has on a node, by distinct address. Those that still serve while terminating do

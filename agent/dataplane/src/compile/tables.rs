@@ -2,10 +2,11 @@
 //! already given away again while the old Service's deletion is still on its way to us. The older Service has it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::facts::Owner;
-use crate::model::{FrontKey, ServicePort};
+use crate::model::{FrontKey, Protocol, ServicePort};
 
 #[derive(Clone, Debug)]
 struct Claim {
@@ -53,6 +54,18 @@ impl Tables {
             self.by_owner.insert(owner.clone(), ports);
         }
         dirty
+    }
+
+    /// The endpoints of one Service's UDP ports that answer, by primary.
+    pub fn answering(&self, owner: &Owner) -> BTreeSet<(FrontKey, SocketAddr)> {
+        let ports = self.by_owner.get(owner).into_iter().flatten();
+        let udp = ports.filter(|port| port.primary.protocol == Protocol::Udp);
+        udp.flat_map(|port| port.sets.answering().map(|endpoint| (port.primary, *endpoint))).collect()
+    }
+
+    /// Whether an endpoint answers for a frontend.
+    pub fn answers(&self, frontend: &FrontKey, endpoint: &SocketAddr) -> bool {
+        self.holder(frontend).is_some_and(|claim| claim.port.sets.answering().any(|a| a == endpoint))
     }
 
     fn holder(&self, key: &FrontKey) -> Option<&Claim> {

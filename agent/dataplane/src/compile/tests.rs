@@ -41,7 +41,7 @@ fn slice(endpoints: Vec<EndpointFacts>) -> SliceFacts {
 
 fn of(endpoints: Vec<EndpointFacts>, publish: bool) -> (Vec<u8>, Vec<u8>) {
     let slices = [slice(endpoints)];
-    let Sets { cluster, local } = sets(slices.iter(), Family::V4, "", Protocol::Tcp, publish, &here());
+    let Sets { cluster, local, .. } = sets(slices.iter(), Family::V4, "", Protocol::Tcp, publish, &here());
     let last = |list: Vec<SocketAddr>| -> Vec<u8> {
         let last = |a: &SocketAddr| match a.ip() {
             IpAddr::V4(ip) => ip.octets()[3],
@@ -50,6 +50,28 @@ fn of(endpoints: Vec<EndpointFacts>, publish: bool) -> (Vec<u8>, Vec<u8>) {
         list.iter().map(last).collect()
     };
     (last(cluster), last(local))
+}
+
+#[test]
+fn udp_endpoints_that_answer_but_are_not_chosen_are_known() {
+    let endpoints = [
+        end(1, 'a', "there", "z:z1"),
+        end(2, 'a', "there", "z:z2"),
+        end(3, 't', "there", ""),
+        end(4, 'n', "there", ""),
+    ];
+    let of = |protocol, count: usize| {
+        let mut slice = slice(endpoints[..count].to_vec());
+        slice.ports = vec![(String::new(), protocol, 8080)];
+        sets([slice].iter(), Family::V4, "", protocol, false, &here())
+    };
+    let address = |last| SocketAddr::from(([10, 0, 0, last], 8080));
+    // Another zone's, and one that terminates; not one that is not ready.
+    assert_eq!(of(Protocol::Udp, 2).serving, [address(2)]);
+    assert_eq!(of(Protocol::Udp, 4).serving, [address(2), address(3)]);
+    assert_eq!(of(Protocol::Tcp, 4).serving, []);
+    let udp = of(Protocol::Udp, 4);
+    assert_eq!(udp.answering().count(), 3);
 }
 
 #[test]

@@ -51,6 +51,8 @@ impl Installed {
         }
         let gone = snapshot.vips.iter().filter(|addr| !installed.vips.contains_key(addr));
         repairs.extend(gone.map(|addr| Write::RemoveVip { addr: *addr }));
+        // What others have stays theirs until the API says otherwise; what ours lost while it was held is theirs again.
+        installed.held.clone_from(&snapshot.held);
         installed.states.clone_from(&snapshot.backends);
         for (id, state) in (0_u32..).zip(&mut installed.states) {
             if state.is_live() && !used.backends.contains(&id) {
@@ -63,6 +65,7 @@ impl Installed {
         installed.slots4 = Ranges::adopt(capacity.slots4, &used.slots4);
         installed.slots6 = Ranges::adopt(capacity.slots6, &used.slots6);
         installed.node_ports = snapshot.node_ports;
+        installed.host_ports = installed.frontends.keys().filter(|key| key.is_host_port()).count();
         (installed, repairs)
     }
 }

@@ -8,6 +8,7 @@
 
 mod adopt;
 mod fill;
+mod held;
 mod pool;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,9 @@ pub struct Full {
     /// How many there are, in one piece or not.
     pub left: u32,
 }
+
+/// Where host ports' range is in the word of node ports.
+const HOST_PORTS: u32 = 32;
 
 /// Names what was freed up to one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,12 +88,16 @@ pub struct Installed {
     frontends: HashMap<FrontKey, u32>,
     /// How many frontends an address has.
     vips: HashMap<IpAddr, u32>,
+    /// ClusterIPs of Services that are another's business.
+    held: BTreeSet<IpAddr>,
     indices: Ids,
     slots4: Ranges,
     slots6: Ranges,
     backends: Ids,
     states: Vec<BackendState>,
     node_ports: u64,
+    /// How many frontends are pods' host ports.
+    host_ports: usize,
     freed: Vec<Freed>,
     waiting: VecDeque<(Grace, Vec<Freed>)>,
     next_grace: u64,
@@ -156,12 +164,14 @@ impl Installed {
             services: HashMap::new(),
             frontends: HashMap::new(),
             vips: HashMap::new(),
+            held: BTreeSet::new(),
             indices: Ids::new(capacity.services),
             slots4: Ranges::new(capacity.slots4),
             slots6: Ranges::new(capacity.slots6),
             backends: Ids::new(capacity.backends),
             states: Vec::new(),
             node_ports: 0,
+            host_ports: 0,
             freed: Vec::new(),
             waiting: VecDeque::new(),
             next_grace: 0,
@@ -315,9 +325,13 @@ impl Installed {
 
     fn point(&mut self, key: FrontKey, index: u32, kind: Kind, writes: &mut Vec<Write>) {
         if let Vip::Node(_) = key.vip {
-            self.widen(key.port, writes);
+            self.widen(key.port, 0, writes);
         }
         let new = self.frontends.insert(key, index).is_none();
+        if key.is_host_port() {
+            self.host_ports += usize::from(new);
+            self.widen(key.port, HOST_PORTS, writes);
+        }
         writes.push(Write::Frontend { key, value: value(&key, index, kind) });
         if let Some(addr) = vip(&key).filter(|_| new)
             && self.count(addr)
@@ -334,10 +348,16 @@ impl Installed {
     }
 
     /// The range of node ports only grows while an agent lives: too wide costs one look-up, too narrow a service.
-    fn widen(&mut self, port: u16, writes: &mut Vec<Write>) {
-        let (low, high) = (self.node_ports as u16, (self.node_ports >> 16) as u16);
-        let (low, high) = if self.node_ports == 0 { (port, port) } else { (low.min(port), high.max(port)) };
-        let range = u64::from(low) | u64::from(high) << 16;
+    /// That of host ports, at their bits of the same word, ends with the last of them.
+    fn widen(&mut self, port: u16, shift: u32, writes: &mut Vec<Write>) {
+        let present = (self.node_ports >> shift) as u32;
+        let (low, high) = (present as u16, (present >> 16) as u16);
+        let (low, high) = if present == 0 { (port, port) } else { (low.min(port), high.max(port)) };
+        let wanted = u64::from(low) | u64::from(high) << 16;
+        self.set_ports(self.node_ports & !(u64::from(u32::MAX) << shift) | wanted << shift, writes);
+    }
+
+    fn set_ports(&mut self, range: u64, writes: &mut Vec<Write>) {
         if range != self.node_ports {
             self.node_ports = range;
             writes.push(Write::NodePorts { range });
@@ -354,10 +374,16 @@ impl Installed {
                 *frontends -= 1;
                 if *frontends == 0 {
                     self.vips.remove(&addr);
-                    writes.push(Write::RemoveVip { addr });
+                    writes.push(self.vacate(addr));
                 }
             }
             writes.push(Write::RemoveFrontend { key });
+            if key.is_host_port() {
+                self.host_ports -= 1;
+                if self.host_ports == 0 {
+                    self.set_ports(self.node_ports & u64::from(u32::MAX), writes);
+                }
+            }
         }
     }
 

@@ -9,9 +9,11 @@ use kube::runtime::watcher::Event;
 
 use crate::apply::Applier;
 use crate::compile::Place;
+use crate::hostports::{AllPorts, HostPort, PodPorts};
 use crate::load::versioned;
 use crate::maps::pinned::PinnedMaps;
-use crate::maps::{Capacity, MapError, MapWriter, Snapshot, Write};
+use crate::maps::{Capacity, MapError, MapWriter, Snapshot, StoredSlot, Write};
+use crate::model::Vip;
 use crate::node::NodeFacts;
 use crate::world::World;
 
@@ -71,10 +73,33 @@ pub fn compare(
     world.slice(Event::Init);
     slices.into_iter().for_each(|slice| world.slice(Event::InitApply(slice)));
     world.slice(Event::InitDone);
+    world.set_host_ports(&host_ports(snapshot));
     let mut applier = Applier::adopt(Paper::default(), capacity, snapshot, place)?;
     let applied = applier.apply(&mut world)?;
     let writes = std::mem::take(&mut applier.maps().0);
     Ok(Difference { writes, full: applied.full.iter().map(ToString::to_string).collect() })
+}
+
+/// The host ports that the maps hold: the API does not say which pods have their network.
+fn host_ports(snapshot: &Snapshot) -> AllPorts {
+    let mut out = AllPorts::new();
+    for (key, value) in &snapshot.frontends {
+        let stored = snapshot.services.get(&value.index()).and_then(|stored| stored.slots.first());
+        let host = match key.vip {
+            Vip::Host(_) => None,
+            Vip::HostAddress(addr) => Some(addr),
+            Vip::Address(_) | Vip::Node(_) => continue,
+        };
+        let port = |(endpoint, ..): &StoredSlot| HostPort {
+            host,
+            port: key.port,
+            protocol: key.protocol,
+            endpoint: *endpoint,
+        };
+        let ports = stored.map(port).into_iter().collect();
+        out.insert(key.to_string(), PodPorts { pod: String::new(), created: 0, ports });
+    }
+    out
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use aya::Pod;
 use xebec_abi::flow::{Flow, FlowKey};
-use xebec_abi::service::{FeKey4, FeKey6, SCOPE_ADDRESS, SCOPE_NODE, Slot4, Slot6};
+use xebec_abi::service::{FeKey4, FeKey6, SCOPE_ADDRESS, SCOPE_HOST, SCOPE_NODE, Slot4, Slot6};
 use xebec_abi::{Be16, Be32, Ip6};
 
 use crate::model::{Family, FrontKey, Protocol, SourceRange, Vip};
@@ -82,6 +82,8 @@ pub fn key4(key: &FrontKey) -> Option<FeKey4> {
     let (addr, scope) = match key.vip {
         Vip::Address(IpAddr::V4(addr)) => (Be32::new(addr.to_bits()), SCOPE_ADDRESS),
         Vip::Node(Family::V4) => (Be32(0), SCOPE_NODE),
+        Vip::Host(Family::V4) => (Be32(0), SCOPE_HOST),
+        Vip::HostAddress(IpAddr::V4(addr)) => (Be32::new(addr.to_bits()), SCOPE_HOST),
         _ => return None,
     };
     Some(FeKey4 { addr, port: Be16::new(key.port), proto: key.protocol.number(), scope })
@@ -92,6 +94,8 @@ pub fn key6(key: &FrontKey) -> Option<FeKey6> {
     let (addr, scope) = match key.vip {
         Vip::Address(IpAddr::V6(addr)) => (Ip6::from_octets(addr.octets()), SCOPE_ADDRESS),
         Vip::Node(Family::V6) => (Ip6([0; 4]), SCOPE_NODE),
+        Vip::Host(Family::V6) => (Ip6([0; 4]), SCOPE_HOST),
+        Vip::HostAddress(IpAddr::V6(addr)) => (Ip6::from_octets(addr.octets()), SCOPE_HOST),
         _ => return None,
     };
     Some(FeKey6 { addr, port: Be16::new(key.port), proto: key.protocol.number(), scope, pad: 0 })
@@ -102,6 +106,8 @@ pub(crate) fn from_key4(key: &FeKey4) -> Option<FrontKey> {
     let vip = match key.scope {
         SCOPE_ADDRESS => Vip::Address(IpAddr::V4(key.addr.host().into())),
         SCOPE_NODE => Vip::Node(Family::V4),
+        SCOPE_HOST if key.addr.0 == 0 => Vip::Host(Family::V4),
+        SCOPE_HOST => Vip::HostAddress(IpAddr::V4(key.addr.host().into())),
         _ => return None,
     };
     Some(FrontKey { vip, port: key.port.host(), protocol: Protocol::from_number(key.proto)? })
@@ -112,6 +118,8 @@ pub(crate) fn from_key6(key: &FeKey6) -> Option<FrontKey> {
     let vip = match key.scope {
         SCOPE_ADDRESS => Vip::Address(IpAddr::V6(Ipv6Addr::from(key.addr.octets()))),
         SCOPE_NODE => Vip::Node(Family::V6),
+        SCOPE_HOST if key.addr.0 == [0; 4] => Vip::Host(Family::V6),
+        SCOPE_HOST => Vip::HostAddress(IpAddr::V6(Ipv6Addr::from(key.addr.octets()))),
         _ => return None,
     };
     Some(FrontKey { vip, port: key.port.host(), protocol: Protocol::from_number(key.proto)? })

@@ -24,6 +24,8 @@ pub struct FakeMaps {
     pub sources: HashMap<u32, BTreeSet<SourceRange>>,
     /// The addresses of frontends.
     pub vips: BTreeSet<IpAddr>,
+    /// ClusterIPs of Services that are another's business.
+    pub held: BTreeSet<IpAddr>,
     /// The packed range of node ports.
     pub node_ports: u64,
     /// Full synchronisations.
@@ -87,6 +89,7 @@ impl FakeMaps {
             backends: (0..last).map(|id| self.backends.get(&id).copied().unwrap_or_default()).collect(),
             sources: self.sources.clone(),
             vips: self.vips.clone(),
+            held: self.held.clone(),
             node_ports: self.node_ports,
             epoch: self.epoch,
         }
@@ -131,9 +134,15 @@ impl MapWriter for FakeMaps {
             }
             Write::AddVip { addr } => {
                 self.vips.insert(*addr);
+                self.held.remove(addr);
+            }
+            Write::HoldVip { addr } => {
+                self.held.insert(*addr);
+                self.vips.remove(addr);
             }
             Write::RemoveVip { addr } => {
                 self.vips.remove(addr);
+                self.held.remove(addr);
             }
             Write::Backend { id, state } => {
                 self.backends.insert(*id, *state);

@@ -97,6 +97,11 @@ pub enum Write {
         /// The address.
         addr: IpAddr,
     },
+    /// Names the ClusterIP of a Service that is another's business.
+    HoldVip {
+        /// The address.
+        addr: IpAddr,
+    },
     /// Forgets an address, before the last of its frontends goes; not an error if it is not there.
     RemoveVip {
         /// The address.
@@ -109,7 +114,7 @@ pub enum Write {
         /// State.
         state: BackendState,
     },
-    /// Sets the range node ports lie in: low in bits 0-15, high in bits 16-31, host order; zero is none.
+    /// Sets the ranges node ports and host ports lie in ([`xebec_abi::state::State::node_ports`]).
     NodePorts {
         /// The packed range.
         range: u64,

@@ -1,4 +1,5 @@
-//! What the maps hold of the node: its addresses, and the networks of the cluster's pods. Called by run.
+//! What the maps hold of the node: its addresses, the networks of the cluster's pods, and those of
+//! ClusterIPs. Called by run.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -6,11 +7,13 @@ use std::net::IpAddr;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{HashMap as BpfHash, MapData};
 use xebec_abi::flow::NO_SERVICE;
+use xebec_abi::state::Ranges;
 use xebec_abi::{Be32, Ip6};
 
 use super::pinned::{PinnedMaps, absent_is_fine, element};
 use super::{MapError, MapWriter, Write, from_source_key};
 use crate::model::SourceRange;
+use crate::{ranges, sys};
 
 impl PinnedMaps {
     /// Makes the node's addresses, with their `NODE_IP_` flags, those of `wanted`.
@@ -50,6 +53,51 @@ impl PinnedMaps {
             absent_is_fine("SRC_LPM", self.sources.remove(&Key::new(prefix, data)))
         })
     }
+
+    /// Makes the networks of ClusterIPs those of `wanted`; what finds no room is returned, and its addresses are taken for
+    /// any others.
+    ///
+    /// # Errors
+    /// The map's memory is not as expected.
+    pub fn set_cluster_ranges(
+        &mut self,
+        wanted: &BTreeSet<SourceRange>,
+    ) -> Result<Vec<SourceRange>, MapError> {
+        let (ranges, count, left) = ranges::encode(wanted);
+        let words = range_words(&ranges);
+        let present = self.state.load(0, STATE_RANGES)?;
+        if present == count && self.ranges.value(0)? == words {
+            return Ok(Vec::new());
+        }
+        if present != 0 {
+            // A program may stand between two of them.
+            self.state.publish(0, STATE_RANGES, 0)?;
+            if sys::grace_period().is_err() {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+        }
+        self.ranges.fill(0, &words)?;
+        self.state.publish(0, STATE_RANGES, count)?;
+        Ok(left)
+    }
+}
+
+/// The word of [`xebec_abi::state::State::ranges`].
+const STATE_RANGES: u32 = 3;
+
+/// As the words of the map's memory.
+fn range_words(ranges: &Ranges) -> [u64; 40] {
+    let word = |low: u32, high: u32| {
+        let ([a, b, c, d], [e, f, g, h]) = (low.to_ne_bytes(), high.to_ne_bytes());
+        u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+    };
+    let v4 = ranges.v4.iter().map(|r| word(r.addr.0, r.mask.0));
+    let v6 = ranges.v6.iter().flat_map(|r| {
+        let (a, m) = (r.addr.0, r.mask.0);
+        [word(a[0], a[1]), word(a[2], a[3]), word(m[0], m[1]), word(m[2], m[3])]
+    });
+    let mut words = v4.chain(v6);
+    std::array::from_fn(|_| words.next().unwrap_or(0))
 }
 
 /// Makes a map's content that of `wanted`.

@@ -11,7 +11,7 @@ use aya::maps::{HashMap as BpfHash, Map, MapData, MapInfo, PerCpuArray};
 use xebec_abi::backend::BackendState;
 use xebec_abi::flow::NO_SERVICE;
 use xebec_abi::service::{FeValue, META_V6, Meta, Sel, Slot4, Slot6};
-use xebec_abi::state::STATS;
+use xebec_abi::state::{STATS, VIP_HELD, VIP_SERVED};
 use xebec_abi::{Be16, Be32, Ip6};
 
 use super::served::Served;
@@ -32,7 +32,7 @@ pub(crate) struct Shape {
 impl Shape {
     /// Whether how many keys there are says how full it is: not of arrays, nor of what is kept with sockets.
     pub(crate) fn is_keyed(&self) -> bool {
-        let arrays = ["META", "SLOT4", "SLOT6", "BE_STATE", "SERVED", "STATE", "STAT", "PACKETS"];
+        let arrays = ["META", "SLOT4", "SLOT6", "BE_STATE", "SERVED", "STATE", "RANGES", "STAT", "PACKETS"];
         let others = ["REV4", "REV6", "PEERS4", "PEERS6", "POLICY_STATE", "POLICY_COUNTS"];
         !arrays.contains(&self.name) && !others.contains(&self.name)
     }
@@ -48,6 +48,7 @@ pub(crate) const PINNED: &[Shape] = &[
     Shape { name: "BE_STATE", key: 4, value: 8 },
     Shape { name: "SERVED", key: 4, value: 8 },
     Shape { name: "STATE", key: 4, value: 32 },
+    Shape { name: "RANGES", key: 4, value: 320 },
     Shape { name: "NODE_IPS4", key: 4, value: 4 },
     Shape { name: "NODE_IPS6", key: 16, value: 4 },
     Shape { name: "STAT", key: 4, value: 8 },
@@ -124,7 +125,8 @@ pub struct PinnedMaps {
     slots4: Mapping,
     slots6: Mapping,
     backends: Mapping,
-    state: Mapping,
+    pub(super) state: Mapping,
+    pub(super) ranges: Mapping,
     served: Served,
     capacity: Capacity,
 }
@@ -179,6 +181,7 @@ impl PinnedMaps {
             slots6,
             backends,
             state: mapping("STATE", 4)?,
+            ranges: mapping("RANGES", 40)?,
             capacity,
         })
     }
@@ -198,12 +201,16 @@ impl PinnedMaps {
         self.capacity
     }
 
-    /// The programs' counters, summed over CPUs, in the order of [`xebec_abi::state::Stat`].
+    /// The programs' counters, summed over CPUs, in the order of [`xebec_abi::state::Stat`]; a map of an older agent
+    /// lacks the last ones, which are then zero.
     ///
     /// # Errors
     /// The kernel's.
     pub fn counters(&self) -> Result<Vec<u64>, MapError> {
-        let read = |i| self.stat.get(&i, 0).map(|v| v.iter().sum()).map_err(element("STAT", "read"));
+        let read = |i| match self.stat.get(&i, 0) {
+            Err(aya::maps::MapError::OutOfBounds { .. }) => Ok(0),
+            value => value.map(|v| v.iter().sum()).map_err(element("STAT", "read")),
+        };
         (0..STATS).map(read).collect()
     }
 
@@ -287,13 +294,17 @@ impl PinnedMaps {
                 sources.entry(index).or_default().insert(range);
             }
         }
-        let vip = |key: Result<_, _>| key.map(|words| from_wide(&Ip6(words)));
-        let vips = self.vips.keys().map(vip).collect::<Result<_, _>>().map_err(element("VIPS", "read"))?;
+        let (mut vips, mut held) = (BTreeSet::new(), BTreeSet::new());
+        for entry in self.vips.iter() {
+            let (words, value) = entry.map_err(element("VIPS", "read"))?;
+            (if value == VIP_HELD { &mut held } else { &mut vips }).insert(from_wide(&Ip6(words)));
+        }
         Ok(Snapshot {
             frontends,
             services,
             sources,
             vips,
+            held,
             backends,
             node_ports: self.state.load(0, 1)?,
             epoch: self.state.load(0, 2)?,
@@ -354,7 +365,10 @@ impl MapWriter for PinnedMaps {
                 absent_is_fine("SRC_LPM", self.sources.remove(&Key::new(prefix, data)))
             }
             Write::AddVip { addr } => {
-                self.vips.insert(wide(&addr).0, 1, 0).map_err(element("VIPS", "insert"))
+                self.vips.insert(wide(&addr).0, VIP_SERVED, 0).map_err(element("VIPS", "insert"))
+            }
+            Write::HoldVip { addr } => {
+                self.vips.insert(wide(&addr).0, VIP_HELD, 0).map_err(element("VIPS", "insert"))
             }
             Write::RemoveVip { addr } => absent_is_fine("VIPS", self.vips.remove(&wide(&addr).0)),
             Write::Backend { id, state } => self.backends.publish(id, 0, state.0),

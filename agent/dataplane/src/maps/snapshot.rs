@@ -50,6 +50,8 @@ pub struct Snapshot {
     pub sources: HashMap<u32, BTreeSet<SourceRange>>,
     /// The addresses of frontends.
     pub vips: BTreeSet<IpAddr>,
+    /// ClusterIPs of Services that are another's business.
+    pub held: BTreeSet<IpAddr>,
     /// State words by backend id, up to the last that is not zero.
     pub backends: Vec<BackendState>,
     /// The packed range of node ports.

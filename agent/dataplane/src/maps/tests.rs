@@ -14,6 +14,9 @@ fn key() -> impl Strategy<Value = FrontKey> {
         any::<IpAddr>().prop_map(Vip::Address),
         Just(Vip::Node(Family::V4)),
         Just(Vip::Node(Family::V6)),
+        Just(Vip::Host(Family::V4)),
+        Just(Vip::Host(Family::V6)),
+        any::<IpAddr>().prop_filter("an address", |a| !a.is_unspecified()).prop_map(Vip::HostAddress),
     ];
     let protocol = prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp)];
     (vip, any::<u16>(), protocol).prop_map(|(vip, port, protocol)| FrontKey { vip, port, protocol })

@@ -18,7 +18,7 @@ pub struct Fill {
 }
 
 /// In the order of [`xebec_abi::state::Stat`].
-const SOCKET_EVENTS: [&str; 8] = [
+const SOCKET_EVENTS: [&str; 10] = [
     "translated",
     "no_endpoint",
     "retry",
@@ -27,9 +27,11 @@ const SOCKET_EVENTS: [&str; 8] = [
     "overflow",
     "affinity_hit",
     "tag_mismatch",
+    "no_port",
+    "unallocated",
 ];
 /// In the order of [`xebec_abi::flow::PacketStat`].
-const PACKET_EVENTS: [&str; 11] = [
+const PACKET_EVENTS: [&str; 12] = [
     "translated",
     "flows",
     "rejected",
@@ -40,6 +42,7 @@ const PACKET_EVENTS: [&str; 11] = [
     "reselected",
     "established",
     "echoes",
+    "unallocated",
     "sent_on_in_driver",
 ];
 
@@ -122,6 +125,8 @@ mod tests {
         assert_eq!(SOCKET_EVENTS[Stat::NoEndpoint as usize], "no_endpoint");
         assert_eq!(SOCKET_EVENTS[Stat::TagMismatch as usize], "tag_mismatch");
         assert_eq!(PACKET_EVENTS[PacketStat::NoLocal as usize], "no_local_endpoint");
+        assert_eq!(SOCKET_EVENTS[Stat::Unallocated as usize], "unallocated");
+        assert_eq!(PACKET_EVENTS[PacketStat::Unallocated as usize], "unallocated");
         assert_eq!(PACKET_EVENTS[PacketStat::Echoes as usize], "echoes");
     }
 }

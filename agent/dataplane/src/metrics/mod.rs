@@ -20,6 +20,7 @@ pub use server::serve;
 pub use text::{Histogram, Labels, Text};
 
 use crate::apply::Applier;
+use crate::drain::worker::Drained;
 use crate::maps::pinned::PinnedMaps;
 
 /// Metrics of the agent's other parts, added to each answer.
@@ -72,6 +73,8 @@ pub struct Exporter {
     pub metrics: Arc<Mutex<ProxyMetrics>>,
     /// The tables and the maps.
     pub applier: Arc<Mutex<Applier<PinnedMaps>>>,
+    /// Sockets of endpoints that left.
+    pub drained: Drained,
     /// Of the agent's other parts.
     pub more: MoreMetrics,
 }
@@ -83,6 +86,9 @@ impl Exporter {
         let no_local = self.applier.lock().no_local();
         self.metrics.lock().write(&mut text, no_local);
         maps::write(&mut text, &mut self.applier.lock());
+        let help = "Connected UDP sockets released, as their endpoint had left.";
+        let name = "xebec_dataplane_drained_sockets_total";
+        text.single(name, "counter", help, self.drained.released() as f64);
         process::write(&mut text);
         (self.more.0)(&mut text);
         text.finish()

@@ -4,6 +4,7 @@
 
 mod driver;
 pub mod frame;
+mod hostports;
 pub mod net;
 mod paths;
 mod table;

@@ -50,6 +50,31 @@ fn a_vip_answers_pings_and_refuses_other_ports() {
 }
 
 #[test]
+fn addresses_of_no_service_are_dropped_and_those_of_others_left_alone() {
+    let Some(mut outside) = Outside::new() else { return };
+    let mut dns = service("dns", &["10.96.77.10"], tcp_udp(53), json!({}));
+    let labels = dns.metadata.labels.get_or_insert_default();
+    labels.insert("service.kubernetes.io/service-proxy-name".to_owned(), "another".to_owned());
+    outside.agent.sync(vec![service("a", &[VIP], ports(), node_port(json!({}))), dns], slices(&[]));
+    let client = &outside.rig.client_ns;
+    // Behind the node, at addresses that Services are from: whoever is there answers until the networks are known.
+    run(&format!("ip -n {} route add 10.96.77.0/24 via 10.98.0.3", outside.rig.server_ns.name));
+    run(&format!("ip -n {} addr add 10.96.77.10/32 dev lo", outside.far.name));
+    run(&format!("ip -n {} addr add 10.96.77.99/32 dev lo", outside.far.name));
+    run(&format!("ip -n {} route add 10.99.0.0/24 via 10.98.0.2", outside.far.name));
+    for to in ["10.96.77.10:8080", "10.96.77.99:8080"] {
+        assert_eq!(ask_tcp(client, to), "FAR 10.99.0.1", "{to}");
+    }
+    outside.agent.set_cidrs(&[&["10.96.0.0/16"]]);
+    let client = &outside.rig.client_ns;
+    assert_eq!(ask_tcp(client, "10.96.77.10:8080"), "FAR 10.99.0.1");
+    assert_eq!(ask_tcp(client, "10.96.77.99:8080"), SILENCE);
+    assert_eq!(ask_udp(client, "10.96.77.99:8080", 10), SILENCE);
+    assert_eq!(ask_tcp(client, "10.96.77.1:81"), REFUSED);
+    assert!(outside.count(PacketStat::Unallocated) >= 2);
+}
+
+#[test]
 fn a_client_that_is_its_own_endpoint_sees_the_node() {
     let Some(mut outside) = Outside::new() else { return };
     let _tcp = Server::seeing_tcp(&outside.rig.client_ns, "10.99.0.1:8080", "SELF");

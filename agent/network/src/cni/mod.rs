@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{GATEWAY, NetworkError};
+use crate::{GATEWAY, NetworkError, PortMapping};
 
 /// One call of the plugin: its environment and standard input.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -88,6 +88,21 @@ impl Request {
         Some((value("K8S_POD_NAMESPACE")?, value("K8S_POD_NAME")?))
     }
 
+    /// The pod's host ports (`runtimeConfig.portMappings`), without those that ask for none.
+    ///
+    /// # Errors
+    /// [`NetworkError::BadRequest`] naming what is wrong.
+    pub fn port_mappings(&self) -> Result<Vec<PortMapping>, NetworkError> {
+        let Some(list) = self.config.pointer("/runtimeConfig/portMappings").filter(|list| !list.is_null())
+        else {
+            return Ok(Vec::new());
+        };
+        let bad = |error| NetworkError::BadRequest(format!("runtimeConfig.portMappings: {error}"));
+        let mut ports: Vec<PortMapping> = serde_json::from_value(list.clone()).map_err(bad)?;
+        ports.retain(|port| port.host_port != 0);
+        Ok(ports)
+    }
+
     /// The owners that a GC must keep (`cni.dev/valid-attachments`); none when the key is missing.
     pub fn valid_attachments(&self) -> Option<Vec<String>> {
         let list = self.config.get("cni.dev/valid-attachments")?.as_array()?;
@@ -126,6 +141,7 @@ impl Request {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Transport;
 
     fn request(command: &str) -> Request {
         Request {
@@ -174,6 +190,34 @@ mod tests {
         assert_eq!(pod(all).as_deref(), Some("x/a"));
         for other in ["", "K8S_POD_NAME=a", "XK8S_POD_NAMESPACE=x;K8S_POD_NAME=a"] {
             assert_eq!(pod(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn host_ports_are_checked() {
+        let ports = |list: Value| {
+            let config = json!({"cniVersion": "1.0.0", "runtimeConfig": {"portMappings": list}});
+            let request = Request { config, ..request("ADD") };
+            request.port_mappings().map_err(|error| error.to_string())
+        };
+        assert_eq!(request("ADD").port_mappings().unwrap(), []);
+        assert_eq!(ports(Value::Null), Ok(vec![]));
+        let given = ports(json!([
+            {"hostPort": 8080, "containerPort": 80, "protocol": "udp", "hostIP": ""},
+            {"HostPort": 8443, "ContainerPort": 443, "Protocol": "TCP", "HostIP": "127.0.0.1"},
+            {"hostPort": 0, "containerPort": 1, "protocol": "tcp"},
+        ]))
+        .unwrap();
+        assert_eq!(given.len(), 2);
+        assert_eq!((given[0].protocol, given[0].host_ip), (Transport::Udp, None));
+        assert_eq!((given[1].protocol, given[1].host_ip), (Transport::Tcp, "127.0.0.1".parse().ok()));
+        let error = ports(json!([{"hostPort": 1, "containerPort": 1, "hostIP": "here"}])).unwrap_err();
+        assert_eq!(error, "CNI request: runtimeConfig.portMappings: hostIP \"here\" is no IP address");
+        for bad in [
+            json!([{"hostPort": 70000, "containerPort": 1}]),
+            json!([{"hostPort": 1, "containerPort": 1, "protocol": "icmp"}]),
+        ] {
+            assert!(ports(bad).unwrap_err().starts_with("CNI request: runtimeConfig.portMappings: "));
         }
     }
 

@@ -3,7 +3,8 @@
 //! `tcp A` / `udp A` / `udpc A` (connected) / `udpseq N A` / `same A B` (one unconnected socket to both) /
 //! `fan A...` (one socket asks all, then reads) / `from ADDRESS A` (bound to that address and port first) /
 //! `mptcp A` / `fastopen A` (a question in the SYN) / `oneway A` (on one socket of the process, never read) /
-//! `parallel N A` (all at once) / `crowd N A B` (two connections whose cookies are equal modulo N) / `hammer SECONDS THREADS PREFIX=A...`; every answer is one line that starts with `@`.
+//! `parallel N A` (all at once) / `crowd N A B` (two connections whose cookies are equal modulo N) /
+//! the sockets of `held` / `hammer SECONDS THREADS PREFIX=A...`; every answer is one line that starts with `@`.
 //!
 //! The test has an ignored test named `child`, which calls [`child`].
 
@@ -20,6 +21,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use crate::ask::code;
 use crate::{NetNs, Place, Rig, enter};
 
+mod held;
 mod special;
 
 /// A process in a node's cgroup; it is killed when dropped.
@@ -118,10 +120,13 @@ fn serve() {
     .unwrap();
     enter(std::env::var("XEBEC_NETNS").unwrap().as_ref());
     let mut one_way = special::OneWay::default();
+    let mut held = held::Held::default();
     for line in std::io::stdin().lines() {
         let line = line.unwrap();
         let words: Vec<&str> = line.split(' ').collect();
+        let kept = held.serve(&words);
         let result = match words[..] {
+            _ if kept.is_some() => kept.unwrap(),
             ["from", own, to] => special::from(own.parse().unwrap(), to.parse().unwrap()),
             ["mptcp", to] => special::mptcp(to.parse().unwrap()),
             ["fastopen", to] => special::fast_open(to.parse().unwrap()),
