@@ -1,5 +1,6 @@
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 //! Service VIPs, translated once, in the socket call; and for traffic from outside, packet by packet (see `packet`).
 //!
 //! Enters: the address a process in the cgroup passes to `connect` or `sendmsg`, or is about to get from `recvmsg`
@@ -12,6 +13,7 @@
 //! NetworkPolicy is enforced at the devices of the pods it selects (see `packet::policy`), and nowhere else.
 
 mod diag;
+mod event;
 mod maps;
 mod packet;
 mod socket;

@@ -10,6 +10,7 @@
 
 pub mod affinity;
 pub mod backend;
+pub mod event;
 pub mod flow;
 pub mod net;
 pub mod policy;

@@ -5,7 +5,7 @@ mod family;
 mod forward;
 mod ring;
 
-use xebec_abi::state::Stat;
+use xebec_abi::{event::Hook, state::Stat};
 
 pub use call::Call;
 pub use family::Family;
@@ -13,6 +13,7 @@ pub use forward::{Choice, choose_for, tagged};
 
 use crate::{
     diag::note,
+    event,
     maps::{backend, service::served, state::count},
     verdict::Outcome,
 };
@@ -31,10 +32,12 @@ pub fn connect<A: Family>(call: &Call<'_>, vip: A) -> Outcome<A> {
             ring::restart(call, vip, port, &to);
             count(Stat::Translated);
             served(service.index());
+            event::socket(call, (Hook::Connect, proto), (vip, port), Some(service), Some((to.addr, to.port)));
             note!(call, "connect: service {} port {}", service.index(), port.host());
             Outcome::Rewrite(to.addr, to.port)
         }
         Choice::Empty => {
+            event::socket(call, (Hook::Connect, proto), (vip, port), Some(service), None);
             note!(call, "connect: no endpoints: service {} port {}", service.index(), port.host());
             Outcome::Refuse
         }
@@ -58,10 +61,12 @@ pub fn send<A: Family>(call: &Call<'_>, vip: A) -> Outcome<A> {
             ring::remember(call, vip, port, &to);
             count(Stat::Translated);
             served(service.index());
+            event::socket(call, (Hook::Send, proto), (vip, port), Some(service), Some((to.addr, to.port)));
             note!(call, "sendmsg: service {} port {}", service.index(), port.host());
             Outcome::Rewrite(to.addr, to.port)
         }
         Choice::Empty => {
+            event::socket(call, (Hook::Send, proto), (vip, port), Some(service), None);
             note!(call, "sendmsg: no endpoints: service {} port {}", service.index(), port.host());
             Outcome::Refuse
         }
@@ -71,7 +76,12 @@ pub fn send<A: Family>(call: &Call<'_>, vip: A) -> Outcome<A> {
 /// `recvmsg`: the VIP back in the place of the endpoint it stood for.
 #[inline(always)]
 pub fn receive<A: Family>(call: &Call<'_>, source: A) -> Outcome<A> {
-    reversed(ring::vip_of(call, source, call.port()))
+    let port = call.port();
+    let found = ring::vip_of(call, source, port);
+    if let (Some(vip), Some(proto)) = (found, call.proto()) {
+        event::socket(call, (Hook::Receive, proto), vip, None, Some((source, port)));
+    }
+    reversed(found)
 }
 
 /// `getpeername`: as [`receive`].
