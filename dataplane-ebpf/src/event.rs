@@ -173,7 +173,7 @@ fn missing(service: Option<FeValue>) -> Reason {
     if local && cluster.count() != 0 { Reason::NoLocalEndpoints } else { Reason::NoEndpoints }
 }
 
-/// What a packet's event says beside addresses, in one word: a function that is verified alone takes five arguments.
+/// What a packet's event says beside addresses, in one word: the stack has no room for more arguments.
 #[derive(Clone, Copy)]
 struct What(u64);
 
@@ -194,7 +194,8 @@ pub fn packet(
     flow: *const Flow,
 ) {
     // Not asked for `watch` here: that branch would have the verifier go through the rest of the program twice.
-    let _ = xebec_tell_packet(key, flow, What::new(verdict, reason, hook).0, index, device);
+    let what = What::new(verdict, reason, hook).0 | (device as u64) << 32;
+    let _ = xebec_tell_packet(key, flow, what, index);
 }
 
 /// A packet of a pod that policies select; `inward` if it goes to the pod.
@@ -210,23 +211,18 @@ pub fn policy(verdict: Verdict, reason: Reason, key: &PolicyFlowKey, inward: boo
 /// program's paths: those are many.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn xebec_tell_packet(
-    key: *const FlowKey,
-    flow: *const Flow,
-    what: u64,
-    index: u32,
-    device: u32,
-) -> u32 {
+extern "C" fn xebec_tell_packet(key: *const FlowKey, flow: *const Flow, mut what: u64, index: u32) -> u32 {
     // SAFETY: null or the caller's flow, as the verifier knows.
     let refused = !flow.is_null() && unsafe { (*flow).id } == BACKEND_REJECT;
-    let what = match (refused, index) {
-        (false, _) => what,
-        (true, NO_SERVICE) => What::new(Verdict::Refused, Reason::NoSuchPort, Hook::Ingress).0,
-        (true, _) => What::new(Verdict::Refused, Reason::NoEndpoints, Hook::Ingress).0,
-    };
+    if refused {
+        let reason = if index == NO_SERVICE { Reason::NoSuchPort } else { Reason::NoEndpoints };
+        what = what >> 32 << 32 | What::new(Verdict::Refused, reason, Hook::Ingress).0;
+    }
     let Some(event) = begin(what) else { return 0 };
     // SAFETY: a record of `begin`; pointers are null or the caller's, as the verifier knows.
     unsafe {
+        (*event).device = (what >> 32) as u32;
+        (*event).index = index;
         if !key.is_null() {
             (*event).src = (*key).src;
             (*event).sport = (*key).sport;
@@ -238,8 +234,6 @@ extern "C" fn xebec_tell_packet(
             (*event).to = (*flow).backend;
             (*event).tport = (*flow).bport;
         }
-        (*event).index = index;
-        (*event).device = device;
     }
     submit(event);
     1
