@@ -7,6 +7,7 @@
 )]
 
 mod cost;
+mod flows;
 mod health;
 mod packet;
 mod policy;
@@ -29,6 +30,7 @@ const ECONNREFUSED: &str = "error 111";
 fn child() {
     match std::env::var("XEBEC_ROLE").as_deref() {
         Ok("client") => rig::client::serve(),
+        Ok("watcher") => flows::serve(),
         Ok("loader") => {
             let mut options = xebec_dataplane::Options::new("node-a");
             options.cgroup_path = Some(std::env::var("XEBEC_CGROUP").unwrap().into());

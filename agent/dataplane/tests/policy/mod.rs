@@ -1,6 +1,6 @@
 //! NetworkPolicy on real pods: what passes is what a server answered.
 
-mod net;
+pub mod net;
 mod table;
 
 use std::io::{Read, Write};

@@ -145,7 +145,9 @@ impl Watcher {
         let counts = counts.try_into().map_err(element("EVENT_COUNTS", "open"))?;
         let ring = Map::RingBuf(open(&dir, "EVENTS")?.0);
         let ring: RingBuf<MapData> = ring.try_into().map_err(element("EVENTS", "open"))?;
-        let ring = AsyncFd::register_with_interest(ring, Interest::READABLE)?;
+        // SAFETY: the ring buffer owns its descriptor, which stays the same and open until it is dropped.
+        let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
+        let ring = ring.map_err(|error| FlowsError::Wait(error.into_parts().1))?;
         let before = read(&counts)?;
         let lease = Lease::take(&dir, wanted)?;
         Ok(Self { lease, ring, counts, before, since: sys::monotonic() })
