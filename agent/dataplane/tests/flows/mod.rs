@@ -103,7 +103,7 @@ fn a_watcher_sees_what_sockets_asked_for() {
     let addresses =
         [Some(&flow.source), Some(&flow.destination), flow.endpoint.as_ref()].map(|e| e.unwrap().address);
     assert_eq!(addresses, ["10.99.0.1", VIP, "10.99.1.1"].map(|text| Some(text.parse().unwrap())));
-    assert!(flow.process.is_some_and(|process| process.name.starts_with("socket-")), "{:?}", events[0]);
+    assert!(flow.process.is_some_and(|process| process.name == "child"), "{:?}", events[0]);
     assert!(events.windows(2).all(|pair| pair[0].time <= pair[1].time));
 }
 
@@ -243,7 +243,10 @@ fn a_watcher_sees_what_policies_decide() {
         assert_eq!(ask_tcp(&cluster.rig.client_ns, &format!("{B}:80")), format!("B {OUTSIDE}"));
         // Egress is not isolated, so that this is allowed by no rule.
         assert_eq!(ask_tcp(&cluster.a, &format!("{B}:80")), format!("B {A}"));
-        drain(&mut watcher).await
+        let mut events = drain(&mut watcher).await;
+        // Listeners of IPv6 multicast report themselves when they like.
+        events.retain(|event| event.src.as_mapped().is_some());
+        events
     });
     let at = |verdict, reason, hook, proto| kind(verdict, reason, hook, proto, 0);
     let expected = [

@@ -74,14 +74,14 @@ impl Lease {
     fn take(dir: &Path, wanted: Wanted) -> Result<Self, FlowsError> {
         let (map, len) = open(dir, "WATCH")?;
         let watch = Mapping::new("WATCH", &map, len, (size_of::<Watch>() / 8) as u32)?;
-        // Two watchers in two containers may have one process id.
         let now = sys::monotonic();
+        let until = watch.load(0, UNTIL)?;
+        if until >= now || !watch.exchange(0, UNTIL, until, later(now))? {
+            return Err(FlowsError::Busy(watch.load(0, OWNER)? as u32));
+        }
+        // Two watchers in two containers may have one process id.
         let owner = u64::from(std::process::id()) | (now / 1000) << 32;
         let lease = Self { watch, owner };
-        let until = lease.watch.load(0, UNTIL)?;
-        if until >= now || !lease.watch.exchange(0, UNTIL, until, later(now))? {
-            return Err(FlowsError::Busy(lease.holder()?));
-        }
         lease.watch.publish(0, OWNER, owner)?;
         lease.watch.publish(0, WANTED, u64::from(wanted.verdicts) | u64::from(wanted.sample.max(1)) << 32)?;
         lease.watch.publish(0, MOST, most(wanted.rate))?;
