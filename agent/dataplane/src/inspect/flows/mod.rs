@@ -15,6 +15,7 @@ pub use filter::{Filter, namespaced, network, verdict};
 pub use flow::{End, Flow, Process, VERDICTS};
 pub use names::Names;
 pub use watcher::{FlowsError, Lost, RENEWAL, Wanted, Watcher};
+pub use xebec_abi::flow::NO_SERVICE;
 
 /// What is watched for unless told otherwise: all but what happens with each datagram.
 pub const NEW_FLOWS: u32 = (1 << VERDICTS.len() - 1) - 1;
