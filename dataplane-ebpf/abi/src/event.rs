@@ -165,5 +165,5 @@ pub struct Event {
 
 const _: () = {
     assert!(size_of::<Event>() == 104 && size_of::<Watch>() == 32 && size_of::<Gate>() == 16);
-    assert!(EVENTS_BYTES.is_power_of_two() && EVENTS_BYTES % 4096 == 0);
+    assert!(EVENTS_BYTES.is_power_of_two() && EVENTS_BYTES.is_multiple_of(4096));
 };
