@@ -39,5 +39,7 @@ pub fn count(stat: EventStat) {
 #[inline(always)]
 pub unsafe fn add_one(word: *mut u64) {
     // SAFETY: by this function's contract; an aligned word, added to atomically (BPF_ATOMIC | BPF_ADD).
-    unsafe { core::arch::asm!("lock *(u64 *)({word} + 0) += {one}", word = in(reg) word, one = in(reg) 1_u64) };
+    unsafe {
+        core::arch::asm!("lock *(u64 *)({word} + 0) += {one}", word = in(reg) word, one = in(reg) 1_u64)
+    };
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use xebec_abi::event::{Event, EventStat, Hook, Reason, Verdict};
+use xebec_abi::event::{Event, Hook, Reason, Verdict};
 use xebec_abi::flow::NO_SERVICE;
 use xebec_abi::{Ip6, PROTO_ICMP, PROTO_TCP, PROTO_UDP};
 use xebec_dataplane::inspect::flows::{Filter, Flow, FlowsError, NEW_FLOWS, Names, Wanted, Watcher};
