@@ -5,8 +5,11 @@
 //! once a flow. Programs of two kinds, one of which has no such code at all, would save that word, but leave the costly
 //! kind in place when a watcher is killed, and every agent that starts would have to know of the watcher.
 
-use aya_ebpf::helpers::generated::{
-    bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_ringbuf_submit,
+use aya_ebpf::{
+    helpers::generated::{
+        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_prandom_u32, bpf_ktime_get_ns,
+        bpf_ringbuf_submit,
+    },
 };
 use xebec_abi::{
     Be16, Ip6,
@@ -115,17 +118,8 @@ fn submit(event: *mut Event) {
     unsafe { bpf_ringbuf_submit(event.cast(), 0) };
 }
 
-/// What is told of a call.
-struct Said {
-    asked: (Ip6, Be16),
-    /// Zero for none.
-    to: (Ip6, Be16),
-    service: Option<FeValue>,
-    hook: Hook,
-    proto: u8,
-}
-
-/// A call of a socket: what it asked for, and the endpoint it got in its place.
+/// A call of a socket: what it asked for, and the endpoint it got in its place. In line, as the programs' own log is a
+/// function of theirs already, and aya-obj 0.3 links the call of the one to the other when there are two.
 #[inline(always)]
 pub fn socket<A: Family>(
     call: &Call<'_>,
@@ -134,39 +128,31 @@ pub fn socket<A: Family>(
     service: Option<FeValue>,
     to: Option<(A, Be16)>,
 ) {
-    if watch().is_some() {
-        let to = match to {
-            Some((to, port)) => (to.wide(), port),
-            None => (Ip6([0; 4]), Be16(0)),
-        };
-        tell_socket(call, &Said { asked: (vip.wide(), port), to, service, hook, proto });
-    }
-}
-
-/// Writes the event of a call: out of the way of those that nobody watches.
-#[cold]
-#[inline(never)]
-fn tell_socket(call: &Call<'_>, said: &Said) {
-    let (verdict, reason) = match (said.service, said.to.1.0) {
-        (None, _) => (Verdict::Reversed, Reason::None),
-        (Some(service), 0) => (Verdict::Refused, missing(service)),
-        (Some(_), _) => (Verdict::Translated, Reason::None),
+    let Some(watch) = watch() else { return };
+    let (verdict, reason) = match (to, service) {
+        (Some(_), Some(_)) => (Verdict::Translated, Reason::None),
+        (Some(_), None) => (Verdict::Reversed, Reason::None),
+        (None, service) => (Verdict::Refused, missing(service)),
     };
-    let Some(event) = watch().and_then(|watch| open(watch, verdict as u32)) else { return };
+    let Some(event) = open(watch, verdict as u32) else { return };
+    let (to, tport) = match to {
+        Some((to, port)) => (to.wide(), port),
+        None => (Ip6([0; 4]), Be16(0)),
+    };
     // SAFETY: a record of `open`.
     unsafe {
         nothing(event);
         (*event).netns = call.netns();
-        (*event).dst = said.asked.0;
-        (*event).dport = said.asked.1;
-        (*event).to = said.to.0;
-        (*event).tport = said.to.1;
-        (*event).proto = said.proto;
-        (*event).index = match said.service {
+        (*event).dst = vip.wide();
+        (*event).dport = port;
+        (*event).to = to;
+        (*event).tport = tport;
+        (*event).proto = proto;
+        (*event).index = match service {
             Some(service) => service.index(),
             None => NO_SERVICE,
         };
-        (*event).hook = said.hook as u8;
+        (*event).hook = hook as u8;
         (*event).verdict = verdict as u8;
         (*event).reason = reason as u8;
         if PROCESS_KNOWN.load() != 0 {
@@ -179,11 +165,11 @@ fn tell_socket(call: &Call<'_>, said: &Said) {
 
 /// Why a service gave a socket no endpoint.
 #[inline(always)]
-fn missing(service: FeValue) -> Reason {
+fn missing(service: Option<FeValue>) -> Reason {
+    let Some(service) = service else { return Reason::NoEndpoints };
     let Some(meta) = META.get_ptr(service.index()) else { return Reason::NoEndpoints };
     // SAFETY: the map's own memory, by aligned words.
-    let (flags, cluster) =
-        unsafe { ((*meta).flags, core::ptr::read_volatile(&raw const (*meta).sel_cluster)) };
+    let (flags, cluster) = unsafe { ((*meta).flags, core::ptr::read_volatile(&raw const (*meta).sel_cluster)) };
     let local = flags & META_INTERNAL_LOCAL != 0 && service.kind() == KIND_CLUSTER_IP;
     if local && cluster.count() != 0 { Reason::NoLocalEndpoints } else { Reason::NoEndpoints }
 }
