@@ -5,11 +5,8 @@
 //! once a flow. Programs of two kinds, one of which has no such code at all, would save that word, but leave the costly
 //! kind in place when a watcher is killed, and every agent that starts would have to know of the watcher.
 
-use aya_ebpf::{
-    helpers::generated::{
-        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_prandom_u32, bpf_ktime_get_ns,
-        bpf_ringbuf_submit,
-    },
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_ringbuf_submit,
 };
 use xebec_abi::{
     Be16, Ip6,
@@ -169,7 +166,8 @@ fn missing(service: Option<FeValue>) -> Reason {
     let Some(service) = service else { return Reason::NoEndpoints };
     let Some(meta) = META.get_ptr(service.index()) else { return Reason::NoEndpoints };
     // SAFETY: the map's own memory, by aligned words.
-    let (flags, cluster) = unsafe { ((*meta).flags, core::ptr::read_volatile(&raw const (*meta).sel_cluster)) };
+    let (flags, cluster) =
+        unsafe { ((*meta).flags, core::ptr::read_volatile(&raw const (*meta).sel_cluster)) };
     let local = flags & META_INTERNAL_LOCAL != 0 && service.kind() == KIND_CLUSTER_IP;
     if local && cluster.count() != 0 { Reason::NoLocalEndpoints } else { Reason::NoEndpoints }
 }
