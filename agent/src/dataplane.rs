@@ -13,11 +13,13 @@ use kube::Api;
 use kube::api::ListParams;
 use serde::Serialize;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 use xebec_dataplane::inspect::{self, Check, State};
 use xebec_dataplane::metrics::Running;
 use xebec_program::Failure;
 
 use crate::client;
+use crate::flows::{self, FlowsArgs};
 use crate::proxy::transport;
 
 /// How long a running proxy may take.
@@ -68,6 +70,8 @@ enum Question {
         #[arg(long, requires = "from")]
         device: Option<String>,
     },
+    /// New flows as they happen: who, to which Service or pod, and what became of them. Costs nothing while nobody asks.
+    Flows(Box<FlowsArgs>),
     /// What is amiss on this node, and what to do about it. Ends with code 1 if a check fails.
     Doctor {
         /// Compare the maps with what this API server says.
@@ -90,11 +94,17 @@ fn client_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// Answers.
-pub(crate) async fn run(args: DataplaneArgs) -> Result<(), Failure> {
+pub(crate) async fn run(args: DataplaneArgs, stop: CancellationToken) -> Result<(), Failure> {
     let failed = |error: &dyn std::error::Error| Failure::part("service dataplane")(error);
     let (pins, output) = (&args.bpf_pin_dir, args.output);
+    if let Question::Flows(wanted) = args.question {
+        let running = || running(args.agent);
+        let place = flows::Place { pins, running: &running, json: output == Output::Json };
+        return flows::run(*wanted, place, stop).await;
+    }
     let running = running(args.agent);
     match args.question {
+        Question::Flows(_) => Ok(()),
         Question::Status => {
             let report = inspect::status(pins, running).map_err(|error| failed(&error))?;
             say(output, &report, || report.to_string())

@@ -7,6 +7,7 @@
 mod client;
 mod dataplane;
 mod dns;
+mod flows;
 mod hostports;
 mod kubelet;
 mod network;
@@ -39,7 +40,7 @@ enum Command {
     Run(Box<options::RunOptions>),
     /// Only the service virtual IPs, in place of kube-proxy. Its flags without a meaning here are taken and said.
     Proxy(Box<proxy::ProxyArgs>),
-    /// What the service virtual IPs are made of on this node: status, services, explain, doctor.
+    /// What the service virtual IPs are made of on this node: status, services, explain, flows, doctor.
     Dataplane(dataplane::DataplaneArgs),
     /// Only the cluster DNS.
     Dns(dns::DnsArgs),
@@ -69,7 +70,7 @@ async fn start(command: Command, stop: CancellationToken) -> Result<(), Failure>
     match command {
         Command::Run(options) => run::run(*options, stop).await,
         Command::Proxy(args) => proxy::run(*args, stop).await,
-        Command::Dataplane(args) => dataplane::run(args).await,
+        Command::Dataplane(args) => dataplane::run(args, stop).await,
         Command::Dns(args) => dns::alone(args, stop).await,
         Command::Cni(args) => network::alone(args, stop).await,
         Command::Reset(args) => reset::run(&args).await,

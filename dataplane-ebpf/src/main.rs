@@ -16,6 +16,7 @@
 
 mod diag;
 mod drain;
+mod event;
 mod maps;
 mod packet;
 mod socket;

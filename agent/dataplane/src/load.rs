@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use aya::programs::{CgroupSockAddr, Program, ProgramError};
+use aya::programs::{CgroupSockAddr, Program, ProgramError, ProgramType};
+use aya::sys::{BpfHelper, is_helper_supported};
 use aya::{Ebpf, EbpfLoader};
 use xebec_abi::{LAYOUT_VERSION, MARKER_PREFIX};
 
@@ -234,6 +235,12 @@ fn load_cgroup(program: &mut Program) -> Result<(), ProgramError> {
     }
 }
 
+/// Whether the kernel tells the socket programs which process calls; where it does not, events name none.
+fn tells_process() -> bool {
+    let known = |helper| is_helper_supported(ProgramType::CgroupSockAddr, helper).unwrap_or(false);
+    known(BpfHelper::BPF_FUNC_get_current_pid_tgid) && known(BpfHelper::BPF_FUNC_get_current_comm)
+}
+
 /// Reads the object and makes or takes over its maps.
 fn open(object: &Path, pin_dir: &Path, capacity: Capacity, log_programs: bool) -> Result<Ebpf, LoadError> {
     let bytes =
@@ -252,6 +259,8 @@ fn open(object: &Path, pin_dir: &Path, capacity: Capacity, log_programs: bool) -
     let level: u8 = if log_programs { 5 } else { 0 };
     let mut loader = EbpfLoader::new();
     loader.override_global("AYA_LOG_LEVEL", &level, true).override_global("HOST_NETNS", &netns, true);
+    let process = u8::from(tells_process());
+    loader.override_global("PROCESS_KNOWN", &process, false);
     // A pinned META keeps its size, and the counters of its services theirs.
     let shape = |name: &str| PINNED.iter().find(|shape| shape.name == name);
     let pinned = shape("META").map(|shape| inspect(&dir, shape)).transpose()?.flatten();

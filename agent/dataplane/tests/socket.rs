@@ -3,6 +3,7 @@
 
 mod cost;
 mod drain;
+mod flows;
 mod health;
 mod nodes;
 mod packet;
@@ -31,6 +32,7 @@ fn child() {
         return;
     }
     match std::env::var("XEBEC_ROLE").as_deref() {
+        Ok("watcher") => flows::serve(),
         Ok("probe") => {
             let cgroup = std::path::PathBuf::from(std::env::var("XEBEC_CGROUP").unwrap());
             let mount = xebec_dataplane::attach::root_cgroup().unwrap();

@@ -150,6 +150,7 @@ fn it_replaces_kube_proxy_with_a_kubeconfig_and_nothing_else() {
     assert_eq!(stage.get(10249, "/nothing").0, 404);
 
     seen_from_beside(&stage);
+    flows_are_shown(&stage, &mut client);
 
     // KEP-3836: a node that is to go gets no new connections, and its proxy is healthy all the same.
     assert_eq!(stage.get(10256, "/healthz").0, 200);
@@ -205,6 +206,61 @@ fn it_replaces_kube_proxy_with_a_kubeconfig_and_nothing_else() {
     assert_eq!(cleanup.wait(), Some(0), "{}", cleanup.log());
     assert!(!stage.rig.pin_dir().exists());
     assert_eq!(client.ask(&format!("tcp {VIP}:80")), NO_ROUTE);
+}
+
+/// `xebec-agent dataplane flows`, while the client calls.
+fn flows_are_shown(stage: &Stage, client: &mut Client) {
+    let kubeconfig = stage.kubeconfig().display().to_string();
+    let show = |words: &[&str], client: &mut Client| {
+        let words: Vec<&str> = ["flows", "--for", "60s", "--kubeconfig", &kubeconfig]
+            .into_iter()
+            .chain(words.iter().copied())
+            .collect();
+        std::thread::scope(|scope| {
+            let shown = scope.spawn(|| stage.ask(&words));
+            while !shown.is_finished() {
+                client.ask(&format!("tcp {VIP}:80"));
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            shown.join().unwrap()
+        })
+    };
+    let (code, text) =
+        show(&["--limit", "2", "--service", "default/web", "--verdict", "translated", "-o", "json"], client);
+    let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    assert_eq!((code, lines.len()), (Some(0), 2), "{text}");
+    for flow in &lines {
+        assert_eq!(
+            (&flow["service"], &flow["verdict"]),
+            (&json!("default/web:80"), &json!("translated")),
+            "{text}"
+        );
+        assert_eq!(
+            (&flow["endpoint"]["address"], &flow["hook"]),
+            (&json!("10.99.1.2"), &json!("connect")),
+            "{text}"
+        );
+        assert_eq!(
+            (&flow["source"]["address"], &flow["process"]["name"]),
+            (&json!("10.99.0.1"), &json!("child")),
+            "{text}"
+        );
+    }
+    assert!(text.contains("\n# 2 flows shown of "), "{text}");
+    let (code, text) = show(&["--limit", "1", "--ip", VIP], client);
+    let line = format!("-> {VIP}:80 -> 10.99.1.2:8080  Service default/web:80  connect");
+    assert!(code == Some(0) && text.contains(&line), "{text}");
+    // What cannot be is said: a Service's name without a proxy, a pod's without the API, a verdict that is none.
+    for (words, code, wanted) in [
+        (&["--service", "default/web", "--agent", "127.0.0.1:9"][..], 1, "say with --agent"),
+        (&["--pod", "default/a", "--kubeconfig", "/no/such"], 1, "--pod and --namespace need names of pods"),
+        (&["--verdict", "lost"], 2, "give one of translated, refused"),
+        (&["--pod", "a"], 2, "give namespace/name"),
+    ] {
+        let words: Vec<&str> = ["flows"].into_iter().chain(words.iter().copied()).collect();
+        let (found, text) = stage.ask(&words);
+        assert!(found == Some(code) && text.contains(wanted), "{words:?}: {text}");
+    }
 }
 
 /// `xebec-agent dataplane`, while the proxy runs and has one endpoint, 10.99.1.2, for the Service.

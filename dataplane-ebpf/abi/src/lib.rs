@@ -11,6 +11,7 @@
 pub mod affinity;
 pub mod backend;
 pub mod drain;
+pub mod event;
 pub mod flow;
 pub mod net;
 pub mod pod;

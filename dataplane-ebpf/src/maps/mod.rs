@@ -2,6 +2,7 @@
 
 pub mod affinity;
 pub mod backend;
+pub mod event;
 pub mod flow;
 pub mod pod;
 pub mod policy;

@@ -25,7 +25,9 @@ pub struct Sum {
 
 /// A packet at a hook.
 pub trait Packet {
-    /// Bytes at an offset; `None` beyond the end.
+    /// Makes the first bytes readable, if there are so many.
+    fn reach(&self, len: usize);
+    /// Bytes at an offset within reach; `None` beyond it.
     fn load<T: Copy>(&self, at: usize) -> Option<T>;
     /// Replaces bytes; the caller sees to the checksums.
     fn store<T>(&self, at: usize, value: &T);
@@ -45,6 +47,14 @@ pub trait Packet {
 
 impl Packet for TcContext {
     #[inline(always)]
+    fn reach(&self, len: usize) {
+        if self.data() + len > self.data_end() {
+            // A part further back is made one with the first; a packet that is shorter stays as it is.
+            let _ = self.skb.pull_data(len as u32);
+        }
+    }
+
+    #[inline(always)]
     fn load<T: Copy>(&self, at: usize) -> Option<T> {
         let start = self.data() + at;
         // To the verifier a check for one byte, which the compiler writes as "the end lies beyond", proves nothing.
@@ -53,8 +63,7 @@ impl Packet for TcContext {
             // SAFETY: inside the packet's first part, which the verifier checks as well.
             return Some(unsafe { core::ptr::read_unaligned(start as *const T) });
         }
-        // In a later part, or beyond the end.
-        self.skb.load(at).ok()
+        None
     }
 
     #[inline(always)]

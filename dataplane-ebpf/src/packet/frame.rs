@@ -22,6 +22,9 @@ fn mended(sum: u16, diff: u32) -> u16 {
 
 impl Packet for XdpContext {
     #[inline(always)]
+    fn reach(&self, _len: usize) {}
+
+    #[inline(always)]
     fn load<T: Copy>(&self, at: usize) -> Option<T> {
         // SAFETY: inside the packet, which the verifier checks as well.
         place::<T>(self, at).map(|p| unsafe { core::ptr::read_unaligned(p) })

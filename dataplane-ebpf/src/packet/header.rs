@@ -71,6 +71,15 @@ impl Header {
     /// followed: such packets are no TCP and no UDP here, and pass.
     #[inline(always)]
     pub fn read<P: Packet>(p: &P, at: usize, v6: bool) -> Option<Self> {
+        p.reach(at + if v6 { 40 } else { 20 });
+        let out = Self::parse(p, at, v6)?;
+        // The ports, a message's type and identifier; TCP's flags.
+        p.reach(out.l4 + if out.proto == PROTO_TCP { 14 } else { 8 });
+        Some(out)
+    }
+
+    #[inline(always)]
+    fn parse<P: Packet>(p: &P, at: usize, v6: bool) -> Option<Self> {
         if v6 {
             let h: V6 = p.load(at)?;
             let mut out = Self {
@@ -85,6 +94,7 @@ impl Header {
                 dst: h.dst,
             };
             if h.next == NEXT_FRAGMENT {
+                p.reach(at + 48);
                 let f: Fragment = p.load(at + 40)?;
                 out.l4 = at + 48;
                 out.proto = f.next;

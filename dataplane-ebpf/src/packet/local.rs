@@ -75,11 +75,10 @@ fn answer(p: &TcContext, h: &Header) -> Option<Verdict> {
         return None;
     }
     let hops = h.hops(p).filter(|hops| *hops > 1)?;
-    let to = entry.get().target(Role::Reply);
-    let way = route(p, h, &to, 0)?;
+    let way = route(p, h, &entry.get().target(Role::Reply), 0)?;
     DEVICES.get_ptr(way.device)?;
     entry.touch(tcp_flags(p, h) & (FIN | RST) != 0);
-    replied(&entry, &key);
+    let to = replied(&entry, &key, way.device);
     h.rewrite(p, &key, &to);
     count(PacketStat::Translated);
     h.renew(p, hops - 1);

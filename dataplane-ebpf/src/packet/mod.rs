@@ -16,12 +16,15 @@ mod route;
 mod select;
 mod track;
 
+use core::ptr::null;
+
 use aya_ebpf::programs::TcContext;
 use header::{ETHERNET, Header};
 use select::{Chosen, Selection, select};
 use track::Entry;
 use xebec_abi::{
     Be16, Be32, Ip6, PROTO_ICMP, PROTO_ICMP6, PROTO_TCP,
+    event::{Hook, Reason, Verdict as Told},
     flow::{
         BACKEND_REJECT, FLOW_CLOSING, FLOW_SNAT, Flow, FlowKey, HOOK_EGRESS, HOOK_INGRESS, PacketStat,
         REJECT_PORT, Role,
@@ -30,6 +33,7 @@ use xebec_abi::{
 
 use self::access::Packet;
 use crate::{
+    event,
     maps::{
         flow::{DEVICES, count},
         service::served,
@@ -120,7 +124,10 @@ pub fn ingress<P: Packet>(p: &P, v6: bool) -> Verdict {
     let selection = if v6 { select::<Ip6>(&key) } else { select::<Be32>(&key) };
     let (index, chosen) = match selection {
         Selection::None => return Verdict::Next,
-        Selection::Drop => return Verdict::Drop,
+        Selection::Drop(index, reason) => {
+            event::packet((Told::Dropped, reason, Hook::Ingress), p.device(), &key, index, null());
+            return Verdict::Drop;
+        }
         Selection::To(index, chosen) => {
             count(PacketStat::Flows);
             served(index);
@@ -128,17 +135,27 @@ pub fn ingress<P: Packet>(p: &P, v6: bool) -> Verdict {
         }
         Selection::Refuse(index) => {
             count(PacketStat::Rejected);
-            let Some(chosen) = refusal(p.device(), v6) else { return Verdict::Drop };
+            let Some(chosen) = refusal(p.device(), v6) else {
+                let told = (Told::Dropped, Reason::NoAddress, Hook::Ingress);
+                event::packet(told, p.device(), &key, index, null());
+                return Verdict::Drop;
+            };
             (index, chosen)
         }
     };
     match track::begin(draft(&key, index, &chosen)) {
         Some(flow) => {
+            let told = (Told::Translated, Reason::None, Hook::Ingress);
+            event::packet(told, p.device(), &key, index, flow);
             // SAFETY: this CPU's draft, just filled.
             let to = unsafe { &*flow }.target(Role::Forward);
             arrived(p, &h, &key, &to)
         }
-        None => Verdict::Drop,
+        None => {
+            let told = (Told::Dropped, Reason::Exhausted, Hook::Ingress);
+            event::packet(told, p.device(), &key, index, null());
+            Verdict::Drop
+        }
     }
 }
 
@@ -215,24 +232,28 @@ pub fn egress<P: Packet>(p: &P, v6: bool) -> Verdict {
     if matches!(role, Role::Out) {
         if entry.get().nport.0 == 0 && !track::allocate(&entry, p.device(), v6) {
             count(PacketStat::Exhausted);
+            let told = (Told::Dropped, Reason::Exhausted, Hook::Egress);
+            event::packet(told, p.device(), &key, entry.get().index, null());
             return Verdict::Drop;
         }
         let to = entry.get().target(Role::Out);
         return translated(p, &h, &key, &to);
     }
-    let to = replied(&entry, &key);
+    let to = replied(&entry, &key, p.device());
     translated(p, &h, &key, &to)
 }
 
-/// A flow is answered: off probation, and what the answer becomes.
+/// A flow is answered, by a packet that leaves by a device: off probation, and what the answer becomes.
 #[inline(always)]
-fn replied(entry: &Entry, key: &FlowKey) -> FlowKey {
+fn replied(entry: &Entry, key: &FlowKey, device: u32) -> FlowKey {
     let to = entry.get().target(Role::Reply);
     if entry.probation && entry.get().id != BACKEND_REJECT {
         let forward = entry.get().key(Role::Forward);
         let out = entry.get().key(Role::Out);
         let snat = entry.get().is_snat();
         count(PacketStat::Established);
+        let told = (Told::Answered, Reason::None, Hook::Egress);
+        event::packet(told, device, &forward, entry.get().index, entry.flow);
         track::promote(&forward);
         if snat {
             track::promote(&out);

@@ -14,6 +14,7 @@
 use aya_ebpf::maps::lpm_trie;
 use xebec_abi::{
     Be16, PROTO_ICMP, PROTO_ICMP6, PROTO_TCP, PROTO_UDP,
+    event::{Reason, Verdict as Told},
     policy::{
         ANYONE, CLASS_BITS, ClassKey, EGRESS, INGRESS, PodPolicy, PolicyFlow, PolicyFlowKey, RULE_BITS,
         RuleKey,
@@ -29,6 +30,7 @@ use super::{
     track::now,
 };
 use crate::{
+    event,
     maps::policy::{POLICY_CLASSES, POLICY_FLOWS, POLICY_PODS, POLICY_RULES, count, generation},
     socket::Family as _,
 };
@@ -57,11 +59,12 @@ pub fn judge<P: Packet>(p: &P, v6: bool, direction: u8) -> Verdict {
     // SAFETY: eight bytes that user space replaces whole.
     let Some(pod) = (unsafe { POLICY_PODS.get(p.device()) }).copied() else { return Verdict::Next };
     let generation = generation();
-    let Some(h) = Header::read(p, ETHERNET, v6) else { return drop(direction) };
+    let mut key = PolicyFlowKey { device: p.device(), ..PolicyFlowKey::default() };
+    let Some(h) = Header::read(p, ETHERNET, v6) else { return drop(direction, &key, Reason::Unreadable) };
     if h.src.same(h.dst) {
         return Verdict::Next;
     }
-    let mut key = PolicyFlowKey { device: p.device(), proto: h.proto, ..PolicyFlowKey::default() };
+    key.proto = h.proto;
     ends(&mut key, &h, direction);
     let mut part = Part::Either;
     if h.proto == PROTO_TCP || h.proto == PROTO_UDP || h.proto == PROTO_SCTP {
@@ -100,13 +103,19 @@ pub fn judge<P: Packet>(p: &P, v6: bool, direction: u8) -> Verdict {
     if !own && !allowed(&pod, &key, began) {
         began = INGRESS + EGRESS - direction;
         if part != Part::Follows || h.proto != PROTO_TCP || !allowed(&pod, &key, began) {
-            return drop(direction);
+            return drop(direction, &key, Reason::Policy);
         }
     }
     let flow =
         PolicyFlow { last: now(), generation, direction: began, own: u8::from(own), ..PolicyFlow::default() };
     let _ = POLICY_FLOWS.insert(key, flow, 0);
     count(2 * began as u32);
+    let reason = match (own, began == direction) {
+        (true, _) => Reason::FromNode,
+        (false, true) => Reason::None,
+        (false, false) => Reason::Older,
+    };
+    event::policy(Told::Allowed, reason, &key, direction == INGRESS);
     Verdict::Next
 }
 
@@ -125,7 +134,7 @@ fn follow(
             let began = (*flow).direction & 1;
             if (*flow).own == 0 && !allowed(pod, key, began) {
                 let _ = POLICY_FLOWS.remove(key);
-                return drop(direction);
+                return drop(direction, key, Reason::Policy);
             }
             core::ptr::write_volatile(&raw mut (*flow).generation, generation);
             count(2 * began as u32);
@@ -136,8 +145,9 @@ fn follow(
 }
 
 #[inline(always)]
-fn drop(direction: u8) -> Verdict {
+fn drop(direction: u8, key: &PolicyFlowKey, reason: Reason) -> Verdict {
     count(2 * direction as u32 + 1);
+    event::policy(Told::Dropped, reason, key, direction == INGRESS);
     Verdict::Drop
 }
 

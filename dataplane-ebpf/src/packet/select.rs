@@ -3,6 +3,7 @@
 use aya_ebpf::maps::lpm_trie;
 use xebec_abi::{
     Be16, Ip6,
+    event::Reason,
     flow::{ClientKey, FlowKey, NO_SERVICE, PacketStat, SourceKey},
     service::{
         FeValue, KIND_CLUSTER_IP, KIND_LOAD_BALANCER, KIND_PROBE, META_EXTERNAL_LOCAL, META_INTERNAL_LOCAL,
@@ -36,8 +37,8 @@ pub struct Chosen {
 pub enum Selection {
     /// It is for no service.
     None,
-    /// The service does not answer this client here, or no Service has the address.
-    Drop,
+    /// The service (by index) does not answer this client here, or no Service has the address.
+    Drop(u32, Reason),
     /// The service (by index) has no endpoint, or the VIP no such port: refuse.
     Refuse(u32),
     /// The service's index, and the endpoint.
@@ -91,7 +92,7 @@ pub fn select<A: Family>(key: &FlowKey) -> Selection {
         // Dropped without an answer, as upstream's nftables mode does (KEP-3866).
         if let Vacancy::Unallocated = vacancy(vip) {
             count(PacketStat::Unallocated);
-            return Selection::Drop;
+            return Selection::Drop(NO_SERVICE, Reason::Unallocated);
         }
         return Selection::None;
     };
@@ -105,7 +106,7 @@ pub fn select<A: Family>(key: &FlowKey) -> Selection {
     if kind == KIND_LOAD_BALANCER && flags & META_SOURCE_RANGES != 0 {
         if !is_listed(index, key.src) {
             count(PacketStat::Denied);
-            return Selection::Drop;
+            return Selection::Drop(index, Reason::SourceRanges);
         }
     }
     let external = kind != KIND_CLUSTER_IP;
@@ -126,7 +127,7 @@ pub fn select<A: Family>(key: &FlowKey) -> Selection {
                 && unsafe { core::ptr::read_volatile(&raw const (*meta).sel_cluster) }.count() != 0 =>
         {
             count(PacketStat::NoLocal);
-            Selection::Drop
+            Selection::Drop(index, Reason::NoLocalEndpoints)
         }
         Choice::Empty => Selection::Refuse(index),
     }

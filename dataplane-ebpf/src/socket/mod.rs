@@ -6,7 +6,11 @@ mod forward;
 mod peer;
 mod ring;
 
-use xebec_abi::state::Stat;
+use xebec_abi::{
+    Be16,
+    event::{Hook, Reason},
+    state::Stat,
+};
 
 pub use call::Call;
 pub use family::Family;
@@ -15,6 +19,7 @@ pub use peer::release;
 
 use crate::{
     diag::note,
+    event,
     maps::{backend, service::served, state::count},
     verdict::Outcome,
 };
@@ -25,7 +30,7 @@ pub fn connect<A: Family>(call: &Call<'_>, vip: A) -> Outcome<A> {
     let Some(proto) = call.proto() else { return Outcome::Pass };
     let port = call.port();
     let Some(service) = forward::frontend(call, vip, port, proto) else {
-        let outcome = vacant(vip);
+        let outcome = vacant(call, (Hook::Connect, proto), vip, port);
         if let Outcome::Pass = outcome {
             peer::forget::<A>(call);
             ring::forget(call, vip, port, true);
@@ -39,10 +44,12 @@ pub fn connect<A: Family>(call: &Call<'_>, vip: A) -> Outcome<A> {
             }
             count(Stat::Translated);
             served(service.index());
+            event::socket(call, (Hook::Connect, proto), (vip, port), Some(service), Some((to.addr, to.port)));
             note!(call, "connect: service {} port {}", service.index(), port.host());
             Outcome::Rewrite(to.addr, to.port)
         }
         Choice::Empty => {
+            event::socket(call, (Hook::Connect, proto), (vip, port), Some(service), None);
             note!(call, "connect: no endpoints: service {} port {}", service.index(), port.host());
             Outcome::Refuse
         }
@@ -55,7 +62,7 @@ pub fn send<A: Family>(call: &Call<'_>, vip: A) -> Outcome<A> {
     let Some(proto) = call.proto() else { return Outcome::Pass };
     let port = call.port();
     let Some(service) = forward::frontend(call, vip, port, proto) else {
-        let outcome = vacant(vip);
+        let outcome = vacant(call, (Hook::Send, proto), vip, port);
         if let Outcome::Pass = outcome {
             ring::forget(call, vip, port, false);
         }
@@ -69,10 +76,12 @@ pub fn send<A: Family>(call: &Call<'_>, vip: A) -> Outcome<A> {
             ring::remember(call, vip, port, &to);
             count(Stat::Translated);
             served(service.index());
+            event::socket(call, (Hook::Send, proto), (vip, port), Some(service), Some((to.addr, to.port)));
             note!(call, "sendmsg: service {} port {}", service.index(), port.host());
             Outcome::Rewrite(to.addr, to.port)
         }
         Choice::Empty => {
+            event::socket(call, (Hook::Send, proto), (vip, port), Some(service), None);
             note!(call, "sendmsg: no endpoints: service {} port {}", service.index(), port.host());
             Outcome::Refuse
         }
@@ -81,24 +90,26 @@ pub fn send<A: Family>(call: &Call<'_>, vip: A) -> Outcome<A> {
 
 /// What becomes of an address without a frontend at the port.
 #[inline(always)]
-fn vacant<A: Family>(addr: A) -> Outcome<A> {
-    match forward::vacancy(addr) {
-        Vacancy::Elsewhere => Outcome::Pass,
-        Vacancy::NoPort => {
-            count(Stat::NoPort);
-            Outcome::Refuse
-        }
-        Vacancy::Unallocated => {
-            count(Stat::Unallocated);
-            Outcome::Unreachable
-        }
-    }
+fn vacant<A: Family>(call: &Call<'_>, what: (Hook, u8), addr: A, port: Be16) -> Outcome<A> {
+    let (stat, reason, outcome) = match forward::vacancy(addr) {
+        Vacancy::Elsewhere => return Outcome::Pass,
+        Vacancy::NoPort => (Stat::NoPort, Reason::NoSuchPort, Outcome::Refuse),
+        Vacancy::Unallocated => (Stat::Unallocated, Reason::Unallocated, Outcome::Unreachable),
+    };
+    count(stat);
+    event::vacant(call, what, (addr, port), reason);
+    outcome
 }
 
 /// `recvmsg`: the VIP back in the place of the endpoint it stood for.
 #[inline(always)]
 pub fn receive<A: Family>(call: &Call<'_>, source: A) -> Outcome<A> {
-    reversed(ring::vip_of(call, source, call.port()))
+    let port = call.port();
+    let found = ring::vip_of(call, source, port);
+    if let (Some(vip), Some(proto)) = (found, call.proto()) {
+        event::socket(call, (Hook::Receive, proto), vip, None, Some((source, port)));
+    }
+    reversed(found)
 }
 
 /// `getpeername`: as [`receive`].
@@ -109,7 +120,7 @@ pub fn peername<A: Family>(call: &Call<'_>, peer: A) -> Outcome<A> {
 }
 
 #[inline(always)]
-fn reversed<A: Family>(found: Option<(A, xebec_abi::Be16)>) -> Outcome<A> {
+fn reversed<A: Family>(found: Option<(A, Be16)>) -> Outcome<A> {
     match found {
         Some((vip, vport)) => {
             count(Stat::Reversed);

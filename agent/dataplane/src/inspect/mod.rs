@@ -1,10 +1,12 @@
 //! Looking at a dataplane from beside it: what is in the kernel (`status`, `services`), where a packet from outside
-//! would go (`packet`), whether the maps say what the API says (`compare`), and what is amiss on this node (`doctor`).
+//! would go (`packet`), whether the maps say what the API says (`compare`), what is amiss on this node (`doctor`), and live flows
+//! (`flows`).
 //! Enters: a pin directory. Leaves: data that prints itself. Works with and without a running proxy, and changes
-//! nothing. Called by `xebec-agent dataplane`.
+//! nothing but the word that says who watches. Called by `xebec-agent dataplane`.
 
 mod compare;
 mod doctor;
+pub mod flows;
 mod others;
 mod packet;
 mod services;

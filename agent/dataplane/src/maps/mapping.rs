@@ -53,6 +53,12 @@ impl Mapping {
         Ok(())
     }
 
+    /// Replaces one word if it is still `old`; whether it was.
+    pub(crate) fn exchange(&self, index: u32, word: u32, old: u64, new: u64) -> Result<bool, MapError> {
+        let word = self.word(index, word)?;
+        Ok(word.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).is_ok())
+    }
+
     /// Stores a whole value that nobody reads yet.
     pub(crate) fn fill(&self, index: u32, values: &[u64]) -> Result<(), MapError> {
         for (word, value) in (0..).zip(values) {

@@ -34,7 +34,8 @@ impl Shape {
     pub(crate) fn is_keyed(&self) -> bool {
         let arrays = ["META", "SLOT4", "SLOT6", "BE_STATE", "SERVED", "STATE", "RANGES", "STAT", "PACKETS"];
         let others = ["REV4", "REV6", "PEERS4", "PEERS6", "POLICY_STATE", "POLICY_COUNTS"];
-        !arrays.contains(&self.name) && !others.contains(&self.name)
+        let events = ["EVENTS", "WATCH", "WATCH_GATE", "EVENT_COUNTS"];
+        ![&arrays[..], &others, &events].iter().any(|names| names.contains(&self.name))
     }
 }
 
@@ -74,6 +75,10 @@ pub(crate) const PINNED: &[Shape] = &[
     Shape { name: "POLICY_FLOWS", key: 44, value: 24 },
     Shape { name: "POLICY_STATE", key: 4, value: 8 },
     Shape { name: "POLICY_COUNTS", key: 4, value: 8 },
+    Shape { name: "EVENTS", key: 0, value: 0 },
+    Shape { name: "WATCH", key: 4, value: 32 },
+    Shape { name: "WATCH_GATE", key: 4, value: 16 },
+    Shape { name: "EVENT_COUNTS", key: 4, value: 8 },
 ];
 
 /// Opens the pin of a map; `None` if there is none.

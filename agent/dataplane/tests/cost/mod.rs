@@ -91,6 +91,24 @@ fn by_variant() {
     }
 }
 
+/// How near the programs are to the most that the verifier looks at, a million instructions.
+/// `cargo test -p xebec-dataplane --test socket -- --ignored --exact cost::to_verify --nocapture`
+#[test]
+#[ignore = "a measurement: prints how many instructions the verifier went through for each program"]
+fn to_verify() {
+    let ids = || aya::programs::loaded_programs().flatten().map(|program| program.id());
+    let before: Vec<u32> = ids().collect();
+    let Some(mut rig) = Rig::new() else { return };
+    rig.options.xdp = true;
+    let _agent = Agent::new(&rig.options);
+    let _paths = xebec_dataplane::pods::PodPaths::install(&rig.options).unwrap();
+    let _policies = xebec_dataplane::policy::Policies::install(&rig.options).unwrap();
+    for program in aya::programs::loaded_programs().flatten().filter(|p| !before.contains(&p.id())) {
+        let name = program.name_as_str().unwrap_or("?").to_owned();
+        println!("{name}: {:?}", program.verified_instruction_count());
+    }
+}
+
 /// The pinned programs' mean run time in nanoseconds, and how often they ran.
 fn run_times(rig: &Rig) -> Vec<(String, u128, u64)> {
     let links = rig.pin_dir().join(format!("v{}/links", xebec_abi::LAYOUT_VERSION));

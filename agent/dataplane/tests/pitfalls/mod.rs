@@ -95,7 +95,7 @@ fn what_does_not_fit_is_told_and_the_rest_works() {
             text.starts_with("default/s") && text.contains(": no room for 1 more service ports"),
             "{text}"
         );
-        assert!(text.contains("raise the capacity"), "{text}");
+        assert!(text.contains("raise --bpf-max-endpoints"), "{text}");
     }
     for i in 1..=3 {
         assert_eq!(client.ask(&format!("tcp 10.96.77.{i}:80")), format!("A1 10.96.77.{i}:80"));
