@@ -149,12 +149,12 @@ impl Node {
 /// A switch between three namespaces.
 fn wire(switch: &NetNs, ends: &[(&NetNs, &str)]) {
     let s = &switch.name;
-    run(&format!("ip -n {s} link add br type bridge"));
-    run(&format!("ip -n {s} link set br up"));
+    run(&format!("ip -n {s} link add sw0 type bridge"));
+    run(&format!("ip -n {s} link set sw0 up"));
     for (index, (ns, host)) in ends.iter().enumerate() {
         let ns = &ns.name;
         run(&format!("ip -n {s} link add p{index} type veth peer name seg netns {ns}"));
-        run(&format!("ip -n {s} link set p{index} master br up"));
+        run(&format!("ip -n {s} link set p{index} master sw0 up"));
         run(&format!("ip -n {ns} addr add 10.77.0.{host}/24 dev seg"));
         run(&format!("ip -n {ns} addr add fd77::{host}/64 dev seg nodad"));
         run(&format!("ip -n {ns} link set seg up"));
@@ -251,6 +251,9 @@ fn the_owner_answers_and_another_takes_over() {
             std::thread::sleep(Duration::from_millis(20));
         }
         assert_eq!(ask(client, vip), nodes[other].name, "{vip}");
+    }
+    // And by a question.
+    for vip in VIPS {
         run(&format!("ip -n {} neigh flush all", client.name));
         assert_eq!(ask(client, vip), nodes[other].name, "{vip}");
     }
