@@ -1,7 +1,12 @@
 //! Two nodes and a client on one network, in namespaces without a default route: who asks for a load balancer's address is
 //! answered by its owner, reaches an endpoint there through the dataplane, and the other node once the owner is silent.
 //! Needs root and the built object; says why when it cannot run.
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "test code, and the dataplane's tests' child processes"
+)]
 
 #[path = "../../dataplane/tests/rig/mod.rs"]
 #[expect(dead_code, reason = "the dataplane's tests use the rest of it")]
