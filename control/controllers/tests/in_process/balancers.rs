@@ -107,11 +107,10 @@ async fn bad_pools_are_refused_naming_the_field() {
         let message = answer["message"].as_str().unwrap_or_default();
         assert_eq!(answer["code"], 422, "{spec}: {answer}");
         assert!(message.contains(field) && message.contains(why), "{spec}: {message}");
-        assert_eq!(
-            answer["details"]["causes"].as_array().unwrap().len(),
-            1,
-            "{spec}: one mistake, one message: {message}"
-        );
+        // Upstream's note that rules wait for a valid object is no mistake.
+        let causes = answer["details"]["causes"].as_array().unwrap().iter();
+        let own = |cause: &&Value| !cause["message"].as_str().unwrap().contains("were not checked");
+        assert_eq!(causes.filter(own).count(), 1, "{spec}: one mistake, one message: {message}");
     }
     // What no rule can say, the condition says.
     let backwards = json!({"addresses": ["2001:db8::9-2001:db8::1", "2001:db8::20/127"]});
