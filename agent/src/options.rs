@@ -70,6 +70,9 @@ pub(crate) struct RunOptions {
     /// Leave service virtual IPs to somebody else, such as kube-proxy.
     #[arg(long)]
     pub(crate) no_proxy: bool,
+    /// Answer for no load balancer's address on the node's networks (ARP, neighbour discovery); so does --no-proxy.
+    #[arg(long)]
+    pub(crate) no_announce: bool,
     /// Leave the cluster DNS to somebody else, such as CoreDNS.
     #[arg(long)]
     pub(crate) no_dns: bool,

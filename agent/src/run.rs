@@ -56,6 +56,19 @@ pub(crate) async fn run(options: RunOptions, stop: CancellationToken) -> Result<
             Ok(())
         });
     }
+    // Whoever is told to send its packets here must find the programs that take them.
+    if !options.no_proxy && !options.no_announce {
+        let announce = xebec_announce::Options {
+            node_name: options.node_name.clone(),
+            devices: dataplane.devices.clone(),
+        };
+        let (api, stop) = (api.clone(), stop.clone());
+        parts.spawn(async move {
+            xebec_announce::run(api, announce, stop)
+                .await
+                .map_err(|error| Failure::part("load balancers' addresses")(&error))
+        });
+    }
     if !options.no_proxy {
         let (api, stop) = (api.clone(), stop.clone());
         parts.spawn(async move {

@@ -15,6 +15,7 @@ mod endpointslice;
 mod gc;
 mod ipam;
 mod job;
+mod loadbalancer;
 mod namespace;
 mod node;
 mod podgc;
@@ -111,6 +112,7 @@ const CONTROLLERS: &[Start] = &[
     bootstraptoken::start,
     protection::start,
     quota::start,
+    loadbalancer::start,
 ];
 
 /// Runs every controller until cancelled.

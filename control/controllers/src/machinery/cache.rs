@@ -88,6 +88,7 @@ cached!(
     k8s_openapi::api::certificates::v1::CertificateSigningRequest,
     k8s_openapi::api::rbac::v1::ClusterRole,
     k8s_openapi::api::core::v1::Secret,
+    crate::loadbalancer::pool::LoadBalancerPool,
 );
 
 impl Cached for Pod {

@@ -31,6 +31,7 @@ use super::events::{Recorder, Sink};
 use super::time::Clock;
 use super::write::Writer;
 use crate::Options;
+use crate::loadbalancer::pool::LoadBalancerPool;
 
 /// The shared state of the controllers of one process.
 pub struct World {
@@ -65,6 +66,8 @@ pub struct World {
     pub node_leases: Arc<Cache<Lease>>,
     /// Services.
     pub services: Arc<Cache<Service>>,
+    /// The pools that load balancers get addresses from.
+    pub pools: Arc<Cache<LoadBalancerPool>>,
     /// Legacy Endpoints.
     pub endpoints: Arc<Cache<Endpoints>>,
     /// EndpointSlices.
@@ -121,6 +124,7 @@ impl World {
             nodes: Arc::default(),
             node_leases: Arc::default(),
             services: Arc::default(),
+            pools: Arc::default(),
             endpoints: Arc::default(),
             slices: Arc::default(),
             replica_sets: Arc::default(),
@@ -166,6 +170,7 @@ impl World {
         self.spawn(tasks, cancel, &self.nodes, all());
         self.spawn(tasks, cancel, &self.node_leases, all().fields("metadata.namespace=kube-node-lease"));
         self.spawn(tasks, cancel, &self.services, all());
+        self.spawn(tasks, cancel, &self.pools, all());
         self.spawn(tasks, cancel, &self.endpoints, all());
         self.spawn(tasks, cancel, &self.slices, all());
         self.spawn(tasks, cancel, &self.replica_sets, all());

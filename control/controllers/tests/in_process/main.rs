@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step ends the test")]
 
+mod balancers;
 mod certificates;
 mod cluster;
 mod deployments;

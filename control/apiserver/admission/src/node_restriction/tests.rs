@@ -202,6 +202,12 @@ fn what_belongs_to_a_node() {
         )
     };
     assert_eq!(lease("kube-node-lease", NODE), "");
+    let announcer: &'static str = Box::leak(format!("xebec-announcer-{NODE}").into_boxed_str());
+    assert_eq!(lease("kube-system", announcer), "");
+    for other in ["kube-scheduler", "xebec-announcer-x", NODE] {
+        let refused = lease("kube-system", other);
+        assert_eq!(refused, "can only access leases in the \"kube-node-lease\" system namespace", "{other}");
+    }
     assert_eq!(lease("ns", NODE), "can only access leases in the \"kube-node-lease\" system namespace");
     assert_eq!(
         lease("kube-node-lease", "x"),

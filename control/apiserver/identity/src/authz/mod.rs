@@ -29,6 +29,7 @@ pub mod webhook;
 
 pub use config::{AuthorizationConfiguration, ModeFlags};
 pub use escalation::EscalationError;
+pub use node::ANNOUNCER;
 pub use review::RulesReview;
 pub use rules::{Rule, covers};
 pub use webhook::{AccessWebhook, FailurePolicy, WebhookOptions};

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Subject::{self, ServiceAccount, User};
+use super::Subject::{self, Group, ServiceAccount, User};
 use super::{binding, parse, role};
 
 /// Namespace, name, rules.
@@ -32,6 +32,9 @@ const ROLES: &[(&str, &str, &str)] = &[
         "watch core configmaps
          get,update core configmaps kube-scheduler",
     ),
+    // Xebec's own: agents see each other's Leases, and choose by them who answers for a load balancer's address. Which one
+    // a node may write, the node authorizer says, and of new ones, whose names authorizers do not see, NodeRestriction.
+    ("kube-system", "xebec:announcer", "list,watch,create coordination.k8s.io leases"),
     (
         "kube-public",
         "system:controller:bootstrap-signer",
@@ -79,6 +82,7 @@ const BINDINGS: &[(&str, &str, &str, &[Subject])] = &[
         "system::leader-locking-kube-scheduler",
         &[User("system:kube-scheduler"), ServiceAccount("kube-system", "kube-scheduler")],
     ),
+    ("kube-system", "xebec:announcer", "xebec:announcer", &[Group("system:nodes")]),
     (
         "kube-public",
         "system:controller:bootstrap-signer",

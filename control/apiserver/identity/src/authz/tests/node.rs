@@ -231,6 +231,10 @@ fn the_agent_sees_what_its_services_and_policies_are_about_through_its_own_role(
         "list networking.k8s.io:networkpolicies - -",
         "list nodes - -",
         "watch nodes - -",
+        "watch coordination.k8s.io:leases kube-system -",
+        "create coordination.k8s.io:leases kube-system -",
+        "patch coordination.k8s.io:leases kube-system xebec-announcer-n1",
+        "delete coordination.k8s.io:leases kube-system xebec-announcer-n1",
     ] {
         assert!(authorizer.decide_without_webhooks(&request(&n1(), line)).allowed(), "{line}");
     }
@@ -239,6 +243,9 @@ fn the_agent_sees_what_its_services_and_policies_are_about_through_its_own_role(
         "list configmaps - -",
         "list discovery.k8s.io:endpointslices/status - -",
         "update networking.k8s.io:networkpolicies a p",
+        "patch coordination.k8s.io:leases kube-system xebec-announcer-n2",
+        "patch coordination.k8s.io:leases kube-system kube-scheduler",
+        "watch coordination.k8s.io:leases - -",
     ] {
         assert!(!authorizer.decide_without_webhooks(&request(&n1(), line)).allowed(), "{line}");
     }
