@@ -1,16 +1,7 @@
 //! Two nodes and a client on one network, in namespaces without a default route: who asks for a load balancer's address is
 //! answered by its owner, reaches an endpoint there through the dataplane, and the other node once the owner is silent.
 //! Needs root and the built object; says why when it cannot run.
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "test code, and the dataplane's tests' child processes"
-)]
-
-#[path = "../../dataplane/tests/rig/mod.rs"]
-#[expect(dead_code, reason = "the dataplane's tests use the rest of it")]
-mod rig;
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -23,13 +14,13 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::watcher::Event;
-use rig::objects::{Agent, service, slice};
-use rig::server::Server;
-use rig::{NetNs, Rig, enter, run};
 use serde_json::json;
 use xebec_announce::election::{CONDITION, Cluster};
 use xebec_announce::lease::{self, Leases};
 use xebec_announce::link::Links;
+use xebec_rig::objects::{Agent, service, slice};
+use xebec_rig::server::Server;
+use xebec_rig::{NetNs, Rig, enter, run};
 
 const VIPS: [&str; 2] = ["10.77.0.200", "fd77::200"];
 
