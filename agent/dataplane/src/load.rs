@@ -235,9 +235,13 @@ fn load_cgroup(program: &mut Program) -> Result<(), ProgramError> {
     }
 }
 
+/// Whether socket programs may call a helper.
+fn known(helper: BpfHelper) -> bool {
+    is_helper_supported(ProgramType::CgroupSockAddr, helper).unwrap_or(false)
+}
+
 /// Whether the kernel tells the socket programs which process calls; where it does not, events name none.
 fn tells_process() -> bool {
-    let known = |helper| is_helper_supported(ProgramType::CgroupSockAddr, helper).unwrap_or(false);
     known(BpfHelper::BPF_FUNC_get_current_pid_tgid) && known(BpfHelper::BPF_FUNC_get_current_comm)
 }
 
@@ -261,6 +265,8 @@ fn open(object: &Path, pin_dir: &Path, capacity: Capacity, log_programs: bool) -
     loader.override_global("AYA_LOG_LEVEL", &level, true).override_global("HOST_NETNS", &netns, true);
     let process = u8::from(tells_process());
     loader.override_global("PROCESS_KNOWN", &process, false);
+    let mptcp = u8::from(known(BpfHelper::BPF_FUNC_skc_to_mptcp_sock));
+    loader.override_global("MPTCP_KNOWN", &mptcp, false);
     // A pinned META keeps its size, and the counters of its services theirs.
     let shape = |name: &str| PINNED.iter().find(|shape| shape.name == name);
     let pinned = shape("META").map(|shape| inspect(&dir, shape)).transpose()?.flatten();

@@ -27,6 +27,10 @@ static STAT: PerCpuArray<u64> = PerCpuArray::with_max_entries(STATS, 0);
 #[unsafe(no_mangle)]
 pub static HOST_NETNS: Global<u64> = Global::new(0);
 
+/// 1 where the kernel tells which connection a path of multipath TCP is of (5.19); set at load.
+#[unsafe(no_mangle)]
+pub static MPTCP_KNOWN: Global<u8> = Global::new(0);
+
 /// Adds one to a counter.
 #[inline(always)]
 pub fn count(stat: Stat) {

@@ -4,6 +4,9 @@ use aya_ebpf::{
     helpers::generated::{bpf_csum_diff, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_peer},
     programs::TcContext,
 };
+use xebec_abi::flow::FlowKey;
+
+use super::socket;
 
 const BPF_F_INGRESS: u64 = 1;
 const TCX_REDIRECT: i64 = 7;
@@ -41,6 +44,8 @@ pub trait Packet {
     fn begins_here(&self) -> bool;
     /// Sends it back by its device: in again if it was `leaving`, else out. False if the kernel cannot.
     fn turn(&self, leaving: bool) -> bool;
+    /// Whether a socket of the node is connected to its sender.
+    fn has_called(&self, key: &FlowKey, v6: bool) -> bool;
     /// Puts it into the pod behind a device. False if this hook cannot.
     fn enter(&self, device: u32) -> bool;
 }
@@ -111,6 +116,11 @@ impl Packet for TcContext {
     fn turn(&self, leaving: bool) -> bool {
         // SAFETY: a helper without pointers.
         unsafe { bpf_redirect(self.device(), if leaving { BPF_F_INGRESS } else { 0 }) == TCX_REDIRECT }
+    }
+
+    #[inline(always)]
+    fn has_called(&self, key: &FlowKey, v6: bool) -> bool {
+        socket::has_called(self, key, v6)
     }
 
     #[inline(always)]

@@ -2,6 +2,8 @@
 
 use aya_ebpf::programs::XdpContext;
 
+use xebec_abi::flow::FlowKey;
+
 use super::access::{Packet, Sum};
 
 /// The place of a `T`; `None` beyond the end.
@@ -65,6 +67,11 @@ impl Packet for XdpContext {
 
     #[inline(always)]
     fn begins_here(&self) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn has_called(&self, _key: &FlowKey, _v6: bool) -> bool {
         false
     }
 

@@ -14,13 +14,14 @@ pub mod local;
 pub mod policy;
 mod route;
 mod select;
+mod socket;
 mod track;
 
 use core::ptr::null;
 
 use aya_ebpf::programs::TcContext;
 use header::{ETHERNET, Header};
-use select::{Chosen, Selection, select};
+use select::{Chosen, Selection, is_own, select};
 use track::Entry;
 use xebec_abi::{
     Be16, Be32, Ip6, PROTO_ICMP, PROTO_ICMP6, PROTO_TCP,
@@ -120,6 +121,10 @@ pub fn ingress<P: Packet>(p: &P, v6: bool) -> Verdict {
             count(PacketStat::Reselected);
         }
         track::end(&entry);
+    }
+    // Its number may be a node port's all the same: only then is there a socket to look for.
+    if flags & (SYN | ACK) != SYN && is_own(&key, v6) && p.has_called(&key, v6) {
+        return Verdict::Next;
     }
     let selection = if v6 { select::<Ip6>(&key) } else { select::<Be32>(&key) };
     let (index, chosen) = match selection {

@@ -2,7 +2,7 @@
 
 use aya_ebpf::maps::lpm_trie;
 use xebec_abi::{
-    Be16, Ip6,
+    Be16, Be32, Ip6,
     event::Reason,
     flow::{ClientKey, FlowKey, NO_SERVICE, PacketStat, SourceKey},
     service::{
@@ -58,6 +58,17 @@ pub fn is_vip<A: Family>(addr: A) -> bool {
 fn is_listed(index: u32, addr: Ip6) -> bool {
     let source = SourceKey { index: index.to_be_bytes(), addr: addr.octets() };
     SRC_LPM.get(lpm_trie::Key::new(SOURCE_BITS, source)).is_some()
+}
+
+/// Whether a packet is for the node itself, at a number that may be a node port's.
+#[inline(always)]
+pub fn is_own(key: &FlowKey, v6: bool) -> bool {
+    let (ports, port) = (node_ports(), key.dport.host());
+    if !ports.maybe_service(port) && !ports.maybe_host(port) {
+        return false;
+    }
+    let flags = if v6 { key.dst.node_flags() } else { Be32::narrow(key.dst).node_flags() };
+    flags.is_some()
 }
 
 /// What answers at a port of the node, if the address is its: a Service's node port, else a pod's hostPort.

@@ -1,11 +1,15 @@
 //! The kernel's context, read and written in the widths the verifier accepts.
 
+use core::ffi::c_void;
+
 use aya_ebpf::{
     EbpfContext as _,
-    helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie},
+    helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_skc_to_mptcp_sock},
     programs::SockAddrContext,
 };
 use xebec_abi::{Be16, Be32, Ip6, PROTO_MPTCP, PROTO_TCP, PROTO_UDP};
+
+use crate::maps::state::MPTCP_KNOWN;
 
 /// One hooked call.
 pub struct Call<'a> {
@@ -32,10 +36,16 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Whether the socket is plain TCP's.
+    /// Whether the socket is TCP's.
     #[inline(always)]
     pub fn is_tcp(&self) -> bool {
         self.raw_proto() == PROTO_TCP as u32
+    }
+
+    /// Whether the application has this socket: it has not those that are paths of a connection of multipath TCP.
+    #[inline(always)]
+    pub fn is_own(&self) -> bool {
+        whole(self.ctx).is_null()
     }
 
     #[inline(always)]
@@ -122,4 +132,29 @@ impl<'a> Call<'a> {
         // SAFETY: a helper over the program's own context.
         unsafe { bpf_get_socket_cookie(self.ctx.as_ptr()) }
     }
+}
+
+/// The connection's socket if this one is a path of multipath TCP's (RFC 8684), which the application never sees: else null.
+#[inline(always)]
+fn whole(ctx: &SockAddrContext) -> *mut c_void {
+    // SAFETY: the context is the kernel's, valid for the program's run, as is the socket in it.
+    unsafe {
+        if MPTCP_KNOWN.load() == 0
+            || core::ptr::read_volatile(&raw const (*ctx.sock_addr).protocol) != PROTO_TCP as u32
+        {
+            return core::ptr::null_mut();
+        }
+        bpf_skc_to_mptcp_sock((*ctx.sock_addr).__bindgen_anon_1.sk.cast()).cast()
+    }
+}
+
+/// The socket that the application has, which a path of a connection is not.
+#[inline(always)]
+pub fn owner(ctx: &SockAddrContext) -> *mut c_void {
+    let whole = whole(ctx);
+    if !whole.is_null() {
+        return whole;
+    }
+    // SAFETY: as in `whole`.
+    unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk.cast() }
 }

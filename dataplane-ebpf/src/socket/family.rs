@@ -1,6 +1,9 @@
 //! What differs between IPv4 and IPv6: the maps and the width of an address.
 
-use aya_ebpf::programs::SockAddrContext;
+use aya_ebpf::{
+    bindings::BPF_SK_STORAGE_GET_F_CREATE, btf_maps::SkStorage, helpers::generated::bpf_sk_storage_get,
+    programs::SockAddrContext,
+};
 use xebec_abi::{
     Be16, Be32, Ip6,
     reverse::{Peer, Ring},
@@ -8,7 +11,7 @@ use xebec_abi::{
     state::{NODE_IP_ANY, NODE_IP_HOST_ONLY},
 };
 
-use super::Call;
+use super::{Call, call::owner};
 use crate::maps::{
     reverse::{PEERS4, PEERS6, REV4, REV6},
     service::{FE4, FE6, SLOT4, SLOT6},
@@ -71,6 +74,14 @@ fn answers(flags: u32, call: &Call<'_>) -> bool {
     flags & NODE_IP_ANY != 0 || (flags & NODE_IP_HOST_ONLY != 0 && call.netns() == HOST_NETNS.load())
 }
 
+/// The socket's value in a map of socket storage; null if it has none and `create` is false, or if memory ran out.
+#[inline(always)]
+fn storage<T>(map: *const SkStorage<T>, ctx: &SockAddrContext, create: bool) -> *mut T {
+    let flags = if create { BPF_SK_STORAGE_GET_F_CREATE as u64 } else { 0 };
+    // SAFETY: the map itself, and a socket that is valid for the program's run.
+    unsafe { bpf_sk_storage_get(map.cast_mut().cast(), owner(ctx), core::ptr::null_mut(), flags).cast() }
+}
+
 impl Family for Be32 {
     const ANY: Self = Be32(0);
 
@@ -120,8 +131,7 @@ impl Family for Be32 {
 
     #[inline(always)]
     fn ring(ctx: &SockAddrContext, create: bool) -> *mut Ring<Self> {
-        // SAFETY: the socket in the context is valid for the program's run.
-        unsafe { if create { REV4.get_or_insert_ptr_mut(ctx, None) } else { REV4.get_ptr_mut(ctx) } }
+        storage(&raw const REV4, ctx, create)
     }
 
     #[inline(always)]
@@ -193,8 +203,7 @@ impl Family for Ip6 {
 
     #[inline(always)]
     fn ring(ctx: &SockAddrContext, create: bool) -> *mut Ring<Self> {
-        // SAFETY: as for IPv4.
-        unsafe { if create { REV6.get_or_insert_ptr_mut(ctx, None) } else { REV6.get_ptr_mut(ctx) } }
+        storage(&raw const REV6, ctx, create)
     }
 
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! The one peer of a TCP socket, in a table by the socket's cookie: claimed by `connect`, freed by the socket's end.
 //!
-//! A place that another socket has is left to it, and the caller keeps the peer in the socket's storage. MPTCP sockets
-//! stay out: which of a connection's sockets a hook sees is not the same at its beginning and its end.
+//! A place that another socket has is left to it, and the caller keeps the peer in the socket's storage. So do connections of
+//! multipath TCP: what connects is a path of theirs, whose end no program is told of.
 
 use core::arch::asm;
 
@@ -51,7 +51,7 @@ fn take(word: *mut u64, new: u64) -> u64 {
 /// Notes the peer of a TCP socket; false if it has to be kept elsewhere.
 #[inline(always)]
 pub fn claim<A: Family>(call: &Call<'_>, vip: A, vport: Be16, to: &Endpoint<A>) -> bool {
-    if !call.is_tcp() {
+    if !call.is_tcp() || !call.is_own() {
         return false;
     }
     let cookie = call.cookie();
