@@ -55,7 +55,7 @@ impl Drop for Node {
 
 fn balancer() -> Service {
     let ports = json!([{"name": "tcp", "port": 80, "protocol": "TCP"}]);
-    let mut service = service("lb", &["10.96.7.7", "fd96::7"], ports, json!({"type": "LoadBalancer"}));
+    let mut service = service("lb", &["10.196.7.7", "fd96::7"], ports, json!({"type": "LoadBalancer"}));
     let condition = json!({"type": CONDITION, "status": "True", "reason": "IPAllocated", "message": "",
         "lastTransitionTime": "2026-01-01T00:00:00Z"});
     let ingress: Vec<_> = VIPS.iter().map(|ip| json!({"ip": ip, "ipMode": "VIP"})).collect();
@@ -67,7 +67,7 @@ fn balancer() -> Service {
 /// An endpoint of each family, which every node has: the answer tells which node was asked.
 fn slices(node: &str) -> Vec<EndpointSlice> {
     let at = |address: &str| slice("lb", 8080, "TCP", &[&format!("{address}@{node}")]);
-    vec![at("10.99.1.1"), at("fd99:1::1")]
+    vec![at("10.199.1.1"), at("fd99:1::1")]
 }
 
 fn lease(node: &str, second: u64) -> Lease {
@@ -81,7 +81,7 @@ impl Node {
         let netns = rig.server_ns.path();
         rig.options.node_name = name.to_owned();
         rig.options.devices = Some(vec!["seg".to_owned()]);
-        let servers = ["10.99.1.1:8080", "[fd99:1::1]:8080"].map(|at| Server::tcp(&rig.server_ns, at, name));
+        let servers = ["10.199.1.1:8080", "[fd99:1::1]:8080"].map(|at| Server::tcp(&rig.server_ns, at, name));
         let options = &rig.options;
         let agent = within(&netns, || {
             let mut agent = Agent::new(options);

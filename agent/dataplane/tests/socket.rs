@@ -20,7 +20,7 @@ use xebec_rig::client::Client;
 use xebec_rig::objects::{Agent, service, slice, tcp_udp};
 use xebec_rig::server::Server;
 
-const VIP: &str = "10.96.77.1";
+const VIP: &str = "10.196.77.1";
 const VIP6: &str = "fd96::77";
 const ECONNREFUSED: &str = "error 111";
 
@@ -53,18 +53,18 @@ fn child() {
 fn a_vip_reaches_its_backends_and_answers_as_itself() {
     let Some(rig) = Rig::new() else { return };
     let tcp = [
-        Server::tcp(&rig.server_ns, "10.99.1.1:8080", "A1"),
-        Server::tcp(&rig.server_ns, "10.99.1.2:8080", "A2"),
+        Server::tcp(&rig.server_ns, "10.199.1.1:8080", "A1"),
+        Server::tcp(&rig.server_ns, "10.199.1.2:8080", "A2"),
     ];
     let udp = [
-        Server::udp(&rig.server_ns, "10.99.1.1:8080", "A1"),
-        Server::udp(&rig.server_ns, "10.99.1.2:8080", "A2"),
+        Server::udp(&rig.server_ns, "10.199.1.1:8080", "A1"),
+        Server::udp(&rig.server_ns, "10.199.1.2:8080", "A2"),
     ];
     let mut client = Client::start(&rig);
     // Without the dataplane there is no way to the VIP at all: what follows is the programs' doing.
     assert_eq!(client.ask(&format!("tcp {VIP}:80")), "error 101");
     let mut agent = Agent::new(&rig.options);
-    let backends = ["10.99.1.1", "10.99.1.2"];
+    let backends = ["10.199.1.1", "10.199.1.2"];
     agent.sync(
         vec![service("a", &[VIP], tcp_udp(80), json!({}))],
         vec![slice("a", 8080, "TCP", &backends), slice("a", 8080, "UDP", &backends)],
@@ -121,8 +121,8 @@ fn ipv6_services() {
 #[test]
 fn no_endpoints_is_a_refusal_and_endpoints_end_it() {
     let Some(rig) = Rig::new() else { return };
-    let _server = Server::tcp(&rig.server_ns, "10.99.1.1:8080", "A1");
-    let udp = Server::udp(&rig.server_ns, "10.99.1.1:8080", "A1");
+    let _server = Server::tcp(&rig.server_ns, "10.199.1.1:8080", "A1");
+    let udp = Server::udp(&rig.server_ns, "10.199.1.1:8080", "A1");
     let mut client = Client::start(&rig);
     let mut agent = Agent::new(&rig.options);
     agent.sync(vec![service("a", &[VIP], tcp_udp(80), json!({}))], vec![]);
@@ -131,15 +131,15 @@ fn no_endpoints_is_a_refusal_and_endpoints_end_it() {
             assert_eq!(client.ask(&format!("{command} {to}")), ECONNREFUSED, "{command} {to}");
         }
     }
-    agent.set_slice(slice("a", 8080, "TCP", &["10.99.1.1"]));
-    agent.set_slice(slice("a", 8080, "UDP", &["10.99.1.1"]));
+    agent.set_slice(slice("a", 8080, "TCP", &["10.199.1.1"]));
+    agent.set_slice(slice("a", 8080, "UDP", &["10.199.1.1"]));
     assert_eq!(client.ask(&format!("tcp {VIP}:80")), format!("A1 {VIP}:80"));
     assert_eq!(client.ask(&format!("udp {VIP}:80")), format!("A1 {VIP}:80"));
     agent.set_slice(slice("a", 8080, "TCP", &[]));
     assert_eq!(client.ask(&format!("tcp {VIP}:80")), ECONNREFUSED);
     // Untouched by the other port's change, and by talking to the endpoint itself.
-    assert_eq!(client.ask(&format!("same {VIP}:80 10.99.1.1:8080")), {
-        format!("A1 {VIP}:80,A1 10.99.1.1:8080,A1 {VIP}:80")
+    assert_eq!(client.ask(&format!("same {VIP}:80 10.199.1.1:8080")), {
+        format!("A1 {VIP}:80,A1 10.199.1.1:8080,A1 {VIP}:80")
     });
     assert_eq!(udp.served(), 4);
 }
@@ -148,7 +148,7 @@ fn no_endpoints_is_a_refusal_and_endpoints_end_it() {
 fn an_unconnected_socket_keeps_its_backend_until_that_leaves() {
     let Some(rig) = Rig::new() else { return };
     let names = ["A1", "A2", "A3"];
-    let addresses = ["10.99.1.1", "10.99.1.2", "10.99.1.3"];
+    let addresses = ["10.199.1.1", "10.199.1.2", "10.199.1.3"];
     let servers: Vec<Server> = names
         .iter()
         .zip(addresses)
@@ -190,8 +190,8 @@ fn an_unconnected_socket_keeps_its_backend_until_that_leaves() {
 #[test]
 fn internal_traffic_policy_local_and_node_ports() {
     let Some(rig) = Rig::new() else { return };
-    let _here = Server::tcp(&rig.server_ns, "10.99.1.1:8080", "HERE");
-    let there = Server::tcp(&rig.server_ns, "10.99.1.2:8080", "THERE");
+    let _here = Server::tcp(&rig.server_ns, "10.199.1.1:8080", "HERE");
+    let there = Server::tcp(&rig.server_ns, "10.199.1.2:8080", "THERE");
     let mut client = Client::start(&rig);
     let mut agent = Agent::new(&rig.options);
     let ports = json!([{"name": "tcp", "port": 80, "protocol": "TCP", "nodePort": 30080}]);
@@ -200,29 +200,29 @@ fn internal_traffic_policy_local_and_node_ports() {
     agent.sync(
         vec![
             service("a", &[VIP], ports, local.clone()),
-            service("b", &["10.96.77.2"], tcp_udp(80), local),
-            service("c", &["10.96.77.3"], tcp_udp(80), external),
+            service("b", &["10.196.77.2"], tcp_udp(80), local),
+            service("c", &["10.196.77.3"], tcp_udp(80), external),
         ],
         vec![
-            slice("a", 8080, "TCP", &["10.99.1.1@node-a", "10.99.1.2@node-b"]),
-            slice("b", 8080, "TCP", &["10.99.1.2@node-b"]),
-            slice("c", 8080, "TCP", &["10.99.1.2@node-b"]),
+            slice("a", 8080, "TCP", &["10.199.1.1@node-a", "10.199.1.2@node-b"]),
+            slice("b", 8080, "TCP", &["10.199.1.2@node-b"]),
+            slice("c", 8080, "TCP", &["10.199.1.2@node-b"]),
         ],
     );
     for _ in 0..10 {
         assert_eq!(client.ask(&format!("tcp {VIP}:80")), format!("HERE {VIP}:80"));
     }
     assert_eq!(there.served(), 0);
-    assert_eq!(client.ask("tcp 10.96.77.2:80"), ECONNREFUSED);
+    assert_eq!(client.ask("tcp 10.196.77.2:80"), ECONNREFUSED);
     assert_eq!(client.ask("tcp 198.51.100.7:80"), "THERE 198.51.100.7:80");
     // The node port answers at the node's addresses with the cluster's endpoints, and nowhere else.
-    let flags = [("10.99.0.7", NODE_IP_ANY), ("10.99.0.8", NODE_IP_OWN), ("127.0.0.1", NODE_IP_HOST_ONLY)];
+    let flags = [("10.199.0.7", NODE_IP_ANY), ("10.199.0.8", NODE_IP_OWN), ("127.0.0.1", NODE_IP_HOST_ONLY)];
     let own = flags.map(|(address, flags)| (address.parse().unwrap(), flags));
     agent.applier.maps().set_node_addresses(&own.into()).unwrap();
-    let answers: Vec<String> = (0..30).map(|_| client.ask("tcp 10.99.0.7:30080")).collect();
-    assert!(answers.iter().any(|a| a == "HERE 10.99.0.7:30080"), "{answers:?}");
-    assert!(answers.iter().any(|a| a == "THERE 10.99.0.7:30080"), "{answers:?}");
-    assert_eq!(client.ask("tcp 10.99.0.2:30080"), ECONNREFUSED, "the server's own kernel answers here");
+    let answers: Vec<String> = (0..30).map(|_| client.ask("tcp 10.199.0.7:30080")).collect();
+    assert!(answers.iter().any(|a| a == "HERE 10.199.0.7:30080"), "{answers:?}");
+    assert!(answers.iter().any(|a| a == "THERE 10.199.0.7:30080"), "{answers:?}");
+    assert_eq!(client.ask("tcp 10.199.0.2:30080"), ECONNREFUSED, "the server's own kernel answers here");
     // Loopback is a node address in the host's namespace only; this client is in another.
     assert_eq!(client.ask("tcp 127.0.0.1:30080"), ECONNREFUSED);
     assert_eq!(agent.applier.maps().counters().unwrap()[1], 1, "one refusal was the programs' own");
@@ -235,23 +235,23 @@ fn endpoints_swap_under_load_without_a_misroute() {
         .map(|i| {
             Server::tcp(
                 &rig.server_ns,
-                &format!("10.99.1.{i}:8080"),
+                &format!("10.199.1.{i}:8080"),
                 &format!("{}{i}", if i < 4 { "A" } else { "B" }),
             )
         })
         .collect();
     let mut client = Client::start(&rig);
     let mut agent = Agent::new(&rig.options);
-    let a = ["10.99.1.1", "10.99.1.2", "10.99.1.3"];
-    let b = ["10.99.1.4", "10.99.1.5", "10.99.1.6"];
+    let a = ["10.199.1.1", "10.199.1.2", "10.199.1.3"];
+    let b = ["10.199.1.4", "10.199.1.5", "10.199.1.6"];
     agent.sync(
         vec![
             service("a", &[VIP], tcp_udp(80), json!({})),
-            service("b", &["10.96.77.2"], tcp_udp(80), json!({})),
+            service("b", &["10.196.77.2"], tcp_udp(80), json!({})),
         ],
         vec![slice("a", 8080, "TCP", &a), slice("b", 8080, "TCP", &b)],
     );
-    client.send(&format!("hammer 6 2 A={VIP}:80 B=10.96.77.2:80"));
+    client.send(&format!("hammer 6 2 A={VIP}:80 B=10.196.77.2:80"));
     let end = std::time::Instant::now() + std::time::Duration::from_millis(2900);
     let mut swaps = 0;
     while std::time::Instant::now() < end {
@@ -273,7 +273,7 @@ fn endpoints_swap_under_load_without_a_misroute() {
 fn a_killed_agent_leaves_everything_working_and_the_next_takes_over() {
     let Some(rig) = Rig::new() else { return };
     let servers: Vec<Server> = (1..=3)
-        .map(|i| Server::tcp(&rig.server_ns, &format!("10.99.1.{i}:8080"), &format!("A{i}")))
+        .map(|i| Server::tcp(&rig.server_ns, &format!("10.199.1.{i}:8080"), &format!("A{i}")))
         .collect();
     let mut client = Client::start(&rig);
     let objects = |addresses: &[&str]| {
@@ -282,7 +282,7 @@ fn a_killed_agent_leaves_everything_working_and_the_next_takes_over() {
             vec![slice("a", 8080, "TCP", addresses), slice("a", 8080, "UDP", addresses)],
         )
     };
-    let (services, slices) = objects(&["10.99.1.1", "10.99.1.2"]);
+    let (services, slices) = objects(&["10.199.1.1", "10.199.1.2"]);
     let loader = Client::agent(rig.place(), &rig.server_ns, &services, &slices);
     client.send(&format!("hammer 6 2 A={VIP}:80"));
     std::thread::sleep(std::time::Duration::from_millis(300));
@@ -294,7 +294,7 @@ fn a_killed_agent_leaves_everything_working_and_the_next_takes_over() {
     assert_eq!(agent.applier.len(), 3, "two ports and the probe were adopted");
     std::thread::sleep(std::time::Duration::from_millis(300));
     assert!(servers[0].served() > before, "connections went on while no API server had spoken");
-    let (services, slices) = objects(&["10.99.1.2", "10.99.1.3"]);
+    let (services, slices) = objects(&["10.199.1.2", "10.199.1.3"]);
     agent.sync(services, slices);
     // And once more, as an upgrade does it.
     drop(agent);
@@ -315,19 +315,19 @@ fn a_killed_agent_leaves_everything_working_and_the_next_takes_over() {
 fn one_socket_and_more_vips_than_its_ring_holds() {
     let Some(rig) = Rig::new() else { return };
     let _servers: Vec<Server> = (1..=6)
-        .map(|i| Server::udp(&rig.server_ns, &format!("10.99.1.{i}:8080"), &format!("S{i}")))
+        .map(|i| Server::udp(&rig.server_ns, &format!("10.199.1.{i}:8080"), &format!("S{i}")))
         .collect();
     let mut client = Client::start(&rig);
     let mut agent = Agent::new(&rig.options);
     let names: Vec<String> = (1..=6).map(|i| format!("s{i}")).collect();
     agent.sync(
         (1..=6)
-            .map(|i| service(&names[i - 1], &[&format!("10.96.77.{i}")], tcp_udp(80), json!({})))
+            .map(|i| service(&names[i - 1], &[&format!("10.196.77.{i}")], tcp_udp(80), json!({})))
             .collect(),
-        (1..=6).map(|i| slice(&names[i - 1], 8080, "UDP", &[&format!("10.99.1.{i}")])).collect(),
+        (1..=6).map(|i| slice(&names[i - 1], 8080, "UDP", &[&format!("10.199.1.{i}")])).collect(),
     );
     // All six are asked before the first answer is read: two of the answers are no longer in the ring.
-    let vips: Vec<String> = (1..=6).map(|i| format!("10.96.77.{i}:80")).collect();
+    let vips: Vec<String> = (1..=6).map(|i| format!("10.196.77.{i}:80")).collect();
     let answer = client.ask(&format!("fan {}", vips.join(" ")));
     let mut answers: Vec<&str> = answer.split(',').collect();
     answers.sort_unstable();
@@ -339,13 +339,13 @@ fn one_socket_and_more_vips_than_its_ring_holds() {
 #[test]
 fn the_agent_follows_an_api_server() {
     let Some(rig) = Rig::new() else { return };
-    let _server = Server::tcp(&rig.server_ns, "10.99.1.1:8080", "A1");
+    let _server = Server::tcp(&rig.server_ns, "10.199.1.1:8080", "A1");
     let mut client = Client::start(&rig);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let (api, events) = xebec_rig::api::serve(
             vec![service("a", &[VIP], tcp_udp(80), json!({}))],
-            vec![slice("a", 8080, "TCP", &["10.99.1.1"])],
+            vec![slice("a", 8080, "TCP", &["10.199.1.1"])],
         )
         .await;
         let mut options = rig.options.clone();

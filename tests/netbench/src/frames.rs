@@ -23,7 +23,7 @@ use crate::server;
 /// The port of the node.
 pub(crate) const PORT: u16 = 30_081;
 /// Who serves it: a machine on the node's wire.
-pub(crate) const FAR: &str = "10.99.0.50";
+pub(crate) const FAR: &str = "10.199.0.50";
 /// The client's port.
 const CLIENT_PORT: u16 = 4_000;
 /// Frames of one call: some milliseconds.

@@ -94,7 +94,7 @@ pub(crate) fn order(targets: &[Target], rounds: usize) -> Vec<Target> {
 
 /// The virtual IP of a Service, by its number.
 pub(crate) fn virtual_ip(service: usize) -> String {
-    format!("10.{}.{}.{}", 96 + service / 62_500, service / 250 % 250, 1 + service % 250)
+    format!("10.{}.{}.{}", 192 + service / 62_500, service / 250 % 250, 1 + service % 250)
 }
 
 /// The port of the node that leads to a Service, for those that have one.
@@ -129,7 +129,8 @@ mod tests {
         let all: HashSet<String> = (0..200_000).map(virtual_ip).collect();
         assert_eq!(all.len(), 200_000);
         assert!(
-            all.iter().all(|ip| ip.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| ip.octets()[1] & 0xf0 == 96))
+            all.iter()
+                .all(|ip| ip.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| ip.octets()[1] & 0xf0 == 192))
         );
     }
 

@@ -1,7 +1,7 @@
 //! One node of a target: namespaces, wires, addresses. Everything goes when dropped.
 //!
 //! ```text
-//!   outside 10.99.0.1 --- wire 10.99.0.2  node  gateway 169.254.1.1 --- client pod 10.244.0.5
+//!   outside 10.199.0.1 --- wire 10.199.0.2  node  gateway 169.254.1.1 --- client pod 10.244.0.5
 //!                                            `--------------------- server pod 10.244.1.1 .. n
 //! ```
 //! Pods have no route but those to the node; their addresses are routed by device, as Xebec's own CNI plugin does it.
@@ -10,13 +10,13 @@ use xebec_rig::NetNs;
 use xebec_rig::netns::wire;
 
 /// The node's address, which answers on node ports.
-pub(crate) const NODE: &str = "10.99.0.2";
+pub(crate) const NODE: &str = "10.199.0.2";
 /// Where every Service's virtual IP is.
-pub(crate) const SERVICE_RANGE: &str = "10.96.0.0/12";
+pub(crate) const SERVICE_RANGE: &str = "10.192.0.0/12";
 /// The pods.
 pub(crate) const POD_RANGE: &str = "10.244.0.0/16";
 const CLIENT: &str = "10.244.0.5";
-pub(crate) const OUTSIDE: &str = "10.99.0.1";
+pub(crate) const OUTSIDE: &str = "10.199.0.1";
 const GATEWAY: &str = "169.254.1.1";
 /// The node's ends of its pods' wires.
 const NODE_MAC: &str = "02:00:00:00:00:01";
@@ -45,7 +45,7 @@ impl Rig {
                 netns.address("eth0", &format!("{address}/32"));
                 node.ip(&format!("route add {address} dev {pod}"));
             }
-            for range in [SERVICE_RANGE, POD_RANGE, "10.99.0.0/24"] {
+            for range in [SERVICE_RANGE, POD_RANGE, "10.199.0.0/24"] {
                 netns.ip(&format!("route add {range} via {GATEWAY} src {}", addresses[0]));
             }
         }

@@ -1,12 +1,12 @@
 //! Several nodes, each a namespace with a dataplane and pods of its own, and machines outside.
 //!
 //! ```text
-//!   outside k 10.99.0.k --+-- wire 10.99.0.10n  node n  back 10.98.0.10n --+-- the other nodes
+//!   outside k 10.199.0.k --+-- wire 10.199.0.10n  node n  back 10.198.0.10n --+-- the other nodes
 //!                         |                       `- pod k 10.244.n.k      |
 //!                       front                                            back, with an MTU of its own
 //! ```
 //! IPv6 likewise: fd99::k, fd99::10n, fd98::10n, fd44:n::k. Pods have no route but those to nodes, pods and the outside;
-//! nodes know each other's pods. A machine outside knows the virtual IPs (10.96.0.0/16, fd96::/64) by the first node.
+//! nodes know each other's pods. A machine outside knows the virtual IPs (10.196.0.0/16, fd96::/64) by the first node.
 
 use std::path::PathBuf;
 
@@ -35,14 +35,14 @@ impl Switch {
         Self { netns, mtu, ports: 0 }
     }
 
-    /// A device of `netns` on it, with the `n`-th address of the networks 10.`v4`.0.0/24 and fd`v4`::/64.
-    fn plug(&mut self, netns: &NetNs, device: &str, v4: u32, n: u32) {
+    /// A device of `netns` on it, with the `n`-th address of the networks 10.1`subnet`.0.0/24 and fd`subnet`::/64.
+    fn plug(&mut self, netns: &NetNs, device: &str, subnet: u32, n: u32) {
         let port = format!("p{}", self.ports);
         self.ports += 1;
         wire((&self.netns, &port), (netns, device), self.mtu);
         self.netns.ip(&format!("link set {port} master sw"));
-        netns.address(device, &format!("10.{v4}.0.{n}/24"));
-        netns.address(device, &format!("fd{v4}::{n}/64"));
+        netns.address(device, &format!("10.1{subnet}.0.{n}/24"));
+        netns.address(device, &format!("fd{subnet}::{n}/64"));
     }
 }
 
@@ -67,7 +67,7 @@ pub struct Node {
 impl Node {
     /// Its address on the network of the machines outside.
     pub fn address(&self) -> String {
-        format!("10.99.0.10{}", self.number)
+        format!("10.199.0.10{}", self.number)
     }
 
     /// Its name, as endpoints give it.
@@ -110,7 +110,7 @@ impl Node {
             node.ip(&format!("route add {address} dev {device}"));
             node.ip(&format!("neigh add {address} lladdr {POD_MAC} dev {device}"));
         }
-        for range in ["10.244.0.0/16", "10.98.0.0/24", "10.99.0.0/24"] {
+        for range in ["10.244.0.0/16", "10.198.0.0/24", "10.199.0.0/24"] {
             pod.ip(&format!("route add {range} via 169.254.1.1 dev eth0 onlink"));
         }
         for range in ["fd44::/16", "fd98::/64", "fd99::/64"] {
@@ -147,7 +147,7 @@ impl Cluster {
         let machine = |k| {
             let netns = namespace(format!("{id}o{k}"));
             front.plug(&netns, "eth0", 99, k);
-            netns.ip("route add 10.96.0.0/16 via 10.99.0.101");
+            netns.ip("route add 10.196.0.0/16 via 10.199.0.101");
             netns.ip("route add fd96::/64 via fd99::101");
             netns
         };
@@ -156,7 +156,7 @@ impl Cluster {
         let made: Vec<Node> = (1..=nodes).map(make).collect();
         for node in &made {
             for other in made.iter().map(|other| other.number).filter(|other| *other != node.number) {
-                node.netns.ip(&format!("route add 10.244.{other}.0/24 via 10.98.0.10{other}"));
+                node.netns.ip(&format!("route add 10.244.{other}.0/24 via 10.198.0.10{other}"));
                 node.netns.ip(&format!("route add fd44:{other}::/64 via fd98::10{other}"));
             }
         }

@@ -13,9 +13,9 @@ use crate::place::{Place, object_or_skip};
 pub struct Rig {
     // Dropped in this order.
     place: Place,
-    /// Where clients are: 10.99.0.1, fd99::1.
+    /// Where clients are: 10.199.0.1, fd99::1.
     pub client_ns: NetNs,
-    /// Where servers are: 10.99.0.2 and 10.99.1.1 to .7, fd99::2 and fd99:1::1.
+    /// Where servers are: 10.199.0.2 and 10.199.1.1 to .7, fd99::2 and fd99:1::1.
     pub server_ns: NetNs,
     /// How its dataplane is installed.
     pub options: Options,
@@ -29,15 +29,15 @@ impl Rig {
         let (client, server) = (NetNs::new(format!("{id}c")), NetNs::new(format!("{id}s")));
         wire((&client, "wire"), (&server, "wire"), 1500);
         for (netns, n) in [(&client, 1), (&server, 2)] {
-            netns.address("wire", &format!("10.99.0.{n}/24"));
+            netns.address("wire", &format!("10.199.0.{n}/24"));
             netns.address("wire", &format!("fd99::{n}/64"));
         }
         // The servers' addresses; the VIPs have no route anywhere.
         server.address("lo", "fd99:1::1/64");
         for i in 1..8 {
-            server.address("lo", &format!("10.99.1.{i}/24"));
+            server.address("lo", &format!("10.199.1.{i}/24"));
         }
-        client.ip("route add 10.99.1.0/24 via 10.99.0.2");
+        client.ip("route add 10.199.1.0/24 via 10.199.0.2");
         client.ip("route add fd99:1::/64 via fd99::2");
         let place = Place::new(&id, "node-a", object);
         let options = place.options.clone();

@@ -18,20 +18,20 @@ fn by_size() {
     for services in [1, 1_000, 10_000] {
         let Some(mut rig) = Rig::new() else { return };
         rig.options.capacity = xebec_dataplane::Capacity::default();
-        let _server = Server::tcp(&rig.server_ns, "10.99.1.1:8080", "A1");
-        let _udp = Server::udp(&rig.server_ns, "10.99.1.1:8080", "A1");
+        let _server = Server::tcp(&rig.server_ns, "10.199.1.1:8080", "A1");
+        let _udp = Server::udp(&rig.server_ns, "10.199.1.1:8080", "A1");
         let mut agent = Agent::new(&rig.options);
         let ports = json!([{"name": "tcp", "port": 80, "protocol": "TCP"}, {"name": "udp", "port": 80, "protocol": "UDP"}]);
-        let vip = |i: usize| format!("10.100.{}.{}", i / 250, 1 + i % 250);
-        let backends: Vec<String> = (1..=10).map(|i| format!("10.98.1.{i}")).collect();
+        let vip = |i: usize| format!("10.200.{}.{}", i / 250, 1 + i % 250);
+        let backends: Vec<String> = (1..=10).map(|i| format!("10.198.1.{i}")).collect();
         let backends: Vec<&str> = backends.iter().map(String::as_str).collect();
         let name = |i: usize| format!("s{i}");
         let objects =
             (0..services).map(|i| service(&name(i), &[&vip(i)], ports.clone(), json!({}))).collect();
         let mut slices: Vec<_> = (0..services).map(|i| slice(&name(i), 8080, "TCP", &backends)).collect();
         let last = services - 1;
-        slices[last] = slice(&name(last), 8080, "TCP", &["10.99.1.1"]);
-        slices.push(slice(&name(last), 8080, "UDP", &["10.99.1.1"]));
+        slices[last] = slice(&name(last), 8080, "TCP", &["10.199.1.1"]);
+        slices.push(slice(&name(last), 8080, "UDP", &["10.199.1.1"]));
         let start = std::time::Instant::now();
         agent.sync(objects, slices);
         let full = start.elapsed();
@@ -71,11 +71,11 @@ fn by_variant() {
         for object in objects.split(':') {
             let Some(mut rig) = Rig::new() else { return };
             rig.options.bpf_object = Some(PathBuf::from(object));
-            let _server = Server::tcp(&rig.server_ns, "10.99.1.1:8080", "A1");
+            let _server = Server::tcp(&rig.server_ns, "10.199.1.1:8080", "A1");
             let mut agent = Agent::new(&rig.options);
             agent.sync(
                 vec![service("a", &[VIP], tcp_udp(80), json!({}))],
-                vec![slice("a", 8080, "TCP", &["10.99.1.1"])],
+                vec![slice("a", 8080, "TCP", &["10.199.1.1"])],
             );
             let mut client = Client::start(&rig);
             let stats = aya::sys::enable_stats(aya::sys::Stats::RunTime).unwrap();

@@ -27,8 +27,8 @@ fn open(client: &mut Client, kind: &str, name: &str, to: &str, answer: &str) {
 #[test]
 fn only_connected_sockets_through_a_vip_are_released() {
     let Some(rig) = Rig::new() else { return };
-    let _stream = Server::tcp(&rig.server_ns, "10.99.1.1:8080", "A1");
-    let servers = ["10.99.1.1:8080", "10.99.1.2:8080", "[fd99:1::1]:8080"];
+    let _stream = Server::tcp(&rig.server_ns, "10.199.1.1:8080", "A1");
+    let servers = ["10.199.1.1:8080", "10.199.1.2:8080", "[fd99:1::1]:8080"];
     let _servers: Vec<Server> =
         servers.iter().zip(["A1", "A2", "S6"]).map(|(a, n)| Server::udp(&rig.server_ns, a, n)).collect();
     let mut client = Client::start(&rig);
@@ -37,13 +37,13 @@ fn only_connected_sockets_through_a_vip_are_released() {
     agent.sync(
         vec![
             service("a", &[VIP, VIP6], tcp_udp(80), json!({})),
-            service("b", &["10.96.77.2"], tcp_udp(80), json!({})),
+            service("b", &["10.196.77.2"], tcp_udp(80), json!({})),
         ],
         vec![
-            slice("a", 8080, "UDP", &["10.99.1.1"]),
-            slice("a", 8080, "TCP", &["10.99.1.1"]),
+            slice("a", 8080, "UDP", &["10.199.1.1"]),
+            slice("a", 8080, "TCP", &["10.199.1.1"]),
             slice("a", 8080, "UDP", &["fd99:1::1"]),
-            slice("b", 8080, "UDP", &["10.99.1.1"]),
+            slice("b", 8080, "UDP", &["10.199.1.1"]),
         ],
     );
     assert!(agent.applier.take_drain(), "after the first synchronisation, for what left before");
@@ -51,12 +51,12 @@ fn only_connected_sockets_through_a_vip_are_released() {
     open(&mut client, "connected", "v4", &v4, "A1");
     open(&mut client, "connected", "mapped", &format!("[::ffff:{VIP}]:80"), "A1");
     open(&mut client, "connected", "v6", &v6, "S6");
-    open(&mut client, "connected", "direct", "10.99.1.1:8080", "A1");
+    open(&mut client, "connected", "direct", "10.199.1.1:8080", "A1");
     open(&mut client, "connected", "direct6", "[fd99:1::1]:8080", "S6");
-    open(&mut client, "connected", "other", "10.96.77.2:80", "A1");
+    open(&mut client, "connected", "other", "10.196.77.2:80", "A1");
     // Through the VIP first, then to the pod itself: that is no VIP's business any more.
     open(&mut client, "connected", "moved", &v4, "A1");
-    assert_eq!(client.ask("reconnect moved 10.99.1.1:8080"), "open");
+    assert_eq!(client.ask("reconnect moved 10.199.1.1:8080"), "open");
     open(&mut client, "loose", "loose", &v4, "A1");
     assert_eq!(client.ask(&format!("stream stream {v4}")), "open");
     assert_eq!(drain.list().unwrap(), []);
@@ -67,7 +67,7 @@ fn only_connected_sockets_through_a_vip_are_released() {
     let mut gone = slice("a", 8080, "UDP", &["fd99:1::1"]);
     gone.endpoints = Some(vec![]);
     agent.set_slice(gone);
-    agent.set_slice(slice("a", 8080, "UDP", &["10.99.1.2"]));
+    agent.set_slice(slice("a", 8080, "UDP", &["10.199.1.2"]));
     assert!(agent.applier.take_drain());
     assert_eq!(drain.list().unwrap().len(), 3);
     client.send("wait v4");
@@ -102,7 +102,7 @@ fn only_connected_sockets_through_a_vip_are_released() {
 
 /// A slice whose endpoint terminates, serving or not, beside a ready one.
 fn terminating(serving: bool) -> EndpointSlice {
-    let mut slice = slice("a", 8080, "UDP", &["10.99.1.1", "10.99.1.2"]);
+    let mut slice = slice("a", 8080, "UDP", &["10.199.1.1", "10.199.1.2"]);
     let first = &mut slice.endpoints.as_mut().unwrap()[0];
     first.conditions = serde_json::from_value(json!({
         "ready": false, "serving": serving, "terminating": true,
@@ -114,13 +114,13 @@ fn terminating(serving: bool) -> EndpointSlice {
 #[test]
 fn an_endpoint_that_serves_while_it_terminates_keeps_its_sockets() {
     let Some(rig) = Rig::new() else { return };
-    let _servers =
-        [("10.99.1.1:8080", "A1"), ("10.99.1.2:8080", "A2")].map(|(a, n)| Server::udp(&rig.server_ns, a, n));
+    let _servers = [("10.199.1.1:8080", "A1"), ("10.199.1.2:8080", "A2")]
+        .map(|(a, n)| Server::udp(&rig.server_ns, a, n));
     let mut client = Client::start(&rig);
     let mut agent = Agent::new(&rig.options);
     let drain = agent.devices.drain().unwrap();
     let services = || vec![service("a", &[VIP], tcp_udp(80), json!({}))];
-    agent.sync(services(), vec![slice("a", 8080, "UDP", &["10.99.1.1"])]);
+    agent.sync(services(), vec![slice("a", 8080, "UDP", &["10.199.1.1"])]);
     agent.applier.take_drain();
     open(&mut client, "connected", "one", &format!("{VIP}:80"), "A1");
     agent.set_slice(terminating(true));
@@ -146,14 +146,14 @@ fn an_endpoint_that_serves_while_it_terminates_keeps_its_sockets() {
 #[test]
 fn a_resolver_with_one_socket_recovers_by_itself() {
     let Some(rig) = Rig::new() else { return };
-    let _live = Server::udp(&rig.server_ns, "10.99.1.2:8080", "A2");
-    let dead = Server::udp(&rig.server_ns, "10.99.1.1:8080", "A1");
+    let _live = Server::udp(&rig.server_ns, "10.199.1.2:8080", "A2");
+    let dead = Server::udp(&rig.server_ns, "10.199.1.1:8080", "A1");
     let mut client = Client::start(&rig);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let services = vec![service("a", &[VIP], tcp_udp(80), json!({}))];
         let slices = |address| slice("a", 8080, "UDP", &[address]);
-        let (api, events) = api::serve(services, vec![slices("10.99.1.1")]).await;
+        let (api, events) = api::serve(services, vec![slices("10.199.1.1")]).await;
         let options = rig.options.clone();
         let mut health = options.health.subscribe();
         let cancel = tokio_util::sync::CancellationToken::new();
@@ -165,7 +165,7 @@ fn a_resolver_with_one_socket_recovers_by_itself() {
         // The event is sent until it is applied, which a new socket shows.
         let end = Instant::now() + Duration::from_secs(5);
         while client.ask(&format!("udp {VIP}:80")) != format!("A2 {VIP}:80") {
-            let _ = events.send(slices("10.99.1.2"));
+            let _ = events.send(slices("10.199.1.2"));
             assert!(Instant::now() < end, "the event was not applied");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

@@ -57,13 +57,13 @@ fn two_services(rig: &Rig) -> Agent {
     agent.sync(
         vec![
             service("a", &[VIP], tcp_udp(80), json!({})),
-            service("none", &["10.96.77.2"], tcp_udp(80), json!({})),
-            service("elsewhere", &["10.96.77.3"], tcp_udp(80), empty),
+            service("none", &["10.196.77.2"], tcp_udp(80), json!({})),
+            service("elsewhere", &["10.196.77.3"], tcp_udp(80), empty),
         ],
         vec![
-            slice("a", 8080, "TCP", &["10.99.1.1"]),
-            slice("a", 8080, "UDP", &["10.99.1.1"]),
-            slice("elsewhere", 8080, "TCP", &["10.99.1.1@node-b"]),
+            slice("a", 8080, "TCP", &["10.199.1.1"]),
+            slice("a", 8080, "UDP", &["10.199.1.1"]),
+            slice("elsewhere", 8080, "TCP", &["10.199.1.1@node-b"]),
         ],
     );
     agent
@@ -72,8 +72,8 @@ fn two_services(rig: &Rig) -> Agent {
 #[test]
 fn a_watcher_sees_what_sockets_asked_for() {
     let Some(rig) = Rig::new() else { return };
-    let _tcp = Server::tcp(&rig.server_ns, "10.99.1.1:8080", "A1");
-    let _udp = Server::udp(&rig.server_ns, "10.99.1.1:8080", "A1");
+    let _tcp = Server::tcp(&rig.server_ns, "10.199.1.1:8080", "A1");
+    let _udp = Server::udp(&rig.server_ns, "10.199.1.1:8080", "A1");
     let _agent = two_services(&rig);
     let mut client = Client::start(&rig);
     client.ask(&format!("tcp {VIP}:80"));
@@ -83,10 +83,10 @@ fn a_watcher_sees_what_sockets_asked_for() {
         assert_eq!(client.ask(&format!("tcp {VIP}:80")), format!("A1 {VIP}:80"));
         // One flow, however many datagrams.
         client.ask(&format!("udpseq 5 {VIP}:80"));
-        assert_eq!(client.ask("tcp 10.96.77.2:80"), ECONNREFUSED);
-        assert_eq!(client.ask("tcp 10.96.77.3:80"), ECONNREFUSED);
+        assert_eq!(client.ask("tcp 10.196.77.2:80"), ECONNREFUSED);
+        assert_eq!(client.ask("tcp 10.196.77.3:80"), ECONNREFUSED);
         // No Service, no event.
-        client.ask("tcp 10.99.1.1:8080");
+        client.ask("tcp 10.199.1.1:8080");
         drain(&mut watcher).await
     });
     let translated = |hook, proto| kind(Verdict::Translated, Reason::None, hook, proto, 8080);
@@ -103,7 +103,7 @@ fn a_watcher_sees_what_sockets_asked_for() {
     let flow = Flow::new(&events[0], &names, 0);
     let addresses =
         [Some(&flow.source), Some(&flow.destination), flow.endpoint.as_ref()].map(|e| e.unwrap().address);
-    assert_eq!(addresses, ["10.99.0.1", VIP, "10.99.1.1"].map(|text| Some(text.parse().unwrap())));
+    assert_eq!(addresses, ["10.199.0.1", VIP, "10.199.1.1"].map(|text| Some(text.parse().unwrap())));
     assert!(flow.process.is_some_and(|process| process.name == "child"), "{:?}", events[0]);
     assert!(events.windows(2).all(|pair| pair[0].time <= pair[1].time));
 }
@@ -111,7 +111,7 @@ fn a_watcher_sees_what_sockets_asked_for() {
 #[test]
 fn one_watches_at_a_time_and_its_end_ends_the_events() {
     let Some(rig) = Rig::new() else { return };
-    let _tcp = Server::tcp(&rig.server_ns, "10.99.1.1:8080", "A1");
+    let _tcp = Server::tcp(&rig.server_ns, "10.199.1.1:8080", "A1");
     let _agent = two_services(&rig);
     let mut client = Client::start(&rig);
     let connect = format!("tcp {VIP}:80");
@@ -120,7 +120,7 @@ fn one_watches_at_a_time_and_its_end_ends_the_events() {
         let second = Watcher::new(rig.pin_dir(), ALL).unwrap_err();
         assert!(matches!(second, FlowsError::Busy(pid) if pid == std::process::id()), "{second}");
         client.ask(&connect);
-        client.ask("tcp 10.96.77.2:80");
+        client.ask("tcp 10.196.77.2:80");
         let events = drain(&mut watcher).await;
         assert_eq!(events.iter().map(|event| event.verdict).collect::<Vec<_>>(), [Verdict::Refused as u8]);
         written(rig.pin_dir())
@@ -159,7 +159,7 @@ pub fn serve() {
 #[test]
 fn what_is_lost_in_a_flood_is_counted() {
     let Some(rig) = Rig::new() else { return };
-    let _tcp = Server::tcp(&rig.server_ns, "10.99.1.1:8080", "A1");
+    let _tcp = Server::tcp(&rig.server_ns, "10.199.1.1:8080", "A1");
     let mut agent = two_services(&rig);
     let mut client = Client::start(&rig);
     let mut flood = |wanted| {
@@ -190,18 +190,18 @@ fn a_watcher_sees_what_came_from_outside() {
     let Some(mut outside) = Outside::new() else { return };
     let port = |extra| service("a", &[VIP], tcp_udp(80), extra);
     let closed = json!({"type": "LoadBalancer", "loadBalancerSourceRanges": ["203.0.113.0/24"]});
-    let mut closed = service("b", &["10.96.77.2"], tcp_udp(80), closed);
+    let mut closed = service("b", &["10.196.77.2"], tcp_udp(80), closed);
     closed.status =
         serde_json::from_value(json!({"loadBalancer": {"ingress": [{"ip": "198.51.100.7"}]}})).unwrap();
     outside.agent.sync(
-        vec![port(json!({})), closed, service("none", &["10.96.77.3"], tcp_udp(80), json!({}))],
+        vec![port(json!({})), closed, service("none", &["10.196.77.3"], tcp_udp(80), json!({}))],
         ["a", "b"].map(|name| slice(name, 8080, "TCP", &["10.244.0.5@node-a"])).to_vec(),
     );
     let client = &outside.rig.client_ns;
     let events = block_on(async {
         let mut watcher = Watcher::new(outside.rig.pin_dir(), ALL).unwrap();
-        assert_eq!(ask_tcp(client, &format!("{VIP}:80")), "POD 10.99.0.1");
-        assert_eq!(ask_tcp(client, "10.96.77.3:80"), REFUSED);
+        assert_eq!(ask_tcp(client, &format!("{VIP}:80")), "POD 10.199.0.1");
+        assert_eq!(ask_tcp(client, "10.196.77.3:80"), REFUSED);
         assert_eq!(ask_tcp(client, &format!("{VIP}:81")), REFUSED);
         assert_eq!(ask_udp(client, "198.51.100.7:80", 10), SILENCE);
         drain(&mut watcher).await
@@ -216,7 +216,7 @@ fn a_watcher_sees_what_came_from_outside() {
     assert_eq!(events.iter().map(told).collect::<Vec<_>>(), expected);
     let device = xebec_dataplane::addresses::outside_devices().unwrap();
     for event in &events {
-        assert_eq!(Ip6::from_octets([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 99, 0, 1]), event.src);
+        assert_eq!(Ip6::from_octets([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 199, 0, 1]), event.src);
         assert_eq!(device[&event.device].name, "wire");
         assert!(event.sport.host() != 0 && event.pid == 0 && event.netns == 0);
     }

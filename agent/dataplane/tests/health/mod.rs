@@ -83,13 +83,13 @@ fn balanced(port: u16) -> Value {
 fn load_balancers_are_told_where_endpoints_are() {
     let Some(rig) = Rig::new() else { return };
     inside(&rig, || async {
-        let ends = ["10.99.1.1@node-a", "10.99.1.2@node-a", "10.99.1.3@node-b"];
+        let ends = ["10.199.1.1@node-a", "10.199.1.2@node-a", "10.199.1.3@node-b"];
         let (client, events) = api::serve(
             vec![
-                service("a", &["10.96.77.1"], tcp_udp(80), balanced(32_000)),
-                service("b", &["10.96.77.2"], tcp_udp(80), balanced(32_001)),
+                service("a", &["10.196.77.1"], tcp_udp(80), balanced(32_000)),
+                service("b", &["10.196.77.2"], tcp_udp(80), balanced(32_001)),
             ],
-            vec![slice("a", 8080, "TCP", &ends), slice("b", 8080, "TCP", &["10.99.1.3@node-b"])],
+            vec![slice("a", 8080, "TCP", &ends), slice("b", 8080, "TCP", &["10.199.1.3@node-b"])],
         )
         .await;
         // Somebody else has the first Service's port.
@@ -121,7 +121,7 @@ fn load_balancers_are_told_where_endpoints_are() {
         // The endpoints leave this node. The event is sent until it is seen, as this server keeps no history.
         let end = Instant::now() + Duration::from_secs(10);
         while get("127.0.0.1:32000", "/").await != Ok((503, Some("0".to_owned()), body("a", 0))) {
-            let _ = events.send(slice("a", 8080, "TCP", &["10.99.1.3@node-b"]));
+            let _ = events.send(slice("a", 8080, "TCP", &["10.199.1.3@node-b"]));
             assert!(Instant::now() < end, "the event was not applied");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -18,9 +18,9 @@ use xebec_rig::{NetNs, enter, within};
 
 use crate::packet::{node_port, path_mtu, ports, unfragmented};
 
-const VIP: &str = "10.96.77.1";
-const FIRST: &str = "10.99.0.101:30080";
-const SECOND: &str = "10.99.0.102:30080";
+const VIP: &str = "10.196.77.1";
+const FIRST: &str = "10.199.0.101:30080";
+const SECOND: &str = "10.199.0.102:30080";
 
 /// A Service of both families with a node port, and its endpoints.
 fn objects(extra: Value, v4: &[&str], v6: &[&str]) -> (Vec<Service>, Vec<EndpointSlice>) {
@@ -62,8 +62,8 @@ fn a_node_port_leads_to_a_pod_of_the_other_node() {
     let outside = &cluster.outside[0];
     // By the other node: the pod sees that node. By its own: the client.
     for (to, seen) in [
-        (FIRST, "10.98.0.101"),
-        (SECOND, "10.99.0.1"),
+        (FIRST, "10.198.0.101"),
+        (SECOND, "10.199.0.1"),
         ("[fd99::101]:30080", "fd98::101"),
         ("[fd99::102]:30080", "fd99::1"),
     ] {
@@ -77,7 +77,7 @@ fn a_node_port_leads_to_a_pod_of_the_other_node() {
     // the endpoint sees the pod each time.
     let caller = cluster.nodes[0].pod(1);
     let mut client = cluster.nodes[0].client(&caller);
-    for to in [FIRST, SECOND, "10.96.77.1:80"] {
+    for to in [FIRST, SECOND, "10.196.77.1:80"] {
         assert_eq!(client.ask(&format!("tcp {to}")), format!("B 10.244.1.1 {to}"), "{to}");
     }
     assert_eq!(all_checksum_errors(&cluster, &[&pod, &caller]), 0);
@@ -93,7 +93,7 @@ fn a_pod_calls_itself_by_the_other_nodes_address() {
     // The other node has no endpoint: its answer must come back through it, so that node is what the endpoint sees.
     let answer = client.ask(&format!("tcp {SECOND}"));
     assert!(answer.ends_with(&format!(" {SECOND}")), "{answer}");
-    assert!(answer.starts_with("A 10.99.0.102 ") || answer.starts_with("A 10.98.0.102 "), "{answer}");
+    assert!(answer.starts_with("A 10.199.0.102 ") || answer.starts_with("A 10.198.0.102 "), "{answer}");
     assert_eq!(client.ask(&format!("tcp {FIRST}")), format!("A 10.244.1.1 {FIRST}"));
 }
 
@@ -111,7 +111,7 @@ fn local_traffic_policy_with_the_endpoint_on_one_node() {
         assert!(ask_tcp(outside, to).starts_with("error "), "{to}");
     }
     assert_eq!(servers.iter().map(Server::served).sum::<usize>(), 0);
-    for (to, seen) in [(SECOND, "10.99.0.1"), ("[fd99::102]:30080", "fd99::1")] {
+    for (to, seen) in [(SECOND, "10.199.0.1"), ("[fd99::102]:30080", "fd99::1")] {
         assert_eq!(ask_tcp(outside, to), format!("B {seen}"));
         assert_eq!(ask_udp(outside, to, 10), format!("B {seen} 10"));
     }
@@ -147,14 +147,15 @@ fn a_narrow_network_between_the_nodes() {
     let _tcp = [returning(&pod, "10.244.2.1:9090"), returning(&pod, "[fd44:2::1]:9090")];
     let (mut services, mut slices) = objects(json!({}), &["10.244.2.1@node-2"], &["fd44:2::1@node-2"]);
     let bulk = json!([{"name": "tcp", "port": 80, "protocol": "TCP", "nodePort": 30090}]);
-    services.push(service("bulk", &["10.96.77.2", "fd96::78"], bulk, node_port(json!({}))));
+    services.push(service("bulk", &["10.196.77.2", "fd96::78"], bulk, node_port(json!({}))));
     slices.push(slice("bulk", 9090, "TCP", &["10.244.2.1@node-2"]));
     slices.push(slice("bulk", 9090, "TCP", &["fd44:2::1@node-2"]));
     let _agents = agents(&cluster, &(services, slices));
     let outside = &cluster.outside[0];
-    for (to, bulk, seen) in
-        [(FIRST, "10.99.0.101:30090", "10.98.0.101"), ("[fd99::101]:30080", "[fd99::101]:30090", "fd98::101")]
-    {
+    for (to, bulk, seen) in [
+        (FIRST, "10.199.0.101:30090", "10.198.0.101"),
+        ("[fd99::101]:30080", "[fd99::101]:30090", "fd98::101"),
+    ] {
         // The first node itself finds the way too narrow, and tells the client about the packet that the client sent.
         let mtu = within(outside, || {
             let socket = unfragmented(to);

@@ -73,7 +73,7 @@ fn an_answered_flow_to_another_node_stays_in_the_drivers() {
         ],
         [slices(&["10.244.1.5@node-b"]), vec![slice("six", 8080, "UDP", &["fd45::5@node-b"])]].concat(),
     );
-    for (to, answer) in [("10.99.0.2:30080", "FAR 10.98.0.2 10"), ("[fd96::77]:80", "FAR fd98::2 10")] {
+    for (to, answer) in [("10.199.0.2:30080", "FAR 10.198.0.2 10"), ("[fd96::77]:80", "FAR fd98::2 10")] {
         let before = (outside.count(PacketStat::Driver), outside.count(PacketStat::Translated));
         assert_eq!(datagrams(&outside, to, 10, 20), vec![answer; 20]);
         let after = (outside.count(PacketStat::Driver), outside.count(PacketStat::Translated));
@@ -81,16 +81,18 @@ fn an_answered_flow_to_another_node_stays_in_the_drivers() {
         assert_eq!((after.0 - before.0, after.1 - before.1), (38, 4), "{to}");
     }
     // Fragments are the stack's; their flow is the same.
-    assert!(datagrams(&outside, "10.99.0.2:30080", 4000, 2).iter().all(|said| said == "FAR 10.98.0.2 4000"));
+    assert!(
+        datagrams(&outside, "10.199.0.2:30080", 4000, 2).iter().all(|said| said == "FAR 10.198.0.2 4000")
+    );
     let before = outside.count(PacketStat::Driver);
-    assert_eq!(ask_tcp(&outside.rig.client_ns, "10.99.0.2:30080"), "FAR 10.98.0.2");
+    assert_eq!(ask_tcp(&outside.rig.client_ns, "10.199.0.2:30080"), "FAR 10.198.0.2");
     assert!(outside.count(PacketStat::Driver) > before);
     // A pod on the node itself is behind its stack.
     for slice in slices(&["10.244.0.5@node-a"]) {
         outside.agent.set_slice(slice);
     }
     let before = outside.count(PacketStat::Driver);
-    assert_eq!(datagrams(&outside, "10.99.0.2:30080", 10, 5), vec!["POD 10.99.0.1 10"; 5]);
+    assert_eq!(datagrams(&outside, "10.199.0.2:30080", 10, 5), vec!["POD 10.199.0.1 10"; 5]);
     assert_eq!(outside.count(PacketStat::Driver), before);
     assert_eq!(outside.kernel_checksum_errors(), 0);
 }
@@ -110,11 +112,11 @@ fn receptive(outside: &Outside) -> aya::Ebpf {
 fn a_flow_that_leaves_by_the_device_it_came_by_is_turned_round_there() {
     let Some(mut outside) = outside() else { return };
     let _program = receptive(&outside);
-    let _server = Server::seeing_udp(&outside.rig.client_ns, "10.99.0.1:8080", "SELF");
+    let _server = Server::seeing_udp(&outside.rig.client_ns, "10.199.0.1:8080", "SELF");
     outside
         .agent
-        .sync(vec![service("a", &[VIP], ports(), node_port(json!({})))], slices(&["10.99.0.1@node-b"]));
-    assert_eq!(datagrams(&outside, "10.99.0.2:30080", 10, 10), vec!["SELF 10.99.0.2 10"; 10]);
+        .sync(vec![service("a", &[VIP], ports(), node_port(json!({})))], slices(&["10.199.0.1@node-b"]));
+    assert_eq!(datagrams(&outside, "10.199.0.2:30080", 10, 10), vec!["SELF 10.199.0.2 10"; 10]);
     assert_eq!(outside.count(PacketStat::Driver), 18);
     assert_eq!(outside.kernel_checksum_errors(), 0);
 }
@@ -132,7 +134,7 @@ fn datagrams_of_a_flow_whose_endpoint_left_are_decided_anew() {
     let (say, said) = std::sync::mpsc::channel();
     let client = std::thread::spawn(move || {
         enter(&path);
-        let socket = udp_socket("10.99.0.2:30080").unwrap();
+        let socket = udp_socket("10.199.0.2:30080").unwrap();
         for () in asked {
             say.send(exchange(&socket, 10)).unwrap();
         }
@@ -141,9 +143,9 @@ fn datagrams_of_a_flow_whose_endpoint_left_are_decided_anew() {
         ask.send(()).unwrap();
         said.recv().unwrap()
     };
-    assert_eq!([once(), once()], ["FAR 10.98.0.2 10"; 2]);
+    assert_eq!([once(), once()], ["FAR 10.198.0.2 10"; 2]);
     sync(&mut outside, "10.244.0.5@node-a");
-    assert_eq!([once(), once()], ["POD 10.99.0.1 10"; 2]);
+    assert_eq!([once(), once()], ["POD 10.199.0.1 10"; 2]);
     drop(ask);
     client.join().unwrap();
 }
@@ -174,7 +176,7 @@ fn a_long_transfer_arrives_whole_with_and_without_the_program() {
     let (path, sent) = (outside.rig.client_ns.path(), text.clone());
     let client = std::thread::spawn(move || {
         enter(&path);
-        let mut stream = TcpStream::connect("10.99.0.2:30080").unwrap();
+        let mut stream = TcpStream::connect("10.199.0.2:30080").unwrap();
         for part in sent.chunks(1_000_000) {
             stream.write_all(part).unwrap();
         }

@@ -22,7 +22,7 @@ use xebec_rig::within;
 
 use xebec_rig::objects::{service, slice, tcp_udp};
 
-const VIP: &str = "10.96.77.1";
+const VIP: &str = "10.196.77.1";
 
 pub fn node_port(extra: Value) -> Value {
     let mut spec = json!({"type": "LoadBalancer"});
@@ -75,12 +75,12 @@ fn a_node_port_reaches_a_pod_here_which_sees_the_client() {
         serde_json::from_value(json!({"loadBalancer": {"ingress": [{"ip": "198.51.100.8"}]}})).unwrap();
     outside.agent.sync(vec![a], slices(&["10.244.0.5@node-a"]));
     // A node port, an external IP, a load balancer's IP, a ClusterIP.
-    for to in ["10.99.0.2:30080", "198.51.100.7:80", "198.51.100.8:80", "10.96.77.1:80"] {
-        assert_eq!(ask_tcp(&outside.rig.client_ns, to), "POD 10.99.0.1", "tcp {to}");
-        assert_eq!(ask_udp(&outside.rig.client_ns, to, 10), "POD 10.99.0.1 10", "udp {to}");
+    for to in ["10.199.0.2:30080", "198.51.100.7:80", "198.51.100.8:80", "10.196.77.1:80"] {
+        assert_eq!(ask_tcp(&outside.rig.client_ns, to), "POD 10.199.0.1", "tcp {to}");
+        assert_eq!(ask_udp(&outside.rig.client_ns, to, 10), "POD 10.199.0.1 10", "udp {to}");
     }
     // Another port of the node is the node's own.
-    assert_eq!(ask_tcp(&outside.rig.client_ns, "10.99.0.2:30081"), REFUSED);
+    assert_eq!(ask_tcp(&outside.rig.client_ns, "10.199.0.2:30081"), REFUSED);
     assert_eq!(outside.count(PacketStat::Flows), 8);
     assert_eq!(outside.count(PacketStat::Established), 8);
     assert_eq!(outside.kernel_checksum_errors(), 0);
@@ -93,8 +93,8 @@ fn a_node_port_reaches_a_pod_elsewhere_which_sees_the_node() {
         .agent
         .sync(vec![service("a", &[VIP], ports(), node_port(json!({})))], slices(&["10.244.1.5@node-b"]));
     for _ in 0..10 {
-        assert_eq!(ask_tcp(&outside.rig.client_ns, "10.99.0.2:30080"), "FAR 10.98.0.2");
-        assert_eq!(ask_udp(&outside.rig.client_ns, "10.99.0.2:30080", 10), "FAR 10.98.0.2 10");
+        assert_eq!(ask_tcp(&outside.rig.client_ns, "10.199.0.2:30080"), "FAR 10.198.0.2");
+        assert_eq!(ask_udp(&outside.rig.client_ns, "10.199.0.2:30080", 10), "FAR 10.198.0.2 10");
     }
     assert_eq!(outside.kernel_checksum_errors(), 0);
 }
@@ -136,23 +136,23 @@ fn external_traffic_policy_local() {
     let local = || service("a", &[VIP], ports(), node_port(json!({"externalTrafficPolicy": "Local"})));
     outside.agent.sync(vec![local()], slices(&["10.244.0.5@node-a", "10.244.1.5@node-b"]));
     for _ in 0..20 {
-        assert_eq!(ask_tcp(&outside.rig.client_ns, "10.99.0.2:30080"), "POD 10.99.0.1");
+        assert_eq!(ask_tcp(&outside.rig.client_ns, "10.199.0.2:30080"), "POD 10.199.0.1");
     }
     // Endpoints elsewhere only: upstream drops, and the load balancer goes elsewhere by the health check.
     for slice in slices(&["10.244.1.5@node-b"]) {
         outside.agent.set_slice(slice);
     }
-    assert_eq!(ask_udp(&outside.rig.client_ns, "10.99.0.2:30080", 10), SILENCE);
+    assert_eq!(ask_udp(&outside.rig.client_ns, "10.199.0.2:30080", 10), SILENCE);
     assert!(outside.count(PacketStat::NoLocal) > 0);
     // The ClusterIP is not external.
-    assert_eq!(ask_tcp(&outside.rig.client_ns, "10.96.77.1:80"), "FAR 10.98.0.2");
+    assert_eq!(ask_tcp(&outside.rig.client_ns, "10.196.77.1:80"), "FAR 10.198.0.2");
 }
 
 #[test]
 fn no_endpoints_is_a_refusal_by_the_address_asked() {
     let Some(mut outside) = Outside::new() else { return };
     outside.agent.sync(vec![service("a", &[VIP], ports(), node_port(json!({})))], vec![]);
-    for to in ["10.99.0.2:30080", "10.96.77.1:80"] {
+    for to in ["10.199.0.2:30080", "10.196.77.1:80"] {
         assert_eq!(ask_tcp(&outside.rig.client_ns, to), REFUSED, "tcp {to}");
         // A connected socket takes an ICMP error only if it names the socket's own ends.
         assert_eq!(ask_udp(&outside.rig.client_ns, to, 10), REFUSED, "udp {to}");
@@ -160,7 +160,7 @@ fn no_endpoints_is_a_refusal_by_the_address_asked() {
     for slice in slices(&["10.244.0.5@node-a"]) {
         outside.agent.set_slice(slice);
     }
-    assert_eq!(ask_tcp(&outside.rig.client_ns, "10.99.0.2:30080"), "POD 10.99.0.1");
+    assert_eq!(ask_tcp(&outside.rig.client_ns, "10.199.0.2:30080"), "POD 10.199.0.1");
     assert!(outside.count(PacketStat::Rejected) >= 4);
 }
 
@@ -174,7 +174,7 @@ fn icmp_errors_of_endpoints_name_the_address_asked() {
             vec![slice("a", 8081, "UDP", &[endpoint])],
         );
         assert!(outside.count(PacketStat::Errors) >= before);
-        assert_eq!(ask_udp(&outside.rig.client_ns, "10.96.77.1:80", 10), REFUSED, "{endpoint}");
+        assert_eq!(ask_udp(&outside.rig.client_ns, "10.196.77.1:80", 10), REFUSED, "{endpoint}");
     }
     // The error of the pod elsewhere passed two translations.
     assert_eq!(outside.count(PacketStat::Errors), 3);
@@ -189,23 +189,23 @@ fn source_ranges_of_a_load_balancer() {
             serde_json::from_value(json!({"loadBalancer": {"ingress": [{"ip": "198.51.100.8"}]}})).unwrap();
         a
     };
-    outside.agent.sync(vec![with(&["10.99.0.0/29", "192.0.2.0/24"])], slices(&["10.244.0.5@node-a"]));
-    assert_eq!(ask_udp(&outside.rig.client_ns, "198.51.100.8:80", 10), "POD 10.99.0.1 10");
+    outside.agent.sync(vec![with(&["10.199.0.0/29", "192.0.2.0/24"])], slices(&["10.244.0.5@node-a"]));
+    assert_eq!(ask_udp(&outside.rig.client_ns, "198.51.100.8:80", 10), "POD 10.199.0.1 10");
     let mut set = |ranges: &[&str]| {
         outside.agent.world.service(kube::runtime::watcher::Event::Apply(with(ranges)));
         outside.agent.apply();
     };
-    set(&["10.99.0.8/29"]);
+    set(&["10.199.0.8/29"]);
     assert_eq!(ask_udp(&outside.rig.client_ns, "198.51.100.8:80", 10), SILENCE);
     // Ranges guard the load balancer's address, as upstream.
-    assert_eq!(ask_udp(&outside.rig.client_ns, "10.99.0.2:30080", 10), "POD 10.99.0.1 10");
+    assert_eq!(ask_udp(&outside.rig.client_ns, "10.199.0.2:30080", 10), "POD 10.199.0.1 10");
     assert!(outside.count(PacketStat::Denied) > 0);
     let mut set = |ranges: &[&str]| {
         outside.agent.world.service(kube::runtime::watcher::Event::Apply(with(ranges)));
         outside.agent.apply();
     };
     set(&[]);
-    assert_eq!(ask_udp(&outside.rig.client_ns, "198.51.100.8:80", 10), "POD 10.99.0.1 10");
+    assert_eq!(ask_udp(&outside.rig.client_ns, "198.51.100.8:80", 10), "POD 10.199.0.1 10");
 }
 
 #[test]
@@ -216,15 +216,15 @@ fn one_client_keeps_its_endpoint_with_affinity() {
         vec![service("a", &[VIP], ports(), node_port(affinity))],
         slices(&["10.244.0.5@node-a", "10.244.1.5@node-b"]),
     );
-    let first = ask_tcp(&outside.rig.client_ns, "10.99.0.2:30080");
+    let first = ask_tcp(&outside.rig.client_ns, "10.199.0.2:30080");
     for _ in 0..20 {
-        assert_eq!(ask_tcp(&outside.rig.client_ns, "10.99.0.2:30080"), first);
+        assert_eq!(ask_tcp(&outside.rig.client_ns, "10.199.0.2:30080"), first);
     }
     let left = if first.starts_with("POD") { "10.244.1.5@node-b" } else { "10.244.0.5@node-a" };
     for slice in slices(&[left]) {
         outside.agent.set_slice(slice);
     }
-    assert_ne!(ask_tcp(&outside.rig.client_ns, "10.99.0.2:30080"), first);
+    assert_ne!(ask_tcp(&outside.rig.client_ns, "10.199.0.2:30080"), first);
 }
 
 #[test]
@@ -233,11 +233,11 @@ fn large_datagrams_pass_in_fragments() {
     outside
         .agent
         .sync(vec![service("a", &[VIP], ports(), node_port(json!({})))], slices(&["10.244.0.5@node-a"]));
-    assert_eq!(ask_udp(&outside.rig.client_ns, "10.99.0.2:30080", 4000), "POD 10.99.0.1 4000");
+    assert_eq!(ask_udp(&outside.rig.client_ns, "10.199.0.2:30080", 4000), "POD 10.199.0.1 4000");
     for slice in slices(&["10.244.1.5@node-b"]) {
         outside.agent.set_slice(slice);
     }
-    assert_eq!(ask_udp(&outside.rig.client_ns, "10.99.0.2:30080", 4000), "FAR 10.98.0.2 4000");
+    assert_eq!(ask_udp(&outside.rig.client_ns, "10.199.0.2:30080", 4000), "FAR 10.198.0.2 4000");
     assert_eq!(outside.kernel_checksum_errors(), 0);
 }
 
@@ -247,13 +247,13 @@ fn datagrams_leave_an_endpoint_that_left_its_service() {
     outside
         .agent
         .sync(vec![service("a", &[VIP], ports(), node_port(json!({})))], slices(&["10.244.0.5@node-a"]));
-    let to = "10.99.0.2:30080";
+    let to = "10.199.0.2:30080";
     let socket = within(&outside.rig.client_ns, || udp_socket(to).unwrap());
-    assert_eq!(exchange(&socket, 10), "POD 10.99.0.1 10");
+    assert_eq!(exchange(&socket, 10), "POD 10.199.0.1 10");
     for slice in slices(&["10.244.1.5@node-b"]) {
         outside.agent.set_slice(slice);
     }
-    assert_eq!(exchange(&socket, 10), "FAR 10.98.0.2 10", "the same socket's next datagram");
+    assert_eq!(exchange(&socket, 10), "FAR 10.198.0.2 10", "the same socket's next datagram");
     assert_eq!(outside.count(PacketStat::Reselected), 1);
 }
 
@@ -267,13 +267,13 @@ fn endpoints_and_agents_change_under_load() {
         xebec_rig::enter(&client);
         let (end, mut answers) = (Instant::now() + Duration::from_secs(2), Vec::new());
         while Instant::now() < end {
-            answers.push(say("10.99.0.2:30080").map_err(|e| e.to_string()));
+            answers.push(say("10.199.0.2:30080").map_err(|e| e.to_string()));
         }
         answers
     });
     // A datagram flow and its socket, which outlive the agent.
-    let socket = within(&outside.rig.client_ns, || udp_socket("10.99.0.2:30080").unwrap());
-    assert_eq!(exchange(&socket, 10), "POD 10.99.0.1 10");
+    let socket = within(&outside.rig.client_ns, || udp_socket("10.199.0.2:30080").unwrap());
+    assert_eq!(exchange(&socket, 10), "POD 10.199.0.1 10");
     let options = outside.rig.options.clone();
     let before = outside.links();
     for round in 0..20 {
@@ -288,7 +288,7 @@ fn endpoints_and_agents_change_under_load() {
             assert_eq!(outside.links(), before);
         }
     }
-    assert_eq!(exchange(&socket, 10), "POD 10.99.0.1 10");
+    assert_eq!(exchange(&socket, 10), "POD 10.199.0.1 10");
     let answers = load.join().unwrap();
     let failed: Vec<_> = answers.iter().filter_map(|a| a.as_ref().err()).collect();
     assert!(failed.is_empty(), "{} of {}: {:?}", failed.len(), answers.len(), failed.first());

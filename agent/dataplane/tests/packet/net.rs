@@ -35,28 +35,28 @@ impl Outside {
         wire((node, "back"), (&far, "eth0"), 1500);
         for (netns, device, addresses) in [
             (&pod, "eth0", ["10.244.0.5/32", "fd44::5/128"]),
-            (node, "back", ["10.98.0.2/24", "fd98::2/64"]),
-            (&far, "eth0", ["10.98.0.3/24", "fd98::3/64"]),
+            (node, "back", ["10.198.0.2/24", "fd98::2/64"]),
+            (&far, "eth0", ["10.198.0.3/24", "fd98::3/64"]),
             (&far, "lo", ["10.244.1.5/32", "fd45::5/128"]),
         ] {
             addresses.into_iter().for_each(|address| netns.address(device, address));
         }
         for (netns, route) in [
             // The pod's way out is the node; there is no other.
-            (&pod, "10.99.0.0/24 dev eth0"),
-            (&pod, "10.98.0.0/24 dev eth0"),
+            (&pod, "10.199.0.0/24 dev eth0"),
+            (&pod, "10.198.0.0/24 dev eth0"),
             (&pod, "fd99::/64 dev eth0"),
             (node, "10.244.0.5/32 dev xebpod"),
             (node, "fd44::5/128 dev xebpod"),
-            (node, "10.244.1.0/24 via 10.98.0.3"),
+            (node, "10.244.1.0/24 via 10.198.0.3"),
             (node, "fd45::/64 via fd98::3"),
-            (client, "10.96.0.0/16 via 10.99.0.2"),
-            (client, "198.51.100.0/24 via 10.99.0.2"),
+            (client, "10.196.0.0/16 via 10.199.0.2"),
+            (client, "198.51.100.0/24 via 10.199.0.2"),
             (client, "fd96::/64 via fd99::2"),
         ] {
             netns.ip(&format!("route add {route}"));
         }
-        for to in ["10.99.0.1", "10.98.0.3", "fd99::1"] {
+        for to in ["10.199.0.1", "10.198.0.3", "fd99::1"] {
             pod.neighbour("eth0", to, node, "xebpod");
         }
         for to in ["10.244.0.5", "fd44::5"] {

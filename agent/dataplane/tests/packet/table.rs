@@ -67,7 +67,7 @@ fn the_table() {
     let Some(mut outside) = Outside::new() else { return };
     let mut guarded = service(
         "guarded",
-        &["10.96.77.3"],
+        &["10.196.77.3"],
         tcp_udp(80),
         node_port(json!({"loadBalancerSourceRanges": ["192.0.2.0/24"]})),
     );
@@ -82,35 +82,35 @@ fn the_table() {
         vec![
             service("a", &[VIP], ports(), node_port(json!({}))),
             service("six", &["fd96::77"], tcp_udp(80), json!({})),
-            service("own", &["10.96.77.5"], tcp_udp(80), json!({"externalIPs": ["10.99.0.2"]})),
-            service("far", &["10.96.77.2"], tcp_udp(80), json!({})),
-            service("empty", &["10.96.77.4"], tcp_udp(80), json!({})),
+            service("own", &["10.196.77.5"], tcp_udp(80), json!({"externalIPs": ["10.199.0.2"]})),
+            service("far", &["10.196.77.2"], tcp_udp(80), json!({})),
+            service("empty", &["10.196.77.4"], tcp_udp(80), json!({})),
             guarded,
         ],
         all,
     );
-    let (c, pod, vip) = ("10.99.0.1:5000", "10.244.0.5:8080", "10.96.77.1:80");
+    let (c, pod, vip) = ("10.199.0.1:5000", "10.244.0.5:8080", "10.196.77.1:80");
     let same = |p: Vec<u8>| (p.clone(), p);
     let (i, e) = ("tcx_ingress", "tcx_egress");
-    let bare = |dst| frame(udp_ip("10.99.0.1:5001", dst, None));
+    let bare = |dst| frame(udp_ip("10.199.0.1:5001", dst, None));
     let received = udp_ip(c, pod, Some(6));
     let rows = [
-        row("no service", i, same(udp(c, "10.99.0.2:53")), NEXT, &[]),
+        row("no service", i, same(udp(c, "10.199.0.2:53")), NEXT, &[]),
         row("cut off before its ports end", i, same(udp(c, vip)[..36].to_vec()), NEXT, &[]),
         row("another protocol", i, same([vec![0; 12], vec![8, 6], vec![0; 28]].concat()), NEXT, &[]),
         row("a datagram", i, (udp(c, vip), udp(c, pod)), NEXT, &[Flows, Translated]),
         row("the next one", i, (udp(c, vip), udp(c, pod)), NEXT, &[Translated]),
         row("its answer", e, (udp(pod, c), udp(vip, c)), NEXT, &[Established, Translated]),
         row("the next answer", e, (udp(pod, c), udp(vip, c)), NEXT, &[Translated]),
-        row("an answer to nobody", e, same(udp(pod, "10.99.0.1:5009")), NEXT, &[]),
+        row("an answer to nobody", e, same(udp(pod, "10.199.0.1:5009")), NEXT, &[]),
         row("no checksum", i, (bare(vip), bare(pod)), NEXT, &[Flows, Translated]),
-        row("a node port", i, (tcp(c, "10.99.0.2:30080", 2), tcp(c, pod, 2)), NEXT, &[Flows, Translated]),
+        row("a node port", i, (tcp(c, "10.199.0.2:30080", 2), tcp(c, pod, 2)), NEXT, &[Flows, Translated]),
         row(
             "an error out",
             e,
             (
-                unreachable("10.244.0.5", "10.99.0.1", &received),
-                unreachable("10.96.77.1", "10.99.0.1", &quoting(udp_ip(c, vip, Some(6)), &received)),
+                unreachable("10.244.0.5", "10.199.0.1", &received),
+                unreachable("10.196.77.1", "10.199.0.1", &quoting(udp_ip(c, vip, Some(6)), &received)),
             ),
             NEXT,
             &[Errors],
@@ -119,7 +119,7 @@ fn the_table() {
         row(
             "no endpoints",
             i,
-            (udp(c, "10.96.77.4:80"), udp(c, "127.0.0.1:61000")),
+            (udp(c, "10.196.77.4:80"), udp(c, "127.0.0.1:61000")),
             NEXT,
             &[Rejected, Translated],
         ),
@@ -133,14 +133,14 @@ fn the_table() {
         row(
             "a port that the VIP does not have",
             i,
-            (udp("10.99.0.1:5002", "10.96.77.1:81"), udp("10.99.0.1:5002", "127.0.0.1:61000")),
+            (udp("10.199.0.1:5002", "10.196.77.1:81"), udp("10.199.0.1:5002", "127.0.0.1:61000")),
             NEXT,
             &[Rejected, Translated],
         ),
         row(
             "ping of a VIP",
             i,
-            (echo("10.99.0.1", "10.96.77.1", false, 3), back(echo("10.96.77.1", "10.99.0.1", true, 64))),
+            (echo("10.199.0.1", "10.196.77.1", false, 3), back(echo("10.196.77.1", "10.199.0.1", true, 64))),
             BACK,
             &[Echoes],
         ),
@@ -161,9 +161,9 @@ fn the_table() {
             BACK,
             &[Echoes],
         ),
-        row("ping of the node", i, same(echo("10.99.0.1", "10.99.0.2", false, 64)), NEXT, &[]),
-        row("ping of no VIP", i, same(echo("10.99.0.1", "10.96.77.99", false, 64)), NEXT, &[]),
-        row("an echo reply", i, same(echo("10.99.0.1", "10.96.77.1", true, 64)), NEXT, &[]),
+        row("ping of the node", i, same(echo("10.199.0.1", "10.199.0.2", false, 64)), NEXT, &[]),
+        row("ping of no VIP", i, same(echo("10.199.0.1", "10.196.77.99", false, 64)), NEXT, &[]),
+        row("an echo reply", i, same(echo("10.199.0.1", "10.196.77.1", true, 64)), NEXT, &[]),
         row(
             "IPv6's answer",
             e,
@@ -174,7 +174,7 @@ fn the_table() {
         row(
             "to elsewhere",
             i,
-            (udp(c, "10.96.77.2:80"), udp(c, "10.244.1.5:8080")),
+            (udp(c, "10.196.77.2:80"), udp(c, "10.244.1.5:8080")),
             NEXT,
             &[Flows, Translated],
         ),
@@ -195,15 +195,15 @@ fn the_table() {
     outside.agent.applier.maps().tracked().set_devices(&own(&[])).unwrap();
     assert_eq!(run(&mut outside, e, &packet), (DROP, packet.clone()), "a device without an address");
     assert_eq!(outside.count(Exhausted), 1);
-    outside.agent.applier.maps().tracked().set_devices(&own(&["10.98.0.2"])).unwrap();
+    outside.agent.applier.maps().tracked().set_devices(&own(&["10.198.0.2"])).unwrap();
     let (verdict, bytes) = run(&mut outside, e, &packet);
     let port = source_port(&bytes);
     assert!(port > 61000, "{port}");
-    let node = format!("10.98.0.2:{port}");
+    let node = format!("10.198.0.2:{port}");
     assert_eq!((verdict, bytes), (NEXT, udp(&node, "10.244.1.5:8080")));
     let back = run(&mut outside, i, &udp("10.244.1.5:8080", &node));
     assert_eq!(back, (NEXT, udp("10.244.1.5:8080", c)));
-    assert_eq!(run(&mut outside, e, &back.1), (NEXT, udp("10.96.77.2:80", c)));
+    assert_eq!(run(&mut outside, e, &back.1), (NEXT, udp("10.196.77.2:80", c)));
     // Quiet for long enough, everything is collected, answered or not.
     let tracked = outside.agent.applier.maps().tracked();
     assert!(!tracked.established().unwrap().is_empty());
@@ -220,12 +220,12 @@ fn a_client_port_that_is_taken_inside_becomes_another() {
     outside
         .agent
         .sync(vec![service("a", &[VIP], ports(), node_port(json!({})))], slices(&["10.244.0.5@node-a"]));
-    let (client, pod) = ("10.99.0.1:5000", "10.244.0.5:8080");
-    let (vip, node) = ("10.96.77.1:80", "10.99.0.2:30080");
+    let (client, pod) = ("10.199.0.1:5000", "10.244.0.5:8080");
+    let (vip, node) = ("10.196.77.1:80", "10.199.0.2:30080");
     assert_eq!(run(&mut outside, "tcx_ingress", &udp(client, vip)), (NEXT, udp(client, pod)));
     // The same client port at another address of the same endpoint would be the same flow to the pod.
     let (verdict, bytes) = run(&mut outside, "tcx_ingress", &udp(client, node));
-    let inside = format!("10.99.0.1:{}", source_port(&bytes));
+    let inside = format!("10.199.0.1:{}", source_port(&bytes));
     assert!(inside != client && source_port(&bytes) >= 1024, "{inside}");
     assert_eq!((verdict, bytes), (NEXT, udp(&inside, pod)));
     assert_eq!(
@@ -244,12 +244,12 @@ fn source_ports_run_out_and_come_back() {
     outside
         .agent
         .sync(vec![service("a", &[VIP], ports(), node_port(json!({})))], slices(&["10.244.1.5@node-b"]));
-    outside.agent.applier.maps().tracked().set_devices(&own(&["10.98.0.2"])).unwrap();
+    outside.agent.applier.maps().tracked().set_devices(&own(&["10.198.0.2"])).unwrap();
     let far = "10.244.1.5:8080";
     // A flow from each client port, as it leaves; the verdict and the packet.
     let leave = |outside: &mut Outside, port: u16| {
-        let client = format!("10.99.0.1:{port}");
-        let inside = run(outside, "tcx_ingress", &udp(&client, "10.96.77.1:80"));
+        let client = format!("10.199.0.1:{port}");
+        let inside = run(outside, "tcx_ingress", &udp(&client, "10.196.77.1:80"));
         assert_eq!(inside, (NEXT, udp(&client, far)));
         run(outside, "tcx_egress", &inside.1)
     };
@@ -267,12 +267,12 @@ fn source_ports_run_out_and_come_back() {
     assert_eq!(outside.count(Exhausted), 1);
     // Who has a port goes on, there and back.
     assert_eq!(leave(&mut outside, 2000), first);
-    let back = run(&mut outside, "tcx_ingress", &udp(far, &format!("10.98.0.2:{}", source_port(&first.1))));
-    assert_eq!(back, (NEXT, udp(far, "10.99.0.1:2000")));
+    let back = run(&mut outside, "tcx_ingress", &udp(far, &format!("10.198.0.2:{}", source_port(&first.1))));
+    assert_eq!(back, (NEXT, udp(far, "10.199.0.1:2000")));
     // The others fall silent, and the one that was refused gets a port.
     outside.agent.applier.maps().tracked().collect(u64::MAX).unwrap();
     let (verdict, bytes) = leave(&mut outside, refused);
-    let source = format!("10.98.0.2:{}", source_port(&bytes));
+    let source = format!("10.198.0.2:{}", source_port(&bytes));
     assert_eq!((verdict, bytes), (NEXT, udp(&source, far)));
     assert_eq!(outside.count(Exhausted), 1);
 }

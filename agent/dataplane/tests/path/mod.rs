@@ -121,7 +121,7 @@ fn a_packet_is_what_the_kernel_would_have_made_of_it() {
         ("from an address that is not the pod's", same(echo(B, A, false, 63))),
         ("from an address that is nobody's", same(udp("10.244.0.77:1", &format!("{B}:2")))),
         ("to itself", same(tcp(&format!("{A}:1"), &format!("{A}:2"), 2))),
-        ("to the node", same(udp(&format!("{A}:1"), "10.99.0.2:2"))),
+        ("to the node", same(udp(&format!("{A}:1"), "10.199.0.2:2"))),
         ("to outside", same(tcp(&format!("{A}:1"), &format!("{OUTSIDE}:2"), 2))),
         ("not IP", same([&[0; 12][..], &[8, 6], &[0; 28]].concat())),
     ];
@@ -148,16 +148,18 @@ fn calls_from_outside_and_their_answers_pass_the_stack_by() {
     };
     outside.agent.sync(
         vec![
-            service("a", &["10.96.77.1"], ports.clone(), spec.clone()),
+            service("a", &["10.196.77.1"], ports.clone(), spec.clone()),
             service("six", &["fd96::77"], ports, spec),
         ],
         [endpoints("a", "10.244.0.5"), endpoints("six", "fd44::5")].concat(),
     );
     let talk = |outside: &Outside| {
         let before = forwarded();
-        for (to, from) in
-            [("10.99.0.2:30080", "10.99.0.1"), ("[fd99::2]:30080", "fd99::1"), ("10.96.77.1:80", "10.99.0.1")]
-        {
+        for (to, from) in [
+            ("10.199.0.2:30080", "10.199.0.1"),
+            ("[fd99::2]:30080", "fd99::1"),
+            ("10.196.77.1:80", "10.199.0.1"),
+        ] {
             assert_eq!(ask_tcp(&outside.rig.client_ns, to), format!("POD {from}"));
             assert_eq!(ask_udp(&outside.rig.client_ns, to, 10), format!("POD {from} 10"));
         }
@@ -174,7 +176,7 @@ fn calls_from_outside_and_their_answers_pass_the_stack_by() {
     assert_eq!(outside.count(PacketStat::Established) - flows, 6);
     // Fragments, a closed port's answer, and what the pod begins itself are the kernel's.
     let before = forwarded();
-    assert_eq!(ask_udp(&outside.rig.client_ns, "10.99.0.2:30080", 4000), "POD 10.99.0.1 4000");
+    assert_eq!(ask_udp(&outside.rig.client_ns, "10.199.0.2:30080", 4000), "POD 10.199.0.1 4000");
     assert!(forwarded() > before);
     for slice in endpoints("a", "10.244.0.5").map(|mut slice| {
         slice.ports.iter_mut().flatten().for_each(|port| port.port = Some(9));
@@ -182,10 +184,10 @@ fn calls_from_outside_and_their_answers_pass_the_stack_by() {
     }) {
         outside.agent.set_slice(slice);
     }
-    assert_eq!(ask_tcp(&outside.rig.client_ns, "10.99.0.2:30080"), REFUSED);
-    assert_eq!(ask_udp(&outside.rig.client_ns, "10.99.0.2:30080", 10), REFUSED);
-    run(&format!("ip -n {} route add 10.244.0.0/24 via 10.99.0.2", outside.rig.client_ns.name));
-    let _server = Server::seeing_udp(&outside.rig.client_ns, "10.99.0.1:7070", "OUT");
-    assert_eq!(ask_udp(&outside.pod, "10.99.0.1:7070", 10), "OUT 10.244.0.5 10");
+    assert_eq!(ask_tcp(&outside.rig.client_ns, "10.199.0.2:30080"), REFUSED);
+    assert_eq!(ask_udp(&outside.rig.client_ns, "10.199.0.2:30080", 10), REFUSED);
+    run(&format!("ip -n {} route add 10.244.0.0/24 via 10.199.0.2", outside.rig.client_ns.name));
+    let _server = Server::seeing_udp(&outside.rig.client_ns, "10.199.0.1:7070", "OUT");
+    assert_eq!(ask_udp(&outside.pod, "10.199.0.1:7070", 10), "OUT 10.244.0.5 10");
     assert_eq!(outside.kernel_checksum_errors(), 0);
 }

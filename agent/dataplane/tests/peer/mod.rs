@@ -10,7 +10,7 @@ use xebec_rig::server::Server;
 
 use crate::VIP;
 
-const OTHER: &str = "10.96.77.2";
+const OTHER: &str = "10.196.77.2";
 const VIP6: &str = "fd96::77";
 const OTHER6: &str = "fd96::78";
 
@@ -27,15 +27,15 @@ where
 #[test]
 fn sockets_that_share_a_place_are_each_told_their_own_peer() {
     let Some(rig) = Rig::new() else { return };
-    let servers = ["10.99.1.1:8080", "10.99.1.2:8080", "[fd99:1::1]:8080", "[fd99:1::1]:8081"];
+    let servers = ["10.199.1.1:8080", "10.199.1.2:8080", "[fd99:1::1]:8080", "[fd99:1::1]:8081"];
     let names = ["A", "B", "A6", "B6"];
     let _servers: Vec<_> =
         servers.iter().zip(names).map(|(at, name)| Server::tcp(&rig.server_ns, at, name)).collect();
     let port = |name: &str| if name == "d" { 8081 } else { 8080 };
     let mut agent = Agent::new(&rig.options);
     let vips = [
-        ("a", VIP, "10.99.1.1"),
-        ("b", OTHER, "10.99.1.2"),
+        ("a", VIP, "10.199.1.1"),
+        ("b", OTHER, "10.199.1.2"),
         ("c", VIP6, "fd99:1::1"),
         ("d", OTHER6, "fd99:1::1"),
     ];
@@ -45,7 +45,7 @@ fn sockets_that_share_a_place_are_each_told_their_own_peer() {
     );
     let mut client = Client::start(&rig);
     for (a, b, backend) in [
-        (format!("{VIP}:80"), format!("{OTHER}:80"), "10.99.1.2:8080"),
+        (format!("{VIP}:80"), format!("{OTHER}:80"), "10.199.1.2:8080"),
         (format!("[{VIP6}]:80"), format!("[{OTHER6}]:80"), "[fd99:1::1]:8081"),
     ] {
         let six = if a.starts_with('[') { "6" } else { "" };

@@ -62,16 +62,16 @@ fn netstat(netns: &NetNs, name: &str) -> u64 {
 #[test]
 fn multipath_tcp_at_both_ends() {
     let Some(rig) = Rig::new() else { return };
-    let _server = multipath(&rig.server_ns, "10.99.1.1:8080");
+    let _server = multipath(&rig.server_ns, "10.199.1.1:8080");
     let mut client = Client::start(&rig);
     let mut agent = Agent::new(&rig.options);
     agent.sync(
         vec![service("a", &[VIP], tcp_udp(80), json!({}))],
-        vec![slice("a", 8080, "TCP", &["10.99.1.1"])],
+        vec![slice("a", 8080, "TCP", &["10.199.1.1"])],
     );
     for _ in 0..10 {
         // The hook saw a path of the connection, and the program asks its own socket.
-        assert_eq!(client.ask(&format!("mptcp {VIP}:80")), format!("M-10.99.0.1 {VIP}:80"));
+        assert_eq!(client.ask(&format!("mptcp {VIP}:80")), format!("M-10.199.0.1 {VIP}:80"));
     }
     assert!(netstat(&rig.server_ns, "MPCapableACKRX") >= 10, "both ends speak it");
 }
@@ -97,7 +97,7 @@ fn fast_open_to_a_vip_and_to_a_node_port() {
     // No process of the node's cgroup: its packets meet the node's device.
     let beside = xebec_rig::Place::new(&format!("{}x", outside.name), "none", xebec_rig::object().unwrap());
     let mut client = Client::of(&beside, outside);
-    for to in ["10.99.0.101:30080", "10.96.77.1:80"] {
+    for to in ["10.199.0.101:30080", "10.196.77.1:80"] {
         assert_eq!(client.ask(&format!("fastopen {to}")), format!("F {to}"));
     }
     assert_eq!(netstat(&server, "TCPFastOpenPassive"), 3);
@@ -108,12 +108,12 @@ fn fast_open_to_a_vip_and_to_a_node_port() {
 #[test]
 fn a_proxy_beside_the_pod_sees_the_endpoint() {
     let Some(rig) = Rig::new() else { return };
-    let server = Server::tcp(&rig.server_ns, "10.99.1.1:8080", "A1");
+    let server = Server::tcp(&rig.server_ns, "10.199.1.1:8080", "A1");
     let mut client = Client::start(&rig);
     let mut agent = Agent::new(&rig.options);
     agent.sync(
         vec![service("a", &[VIP], tcp_udp(80), json!({}))],
-        vec![slice("a", 8080, "TCP", &["10.99.1.1"])],
+        vec![slice("a", 8080, "TCP", &["10.199.1.1"])],
     );
     // All of the pod's connections go to a port of its own, as a service mesh makes them.
     rig.client_ns.feed(
@@ -131,8 +131,8 @@ fn a_proxy_beside_the_pod_sees_the_endpoint() {
         });
     });
     // The address was chosen in the socket call, before netfilter: the sidecar learns the endpoint, the program its VIP.
-    assert_eq!(client.ask(&format!("tcp {VIP}:80")), format!("SIDECAR-10.99.1.1:8080 {VIP}:80"));
-    assert_eq!(client.ask("tcp 10.99.1.1:8080"), "SIDECAR-10.99.1.1:8080 10.99.1.1:8080");
+    assert_eq!(client.ask(&format!("tcp {VIP}:80")), format!("SIDECAR-10.199.1.1:8080 {VIP}:80"));
+    assert_eq!(client.ask("tcp 10.199.1.1:8080"), "SIDECAR-10.199.1.1:8080 10.199.1.1:8080");
     assert_eq!(server.served(), 0);
 }
 
@@ -142,20 +142,20 @@ fn a_client_bound_to_a_node_ports_number() {
     let node = &cluster.nodes[0];
     let (pod, outside) = (node.pod(1), &cluster.outside[0]);
     let _server = Server::seeing_tcp(&pod, "10.244.1.1:8080", "POD");
-    let _machine = Server::seeing_tcp(outside, "10.99.0.1:7000", "OUT");
+    let _machine = Server::seeing_tcp(outside, "10.199.0.1:7000", "OUT");
     let mut agent = node.agent();
     agent.sync(
         vec![service("a", &[VIP], ports(), node_port(json!({})))],
         vec![slice("a", 8080, "TCP", &["10.244.1.1@node-1"])],
     );
-    outside.ip("route add 10.244.1.0/24 via 10.99.0.101");
+    outside.ip("route add 10.244.1.0/24 via 10.199.0.101");
     // A pod and the node itself use the number for calls of their own, and a machine outside calls the Service from it.
     let mut own = node.client(&node.netns);
-    assert_eq!(own.ask("from 10.99.0.101:30080 10.99.0.1:7000"), "OUT 10.99.0.101 10.99.0.1:7000");
+    assert_eq!(own.ask("from 10.199.0.101:30080 10.199.0.1:7000"), "OUT 10.199.0.101 10.199.0.1:7000");
     let mut client = node.client(&pod);
-    assert_eq!(client.ask("from 10.244.1.1:30080 10.99.0.1:7000"), "OUT 10.244.1.1 10.99.0.1:7000");
+    assert_eq!(client.ask("from 10.244.1.1:30080 10.199.0.1:7000"), "OUT 10.244.1.1 10.199.0.1:7000");
     let beside = xebec_rig::Place::new(&format!("{}x", outside.name), "none", xebec_rig::object().unwrap());
     let mut machine = Client::of(&beside, outside);
-    assert_eq!(machine.ask("from 10.99.0.1:30080 10.99.0.101:30080"), "POD 10.99.0.1 10.99.0.101:30080");
+    assert_eq!(machine.ask("from 10.199.0.1:30080 10.199.0.101:30080"), "POD 10.199.0.1 10.199.0.101:30080");
     drop(machine);
 }

@@ -11,17 +11,17 @@ use xebec_rig::client::Client;
 use xebec_rig::objects::{Agent, service, slice, tcp_udp};
 use xebec_rig::server::Server;
 
-const VIP: &str = "10.96.77.1";
+const VIP: &str = "10.196.77.1";
 
 #[test]
 fn one_way_senders_go_on_after_no_endpoints() {
     let Some(rig) = Rig::new() else { return };
-    let servers = ["10.99.1.1:8080", "10.99.1.2:8080"].map(|a| Server::udp(&rig.server_ns, a, "A"));
+    let servers = ["10.199.1.1:8080", "10.199.1.2:8080"].map(|a| Server::udp(&rig.server_ns, a, "A"));
     let mut client = Client::start(&rig);
     let mut agent = Agent::new(&rig.options);
     agent.sync(
         vec![service("a", &[VIP], tcp_udp(80), json!({}))],
-        vec![slice("a", 8080, "UDP", &["10.99.1.1"])],
+        vec![slice("a", 8080, "UDP", &["10.199.1.1"])],
     );
     let order = format!("oneway {VIP}:80");
     for _ in 0..3 {
@@ -31,7 +31,7 @@ fn one_way_senders_go_on_after_no_endpoints() {
     assert_eq!(client.ask(&order), crate::ECONNREFUSED);
     let before = servers[0].served();
     // Another endpoint than before, for the same socket, which never reads.
-    agent.set_slice(slice("a", 8080, "UDP", &["10.99.1.2"]));
+    agent.set_slice(slice("a", 8080, "UDP", &["10.199.1.2"]));
     for _ in 0..3 {
         assert_eq!(client.ask(&order), "sent 1");
     }
@@ -43,7 +43,7 @@ fn one_way_senders_go_on_after_no_endpoints() {
 #[test]
 fn calls_at_once_of_one_client_with_affinity_reach_one_endpoint() {
     let Some(rig) = Rig::new() else { return };
-    let address = |i: usize| format!("10.99.1.{i}");
+    let address = |i: usize| format!("10.199.1.{i}");
     let servers: Vec<Server> = (1..=7)
         .map(|i| Server::tcp(&rig.server_ns, &format!("{}:8080", address(i)), &format!("A{i}")))
         .collect();
@@ -51,7 +51,7 @@ fn calls_at_once_of_one_client_with_affinity_reach_one_endpoint() {
     let mut agent = Agent::new(&rig.options);
     let endpoints: Vec<String> = (1..=7).map(address).collect();
     let endpoints: Vec<&str> = endpoints.iter().map(String::as_str).collect();
-    let vips: Vec<String> = (1..=20).map(|i| format!("10.96.77.{i}")).collect();
+    let vips: Vec<String> = (1..=20).map(|i| format!("10.196.77.{i}")).collect();
     let names: Vec<String> = (1..=20).map(|i| format!("s{i}")).collect();
     let affinity = json!({"sessionAffinity": "ClientIP"});
     agent.sync(
@@ -74,13 +74,13 @@ fn what_does_not_fit_is_told_and_the_rest_works() {
     let Some(mut rig) = Rig::new() else { return };
     rig.options.capacity =
         xebec_dataplane::Capacity { frontends: 8, services: 8, slots4: 16, slots6: 16, backends: 16 };
-    let server = Server::tcp(&rig.server_ns, "10.99.1.1:8080", "A1");
+    let server = Server::tcp(&rig.server_ns, "10.199.1.1:8080", "A1");
     let mut client = Client::start(&rig);
     let mut agent = Agent::new(&rig.options);
     let tcp = json!([{"name": "tcp", "port": 80, "protocol": "TCP"}]);
     let names: Vec<String> = (1..=20).map(|i| format!("s{i:02}")).collect();
-    let object = |i: usize| service(&names[i], &[&format!("10.96.77.{}", i + 1)], tcp.clone(), json!({}));
-    let endpoints = |i: usize| slice(&names[i], 8080, "TCP", &["10.99.1.1"]);
+    let object = |i: usize| service(&names[i], &[&format!("10.196.77.{}", i + 1)], tcp.clone(), json!({}));
+    let endpoints = |i: usize| slice(&names[i], 8080, "TCP", &["10.199.1.1"]);
     agent.sync((0..3).map(object).collect(), (0..3).map(endpoints).collect());
     for i in 3..20 {
         agent.world.service(kube::runtime::watcher::Event::Apply(object(i)));
@@ -98,12 +98,12 @@ fn what_does_not_fit_is_told_and_the_rest_works() {
         assert!(text.contains("raise --bpf-max-endpoints"), "{text}");
     }
     for i in 1..=3 {
-        assert_eq!(client.ask(&format!("tcp 10.96.77.{i}:80")), format!("A1 10.96.77.{i}:80"));
+        assert_eq!(client.ask(&format!("tcp 10.196.77.{i}:80")), format!("A1 10.196.77.{i}:80"));
     }
     // As many as fit are there beside them, and none leads astray.
-    let answers: Vec<String> = (4..=20).map(|i| client.ask(&format!("tcp 10.96.77.{i}:80"))).collect();
+    let answers: Vec<String> = (4..=20).map(|i| client.ask(&format!("tcp 10.196.77.{i}:80"))).collect();
     let right =
-        answers.iter().enumerate().filter(|(i, a)| **a == format!("A1 10.96.77.{}:80", i + 4)).count();
+        answers.iter().enumerate().filter(|(i, a)| **a == format!("A1 10.196.77.{}:80", i + 4)).count();
     assert_eq!(answers.iter().filter(|a| a.starts_with("error ")).count() + right, 17, "{answers:?}");
     assert_eq!(17 - right, told.len(), "{answers:?} {told:?}");
     assert_eq!(server.served(), 3 + right);

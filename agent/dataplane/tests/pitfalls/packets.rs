@@ -52,7 +52,7 @@ fn a_flood_of_syns_ends_no_established_flow() {
         vec![slice("a", 8080, "TCP", &["10.244.1.1@node-1"]), udp],
     );
     let (outside, attacker) = (&cluster.outside[0], &cluster.outside[1]);
-    let to = "10.99.0.101:30080";
+    let to = "10.199.0.101:30080";
     let mut streams: Vec<TcpStream> =
         within(outside, || (0..20).map(|_| TcpStream::connect(to).unwrap()).collect());
     let answers = |streams: &mut Vec<TcpStream>| {
@@ -63,7 +63,7 @@ fn a_flood_of_syns_ends_no_established_flow() {
     };
     assert!(answers(&mut streams));
     let socket = within(outside, || udp_socket(to).unwrap());
-    assert_eq!(exchange(&socket, 10), "POD 10.99.0.1 10");
+    assert_eq!(exchange(&socket, 10), "POD 10.199.0.1 10");
     // As many as a few seconds allow, a million at most, each from an address and a port of its own.
     let sent = within(attacker, || {
         let raw = socket_raw();
@@ -80,7 +80,7 @@ fn a_flood_of_syns_ends_no_established_flow() {
     eprintln!("{sent} SYNs");
     assert!(sent > 10_000, "{sent}");
     assert!(answers(&mut streams), "established connections go on");
-    assert_eq!(exchange(&socket, 10), "POD 10.99.0.1 10", "the datagrams' flow, too");
+    assert_eq!(exchange(&socket, 10), "POD 10.199.0.1 10", "the datagrams' flow, too");
     // And new ones are taken.
     let mut fresh: Vec<TcpStream> = within(outside, || vec![TcpStream::connect(to).unwrap()]);
     assert!(answers(&mut fresh));
@@ -103,12 +103,12 @@ fn many_connections_to_one_endpoint_of_another_node() {
             slice("a", 8081, "UDP", &["10.244.2.1@node-2"]),
         ],
     );
-    let to = "10.99.0.101:30080";
+    let to = "10.199.0.101:30080";
     let outside = &cluster.outside[0];
     // More flows than there are source ports for one endpoint: the first keep theirs, the last have none.
     let (first, answered) = within(outside, || {
         let first = udp_socket(to).unwrap();
-        assert_eq!(exchange(&first, 10), "B 10.98.0.101 10");
+        assert_eq!(exchange(&first, 10), "B 10.198.0.101 10");
         let mut answered = 0;
         for _ in 0..6000 {
             let socket = udp_socket(to).unwrap();
@@ -121,7 +121,7 @@ fn many_connections_to_one_endpoint_of_another_node() {
     let exhausted =
         agent.applier.maps().tracked().counters().unwrap()[xebec_abi::flow::PacketStat::Exhausted as usize];
     assert!(exhausted > 0 && answered < 6000, "{answered} answered, {exhausted} refused");
-    assert_eq!(exchange(&first, 10), "B 10.98.0.101 10", "a flow that has a port keeps it");
+    assert_eq!(exchange(&first, 10), "B 10.198.0.101 10", "a flow that has a port keeps it");
     // The other protocol's ports are others.
     assert!(within(outside, || TcpStream::connect(to).is_ok()));
     assert!(servers[1].served() > 2000);
@@ -163,7 +163,7 @@ fn extension_headers_and_pings_in_fragments() {
         vec![slice("a", 8080, "TCP", &["fd44:1::1@node-1"]), slice("a", 8080, "UDP", &["fd44:1::1@node-1"])],
     );
     // The node's own kernel answers pings to the node, in fragments, too.
-    for (to, reply) in [("10.99.0.101", 0), ("fd99::101", 129)] {
+    for (to, reply) in [("10.199.0.101", 0), ("fd99::101", 129)] {
         for more in [56, 4000] {
             assert_eq!(ping_of(outside, to, more), format!("type {reply} from {to}"), "{more} bytes");
         }

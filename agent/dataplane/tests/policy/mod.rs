@@ -94,7 +94,7 @@ fn an_isolated_pod_reaches_only_what_it_may() {
     assert_eq!(ask_udp(&cluster.b, &format!("{A}:9"), 10), REFUSED);
     assert_eq!(ping(&cluster.b, A), format!("type 0 from {A}"));
 
-    let block = json!({"cidr": "10.99.0.0/24", "except": ["10.99.0.8/29"]});
+    let block = json!({"cidr": "10.199.0.0/24", "except": ["10.199.0.8/29"]});
     cluster.set(&[egress(json!([{"to": [{"ipBlock": block}]}]))]);
     assert_eq!(ask_tcp(&cluster.a, &format!("{OUTSIDE}:80")), format!("OUT {A}"));
     assert_eq!(ask_udp(&cluster.a, &format!("{OTHER}:80"), 10), SILENCE);
@@ -226,8 +226,8 @@ fn no_connection_fails_while_other_rules_change() {
     // Each of them lets b in, by another rule, and not one of them lets the other machine in.
     let variants = [
         vec![deny_ingress(), from_b(json!([{"port": 80}]))],
-        vec![block("10.0.0.0/8", &["10.99.0.0/16"])],
-        vec![block("0.0.0.0/0", &["10.99.0.0/24"]), from_b(json!([]))],
+        vec![block("10.0.0.0/8", &["10.199.0.0/16"])],
+        vec![block("0.0.0.0/0", &["10.199.0.0/24"]), from_b(json!([]))],
         vec![policy(
             "b",
             json!({"podSelector": {}, "ingress": [{"from": [{"podSelector": {}}], "ports": [{"port": 80}]}]}),

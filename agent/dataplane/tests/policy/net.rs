@@ -14,8 +14,8 @@ use xebec_rig::{NetNs, Rig, enter, run};
 /// Addresses of the pods and of the machine.
 pub const A: &str = "10.244.0.5";
 pub const B: &str = "10.244.0.6";
-pub const OUTSIDE: &str = "10.99.0.1";
-pub const OTHER: &str = "10.99.0.9";
+pub const OUTSIDE: &str = "10.199.0.1";
+pub const OTHER: &str = "10.199.0.9";
 
 /// Everything of one test; the calling thread is in the node's namespace from then on.
 pub struct Cluster {
@@ -82,7 +82,7 @@ impl Cluster {
                 format!("-n {p} neigh add 169.254.1.1 lladdr 02:00:00:00:00:01 dev eth0"),
                 format!("-n {p} neigh add fe80::1 lladdr 02:00:00:00:00:01 dev eth0"),
                 format!("-n {p} route add 10.244.0.0/24 via 169.254.1.1 dev eth0 onlink"),
-                format!("-n {p} route add 10.99.0.0/16 via 169.254.1.1 dev eth0 onlink"),
+                format!("-n {p} route add 10.199.0.0/16 via 169.254.1.1 dev eth0 onlink"),
                 format!("-n {p} route add fd44::/64 via fe80::1 dev eth0"),
                 format!("-n {node} route add {v4} dev {device}"),
                 format!("-n {node} route add {v6} dev {device}"),
@@ -93,7 +93,7 @@ impl Cluster {
             }
         }
         run(&format!("ip -n {client} addr add {OTHER}/24 dev wire"));
-        run(&format!("ip -n {client} route add 10.244.0.0/24 via 10.99.0.2"));
+        run(&format!("ip -n {client} route add 10.244.0.0/24 via 10.199.0.2"));
         enter(&rig.server_ns.path());
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
         std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").unwrap();

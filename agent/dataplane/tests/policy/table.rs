@@ -49,11 +49,11 @@ fn the_table() {
         compile(&world(&[policy("p", spec)]), |_| true)
     };
     let ports = || json!([{"port": 80, "endPort": 95}, {"port": 53, "protocol": "UDP"}, {"port": 9, "protocol": "SCTP"}]);
-    let to = json!([{"to": [{"ipBlock": {"cidr": "10.99.0.0/16", "except": ["10.99.3.0/24"]}}]}]);
+    let to = json!([{"to": [{"ipBlock": {"cidr": "10.199.0.0/16", "except": ["10.199.3.0/24"]}}]}]);
     cluster.policies.apply(&both(ports(), to.clone()), &devices).unwrap();
     let (i, e) = ("policy_ingress", "policy_egress");
     let (b, a) = (|port: u16| format!("{B}:{port}"), |port: u16| format!("{A}:{port}"));
-    let far = |last: u8, port: u16| format!("10.99.{last}.7:{port}");
+    let far = |last: u8, port: u16| format!("10.199.{last}.7:{port}");
     let sctp = |from: &str, to: &str, port: u16| {
         let mut payload = [999_u16.to_be_bytes(), port.to_be_bytes()].concat();
         payload.extend([0; 16]);
@@ -83,26 +83,26 @@ fn the_table() {
         ("UDP of its own", e, 5, udp(&a(54), &b(5001)), DROP, no_egress),
         ("SCTP", i, 5, sctp(B, A, 9), PASS, ingress),
         ("another port of SCTP", i, 5, sctp(B, A, 10), DROP, no_ingress),
-        ("another client", i, 5, tcp("10.99.0.1:5000", &a(80), SYN), DROP, no_ingress),
-        ("the node, to any port", i, 0, tcp("10.99.0.2:5000", &a(12), SYN), PASS, ingress),
-        ("the answer to the node", e, 5, tcp(&a(12), "10.99.0.2:5000", SYN | ACK), PASS, known),
+        ("another client", i, 5, tcp("10.199.0.1:5000", &a(80), SYN), DROP, no_ingress),
+        ("the node, to any port", i, 0, tcp("10.199.0.2:5000", &a(12), SYN), PASS, ingress),
+        ("the answer to the node", e, 5, tcp(&a(12), "10.199.0.2:5000", SYN | ACK), PASS, known),
         ("a ping by ports", i, 5, echo(B, A, false, 64), DROP, no_ingress),
-        ("the node's ping", i, 0, echo("10.99.0.2", A, false, 64), PASS, ingress),
-        ("the reply to it", e, 5, echo(A, "10.99.0.2", true, 64), PASS, known),
+        ("the node's ping", i, 0, echo("10.199.0.2", A, false, 64), PASS, ingress),
+        ("the reply to it", e, 5, echo(A, "10.199.0.2", true, 64), PASS, known),
         ("itself", i, 5, tcp(&a(5000), &a(12), SYN), PASS, known),
         ("out to the block", e, 5, tcp(&a(5000), &far(0, 443), SYN), PASS, egress),
         ("out to its hole", e, 5, tcp(&a(5000), &far(3, 443), SYN), DROP, no_egress),
-        ("a ping out to the block", e, 5, echo(A, "10.99.0.7", false, 64), PASS, egress),
-        ("its reply", i, 5, echo("10.99.0.7", A, true, 64), PASS, known),
-        ("a ping with the same number", i, 5, echo("10.99.0.7", A, false, 64), DROP, no_ingress),
-        ("a reply that nobody asked for", i, 5, echo("10.99.0.8", A, true, 64), DROP, no_ingress),
+        ("a ping out to the block", e, 5, echo(A, "10.199.0.7", false, 64), PASS, egress),
+        ("its reply", i, 5, echo("10.199.0.7", A, true, 64), PASS, known),
+        ("a ping with the same number", i, 5, echo("10.199.0.7", A, false, 64), DROP, no_ingress),
+        ("a reply that nobody asked for", i, 5, echo("10.199.0.8", A, true, 64), DROP, no_ingress),
         ("older than the policy, either way", i, 5, tcp(&far(0, 22), &a(40_000), ACK), PASS, egress),
         ("older, allowed in no direction", i, 5, tcp(&far(3, 22), &a(40_000), ACK), DROP, no_ingress),
         (
             "an error about the pod's datagram",
             i,
             5,
-            unreachable("10.99.0.7", A, &udp_ip(&a(54), &far(0, 99), Some(6))),
+            unreachable("10.199.0.7", A, &udp_ip(&a(54), &far(0, 99), Some(6))),
             DROP,
             no_ingress,
         ),
@@ -145,8 +145,8 @@ fn the_table() {
         ("still allowed, the answer first", e, tcp(&a(80), &b(5000), ACK), PASS),
         ("no more allowed, the answer first", e, udp(&a(53), &b(5001)), DROP),
         ("no more allowed, the request", i, udp(&b(5001), &a(53)), DROP),
-        ("the node's", e, tcp(&a(12), "10.99.0.2:5000", ACK), PASS),
-        ("out", i, echo("10.99.0.7", A, true, 64), PASS),
+        ("the node's", e, tcp(&a(12), "10.199.0.2:5000", ACK), PASS),
+        ("out", i, echo("10.199.0.7", A, true, 64), PASS),
     ] {
         assert_eq!(run(&mut cluster.policies, program, 5, &packet), verdict, "{name}");
     }

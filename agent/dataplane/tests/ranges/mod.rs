@@ -38,12 +38,12 @@ fn all(client: &mut Client, to: &str, wanted: &str) {
 }
 
 fn services() -> Vec<Service> {
-    let mut sctp = service("sctp", &["10.96.77.11"], json!([{"port": 9, "protocol": "SCTP"}]), json!({}));
+    let mut sctp = service("sctp", &["10.196.77.11"], json!([{"port": 9, "protocol": "SCTP"}]), json!({}));
     sctp.metadata.namespace = Some("other".to_owned());
     let none = json!({"clusterIP": "None", "clusterIPs": ["None"]});
     vec![
         service("a", &[VIP, VIP6], tcp_udp(80), json!({})),
-        foreign("dns", "10.96.77.10"),
+        foreign("dns", "10.196.77.10"),
         sctp,
         service("headless", &["None"], tcp_udp(80), none),
     ]
@@ -52,17 +52,17 @@ fn services() -> Vec<Service> {
 /// Of addresses, ports and what a call to them comes to, with both networks known.
 fn refusals(client: &mut Client) {
     for (to, wanted) in [
-        ("10.96.77.1:81", ECONNREFUSED),
+        ("10.196.77.1:81", ECONNREFUSED),
         ("[fd96::77]:81", ECONNREFUSED),
-        ("10.96.77.99:80", EHOSTUNREACH),
+        ("10.196.77.99:80", EHOSTUNREACH),
         ("10.200.3.5:80", EHOSTUNREACH),
         ("[fd96::99]:80", EHOSTUNREACH),
         // Outside the networks, of Services that are another's business, and the node's own.
         ("10.200.4.5:80", ENETUNREACH),
         ("[fd97::99]:80", ENETUNREACH),
-        ("10.96.77.10:53", ENETUNREACH),
-        ("10.96.77.11:80", ENETUNREACH),
-        ("10.96.77.50:80", ENETUNREACH),
+        ("10.196.77.10:53", ENETUNREACH),
+        ("10.196.77.11:80", ENETUNREACH),
+        ("10.196.77.50:80", ENETUNREACH),
     ] {
         all(client, to, wanted);
     }
@@ -71,36 +71,36 @@ fn refusals(client: &mut Client) {
 #[test]
 fn only_what_services_have_is_reached() {
     let Some(rig) = Rig::new() else { return };
-    let _tcp = Server::tcp(&rig.server_ns, "10.99.1.1:8080", "A1");
+    let _tcp = Server::tcp(&rig.server_ns, "10.199.1.1:8080", "A1");
     let mut client = Client::start(&rig);
     let mut agent = Agent::new(&rig.options);
-    let own = [("10.96.77.50".parse().unwrap(), NODE_IP_OWN)];
+    let own = [("10.196.77.50".parse().unwrap(), NODE_IP_OWN)];
     agent.applier.maps().set_node_addresses(&own.into()).unwrap();
-    let slices = || vec![slice("a", 8080, "TCP", &["10.99.1.1"])];
+    let slices = || vec![slice("a", 8080, "TCP", &["10.199.1.1"])];
     agent.sync(services(), slices());
     // While the networks are not known nothing is anybody's business.
-    for to in ["10.96.77.1:81", "10.96.77.99:80", "[fd96::99]:80"] {
+    for to in ["10.196.77.1:81", "10.196.77.99:80", "[fd96::99]:80"] {
         all(&mut client, to, ENETUNREACH);
     }
-    let cidrs: &[&[&str]] = &[&["10.96.0.0/16", "fd96::/112"], &["10.200.3.0/24"]];
+    let cidrs: &[&[&str]] = &[&["10.196.0.0/16", "fd96::/112"], &["10.200.3.0/24"]];
     agent.set_cidrs(cidrs);
     refusals(&mut client);
     assert_eq!(client.ask(&format!("tcp {VIP}:80")), format!("A1 {VIP}:80"));
 
     // A new Service is reached at once, and no more when it is deleted.
-    let new = || service("new", &["10.96.77.99"], tcp_udp(80), json!({}));
-    agent.world.slice(Event::Apply(slice("new", 8080, "TCP", &["10.99.1.1"])));
+    let new = || service("new", &["10.196.77.99"], tcp_udp(80), json!({}));
+    agent.world.slice(Event::Apply(slice("new", 8080, "TCP", &["10.199.1.1"])));
     agent.world.service(Event::Apply(new()));
     agent.apply();
-    assert_eq!(client.ask("tcp 10.96.77.99:80"), "A1 10.96.77.99:80");
-    assert_eq!(client.ask("tcp 10.96.77.99:81"), ECONNREFUSED);
+    assert_eq!(client.ask("tcp 10.196.77.99:80"), "A1 10.196.77.99:80");
+    assert_eq!(client.ask("tcp 10.196.77.99:81"), ECONNREFUSED);
     // Given to another proxy, it is left alone.
-    agent.world.service(Event::Apply(foreign("new", "10.96.77.99")));
+    agent.world.service(Event::Apply(foreign("new", "10.196.77.99")));
     agent.apply();
-    all(&mut client, "10.96.77.99:80", ENETUNREACH);
+    all(&mut client, "10.196.77.99:80", ENETUNREACH);
     agent.world.service(Event::Apply(new()));
     agent.apply();
-    assert_eq!(client.ask("tcp 10.96.77.99:80"), "A1 10.96.77.99:80");
+    assert_eq!(client.ask("tcp 10.196.77.99:80"), "A1 10.196.77.99:80");
     agent.world.service(Event::Delete(new()));
     agent.apply();
 
@@ -120,7 +120,7 @@ fn only_what_services_have_is_reached() {
 
     // A network is taken away, then the API knows of none at all.
     agent.set_cidrs(&cidrs[1..]);
-    all(&mut client, "10.96.77.98:80", ENETUNREACH);
+    all(&mut client, "10.196.77.98:80", ENETUNREACH);
     all(&mut client, "10.200.3.5:80", EHOSTUNREACH);
     agent.world.no_service_cidrs();
     agent.apply();

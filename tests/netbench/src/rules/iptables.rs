@@ -80,7 +80,7 @@ mod tests {
         assert_eq!(count("--probability 0.50000000000"), 3, "the last endpoint takes what is left");
         assert_eq!(count("--dport 30080 "), 1);
         assert!(text.contains(
-            "-A KUBE-SERVICES -m comment --comment \"default/s000001UDP cluster IP\" -d 10.96.0.2/32 -p udp"
+            "-A KUBE-SERVICES -m comment --comment \"default/s000001UDP cluster IP\" -d 10.192.0.2/32 -p udp"
         ));
     }
 }

@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(count(" chain service-"), 4, "two TCP ports, one of UDP, one served elsewhere");
         assert_eq!(count(" chain endpoint-"), 7);
         assert_eq!(count("numgen random mod 2"), 3);
-        assert!(text.contains("10.96.0.2 . udp . 80 : goto service-000001UDP"));
+        assert!(text.contains("10.192.0.2 . udp . 80 : goto service-000001UDP"));
         assert!(text.contains("elements = { tcp . 30080 : goto external-000001TCP,"));
     }
 }
