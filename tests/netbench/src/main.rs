@@ -5,6 +5,7 @@
 //! route), so that all are ready at once and take turns. The servers run on the second processor, the clients on the
 //! first.
 
+mod bypass;
 mod cost;
 mod frames;
 mod load;
@@ -31,6 +32,8 @@ struct Args {
 enum Command {
     /// Measures; needs root.
     Run(RunArgs),
+    /// Measures the experiment of sockets that pass TCP by; needs root.
+    Bypass(bypass::BypassArgs),
     /// Runs for long under changes, connections and kills of the agent; needs root.
     Soak(soak::SoakArgs),
     /// A client that is driven by lines; started by `run`.
@@ -69,6 +72,7 @@ struct RunArgs {
 fn main() -> Result<()> {
     match Args::parse().command {
         Command::Run(args) => measure::run(&args),
+        Command::Bypass(args) => bypass::run(&args),
         Command::Soak(args) => soak::run(&args),
         Command::Client { netns, cgroup } => load::serve(&netns, cgroup.as_deref()),
     }

@@ -1,6 +1,7 @@
 //! A short run of everything: each kind of measurement on each target, with the server's own count of who reached it.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -83,4 +84,26 @@ fn every_target_takes_every_kind_of_call() {
     }
     let memory = lines.iter().find_map(|line| line["answer"]["maps_mb"].as_f64());
     assert!(memory.is_some_and(|megabytes| megabytes > 1.0), "{memory:?}");
+}
+
+#[test]
+fn sockets_that_pass_tcp_by_answer_as_others() {
+    if let Err(reason) = object() {
+        return eprintln!("SKIPPED: {reason}");
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/ebpf/bpfel-unknown-none/release");
+    let experiment = folder.join("bypass");
+    if !experiment.is_file() {
+        return eprintln!("SKIPPED: no eBPF object at {}", experiment.display());
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_xebec-netbench"))
+        .args(["bypass", "--rounds", "1", "--seconds", "0.05", "--object"])
+        .arg(experiment)
+        .output()
+        .expect("the program starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines.len(), 12, "{text}");
+    assert!(lines.iter().all(|line| line["answer"]["operations"] != 0), "{text}");
 }
