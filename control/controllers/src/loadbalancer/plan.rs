@@ -12,12 +12,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, LoadBalancerStatus, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
+use xebec_api::load_balancer::CONDITION;
 
 use super::pool::{Family, Pool};
 use super::request::{Request, ingress, is_ours, request};
-
-/// The condition in a Service's status that says whose its addresses are: ours. Agents announce only such.
-pub const CONDITION: &str = "network.xebec.dev/AddressesAllocated";
 
 /// Everything the decision hangs on.
 pub struct Known<'a> {
