@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use serde_json::{Value, json};
 use xebec_tests::{Namespace, Outside, PATIENCE, kubectl, namespaced, node, shell_pod, until, web};
 
@@ -77,9 +77,11 @@ fn serves(ns: &Namespace, outside: &Outside, service: &str, app: &str) -> Result
     said(ns, service, "IPAllocated", &format!("assigned {ADDRESS} from LoadBalancerPool {name}"))?;
     said(ns, service, "NodeAssigned", &format!("node {} answers for {ADDRESS}", node()?))?;
     let pods = ns.pods(&format!("app={app}"))?;
-    let text = outside.is_answered(ECHO)?;
-    let pod = pods.iter().find(|pod| text.starts_with(pod.as_str()));
-    let Some(pod) = pod else { anyhow::bail!("{text:?} is from none of {pods:?}") };
+    let pod = until("one of its pods answers outside", PATIENCE, || {
+        let text = outside.is_answered(ECHO)?;
+        let pod = pods.iter().find(|pod| text.starts_with(pod.as_str()));
+        pod.map(Some).ok_or_else(|| anyhow!("{text:?} is from none of {pods:?}"))
+    })?;
     let log = ns.kubectl("logs").arg(pod).ok()?;
     ensure!(log.contains("served-udp"), "the pod did not see it: {log}");
     ensure!(outside.neighbour(ADDRESS)? == Some(outside.node_link()?), "the node answers with its own link");

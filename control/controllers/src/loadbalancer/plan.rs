@@ -164,9 +164,9 @@ fn released(service: &Service) -> Write {
     let mut service = service.clone();
     let status = service.status.get_or_insert_default();
     status.load_balancer = Some(LoadBalancerStatus::default());
-    if let Some(conditions) = &mut status.conditions {
-        conditions.retain(|condition| condition.type_ != CONDITION);
-    }
+    let others = status.conditions.take().into_iter().flatten();
+    let others: Vec<Condition> = others.filter(|condition| condition.type_ != CONDITION).collect();
+    status.conditions = (!others.is_empty()).then_some(others);
     Write { service, note: None }
 }
 

@@ -332,6 +332,8 @@ fn a_service_that_leaves_gives_its_address_back() {
         .change("a", json!({"spec": {"type": "ClusterIP"}, "status": {"loadBalancer": {"ingress": null}}}));
     cluster.settle();
     assert_eq!((cluster.condition("a"), cluster.of("b")), (None, "192.0.2.1".into()));
+    let status = serde_json::to_value(&cluster.services["a"].status).unwrap();
+    assert_eq!(status, json!({"loadBalancer": {}}), "as a Service that never had one");
     cluster.change("a", json!({"spec": {"type": "LoadBalancer"}}));
     cluster.change("b", json!({"metadata": {"deletionTimestamp": "2026-01-02T00:00:00Z"}}));
     cluster.settle();
