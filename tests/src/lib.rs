@@ -12,6 +12,7 @@ mod http;
 mod manifest;
 mod namespace;
 mod outage;
+mod outside;
 mod process;
 mod wait;
 
@@ -25,6 +26,7 @@ pub use http::{Proxy, Response, get};
 pub use manifest::{PodManifest, shell_pod, web};
 pub use namespace::Namespace;
 pub use outage::Outage;
+pub use outside::{Outside, Reply};
 pub use process::{kill, pod_process};
 pub use wait::until;
 

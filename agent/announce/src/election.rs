@@ -211,6 +211,12 @@ mod tests {
     }
 
     #[test]
+    fn names_are_the_controllers() {
+        use xebec_api::load_balancer;
+        assert_eq!((CLASS, CONDITION), (load_balancer::CLASS, load_balancer::CONDITION));
+    }
+
+    #[test]
     fn only_ours_and_only_by_nodes_that_may() {
         let local = json!({"externalTrafficPolicy": "Local"});
         let mut cluster = cluster(

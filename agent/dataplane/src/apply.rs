@@ -8,6 +8,7 @@ use crate::compile::facts::Owner;
 use crate::compile::{Place, Tables, compile};
 use crate::diff::{Full, Grace, Installed};
 use crate::hostports;
+use crate::maps::pinned::PinnedMaps;
 use crate::maps::{Capacity, MapError, MapWriter, Snapshot, Write};
 use crate::metrics::{Fill, Named, NoLocal};
 use crate::model::{Family, FrontKey, Protocol, ServicePort, Vip};
@@ -232,12 +233,7 @@ impl<W: MapWriter> Applier<W> {
     /// Whether an endpoint still answers for what a UDP socket asked for: selected, or terminating and serving, or
     /// meant for other places.
     pub fn serves(&self, vip: &SocketAddr, endpoint: &SocketAddr) -> bool {
-        let (ip, family) = (vip.ip(), Family::of(&vip.ip()));
-        let all = [Vip::Address(ip), Vip::Node(family), Vip::HostAddress(ip), Vip::Host(family)];
-        all.into_iter().any(|at| {
-            let frontend = FrontKey { vip: at, port: vip.port(), protocol: Protocol::Udp };
-            self.tables.answers(&frontend, endpoint)
-        })
+        serves(&self.tables, vip, endpoint)
     }
 
     fn reconcile(
@@ -267,5 +263,26 @@ impl<W: MapWriter> Applier<W> {
     /// See [`Installed::release`].
     pub fn release(&mut self, grace: Grace) {
         self.installed.release(grace);
+    }
+}
+
+fn serves(tables: &Tables, vip: &SocketAddr, endpoint: &SocketAddr) -> bool {
+    let (ip, family) = (vip.ip(), Family::of(&vip.ip()));
+    let all = [Vip::Address(ip), Vip::Node(family), Vip::HostAddress(ip), Vip::Host(family)];
+    all.into_iter().any(|at| {
+        let frontend = FrontKey { vip: at, port: vip.port(), protocol: Protocol::Udp };
+        tables.answers(&frontend, endpoint)
+    })
+}
+
+impl Applier<PinnedMaps> {
+    /// Collects flows at a time (monotonic nanoseconds), as [`Tracked::collect`](crate::maps::tracked::Tracked::collect); once the
+    /// API was followed wholly, those of datagrams, too, whose endpoint answers for the VIP no more.
+    ///
+    /// # Errors
+    /// The kernel's; call again.
+    pub fn collect(&mut self, now: u64) -> Result<(usize, usize), MapError> {
+        let (tables, complete) = (&self.tables, self.complete);
+        self.maps.tracked().collect(now, |vip, endpoint| complete && !serves(tables, vip, endpoint))
     }
 }

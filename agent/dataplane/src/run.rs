@@ -306,7 +306,7 @@ fn follow_drained(
 }
 
 fn collect_flows(applier: &Mutex<Applier<PinnedMaps>>) {
-    match applier.lock().maps().tracked().collect(sys::monotonic()) {
+    match applier.lock().collect(sys::monotonic()) {
         Ok((0, 0)) => {}
         Ok((removed, restored)) => debug!(removed, restored, "collected flows"),
         Err(error) => warn!(error = %xebec_program::chain(&error), "cannot collect flows; will try again"),

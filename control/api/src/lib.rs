@@ -6,6 +6,7 @@ pub mod config_file;
 pub mod field;
 pub mod gotext;
 pub mod intstr;
+pub mod load_balancer;
 pub mod meta;
 pub mod names;
 pub mod patch;

@@ -3,13 +3,13 @@
 //! flow is made whole again from its other half.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use aya::maps::{HashMap as BpfHash, Map, MapData, PerCpuArray};
-use xebec_abi::flow::{FLOW_CLOSING, Flow, FlowKey, PACKET_STATS, ROLES, Role};
-use xebec_abi::{Ip6, PROTO_TCP};
+use xebec_abi::flow::{BACKEND_REJECT, FLOW_CLOSING, Flow, FlowKey, PACKET_STATS, ROLES, Role};
+use xebec_abi::{Ip6, PROTO_TCP, PROTO_UDP};
 
-use super::encode::wide;
+use super::encode::{from_wide, wide};
 use super::node::sync;
 use super::pinned::{absent_is_fine, element};
 use super::{FlowEntry, FlowId, MapError};
@@ -62,8 +62,9 @@ fn identity(flow: &Flow) -> FlowKey {
 
 /// Decides about answered flows at a time (monotonic nanoseconds). PURE.
 ///
-/// A flow lives as long as its most recent entry; an entry of a role the flow does not have yet is not missing.
-pub fn collect(entries: &HashMap<FlowKey, Flow>, now: u64) -> Collection {
+/// A flow lives as long as its most recent entry, datagrams no longer than the endpoint answers for the VIP, as `left` says
+/// of a flow; an entry of a role the flow does not have yet is not missing.
+pub fn collect(entries: &HashMap<FlowKey, Flow>, now: u64, left: impl Fn(&Flow) -> bool) -> Collection {
     let mut flows: HashMap<FlowKey, (u64, bool, Flow)> = HashMap::new();
     for flow in entries.values() {
         let closing = flow.flags & FLOW_CLOSING != 0;
@@ -74,19 +75,13 @@ pub fn collect(entries: &HashMap<FlowKey, Flow>, now: u64) -> Collection {
             known.2 = *flow;
         }
     }
+    flows.retain(|_, (last, closing, flow)| {
+        !is_over(flow.proto, *closing, *last, now) && !is_left(flow, &left)
+    });
     let mut out = Collection::default();
-    for (key, flow) in entries {
-        if flows
-            .get(&identity(flow))
-            .is_some_and(|(last, closing, _)| is_over(flow.proto, *closing, *last, now))
-        {
-            out.remove.push(*key);
-        }
-    }
-    for (last, closing, flow) in flows.into_values() {
-        if is_over(flow.proto, closing, last, now) {
-            continue;
-        }
+    out.remove
+        .extend(entries.iter().filter(|(_, flow)| !flows.contains_key(&identity(flow))).map(|(key, _)| *key));
+    for (last, _, flow) in flows.into_values() {
         for role in ROLES {
             let has = match role {
                 Role::Forward | Role::Reply => true,
@@ -100,6 +95,12 @@ pub fn collect(entries: &HashMap<FlowKey, Flow>, now: u64) -> Collection {
         }
     }
     out
+}
+
+/// Whether it is of datagrams whose endpoint answers for the VIP no more, though it may for others: the address has gone,
+/// or to another Service. The packet programs see only that an endpoint left altogether. Connections stay.
+fn is_left(flow: &Flow, left: impl Fn(&Flow) -> bool) -> bool {
+    flow.proto == PROTO_UDP && flow.id != BACKEND_REJECT && left(flow)
 }
 
 fn is_over(proto: u8, closing: bool, last: u64, now: u64) -> bool {
@@ -191,14 +192,23 @@ impl Tracked {
         sync(&mut self.devices, "DEVICES", &wanted)
     }
 
-    /// Removes what is over and restores what is missing, at a time (monotonic nanoseconds). Returns how many entries
-    /// were removed and restored.
+    /// Removes what is over and restores what is missing, at a time (monotonic nanoseconds); `left` says of a VIP and an
+    /// endpoint, where datagrams of a client go on, that they should not. Returns how many entries were removed and
+    /// restored.
     ///
     /// # Errors
     /// The kernel's; call again.
-    pub fn collect(&mut self, now: u64) -> Result<(usize, usize), MapError> {
+    pub fn collect(
+        &mut self,
+        now: u64,
+        left: impl Fn(&SocketAddr, &SocketAddr) -> bool,
+    ) -> Result<(usize, usize), MapError> {
+        let left = |flow: &Flow| {
+            let vip = SocketAddr::new(from_wide(&flow.vip), flow.vport.host());
+            left(&vip, &SocketAddr::new(from_wide(&flow.backend), flow.bport.host()))
+        };
         let established = self.established()?;
-        let Collection { remove, restore } = collect(&established, now);
+        let Collection { remove, restore } = collect(&established, now, left);
         for key in &remove {
             absent_is_fine("FLOWS", self.established.remove(&FlowId(*key)))?;
         }
@@ -209,7 +219,7 @@ impl Tracked {
         let probation = read(&self.probation, "FLOWS_NEW")?;
         let fresh = probation.len();
         for (key, flow) in probation {
-            if now.saturating_sub(flow.last) > PROBATION {
+            if now.saturating_sub(flow.last) > PROBATION || is_left(&flow, left) {
                 absent_is_fine("FLOWS_NEW", self.probation.remove(&FlowId(key)))?;
                 stale += 1;
             }
@@ -240,8 +250,10 @@ fn read(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use xebec_abi::Be16;
     use xebec_abi::flow::FLOW_SNAT;
-    use xebec_abi::{Be16, PROTO_UDP};
+
+    const STAYS: fn(&Flow) -> bool = |_| false;
 
     fn flow(proto: u8, last: u64) -> Flow {
         let ip = |n| Ip6([0, 0, 0, n]);
@@ -261,11 +273,25 @@ mod tests {
         {
             let mut map = entries(flow(proto, SECOND), &both);
             map.values_mut().for_each(|f| f.flags = flags);
-            assert_eq!(collect(&map, SECOND + patience), Collection::default());
-            assert_eq!(collect(&map, SECOND + patience + 1).remove.len(), 2);
+            assert_eq!(collect(&map, SECOND + patience, STAYS), Collection::default());
+            assert_eq!(collect(&map, SECOND + patience + 1, STAYS).remove.len(), 2);
             // One direction still speaks.
             map.values_mut().filter(|f| f.role == Role::Reply as u32).for_each(|f| f.last += 1);
-            assert_eq!(collect(&map, SECOND + patience + 1), Collection::default());
+            assert_eq!(collect(&map, SECOND + patience + 1, STAYS), Collection::default());
+        }
+    }
+
+    #[test]
+    fn datagrams_end_with_their_endpoint_and_connections_do_not() {
+        let both = [Role::Forward, Role::Reply];
+        let leaves = |flow: &Flow| flow.backend == Ip6([0, 0, 0, 3]);
+        let udp = flow(PROTO_UDP, SECOND);
+        assert_eq!(collect(&entries(udp, &both), SECOND, leaves).remove.len(), 2);
+        assert_eq!(collect(&entries(udp, &both[..1]), SECOND, leaves).restore, []);
+        let refused = Flow { id: BACKEND_REJECT, ..udp };
+        let elsewhere = Flow { backend: Ip6([0, 0, 0, 4]), ..udp };
+        for flow in [flow(PROTO_TCP, SECOND), refused, elsewhere] {
+            assert_eq!(collect(&entries(flow, &both), SECOND, leaves), Collection::default());
         }
     }
 
@@ -275,7 +301,7 @@ mod tests {
         let snat = Flow { flags: FLOW_SNAT, node: Ip6([0, 0, 0, 9]), nport: Be16(7), ..plain };
         for (flow, roles) in [(plain, &[Role::Forward, Role::Reply][..]), (snat, &ROLES[..])] {
             for role in roles {
-                let mut restored = collect(&entries(flow, &[*role]), 6).restore;
+                let mut restored = collect(&entries(flow, &[*role]), 6, STAYS).restore;
                 restored.push((flow.key(*role), Flow { role: *role as u32, ..flow }));
                 assert_eq!(restored.into_iter().collect::<HashMap<_, _>>(), entries(flow, roles));
             }
@@ -283,6 +309,6 @@ mod tests {
         // A source port that no packet has taken yet is not missing.
         let fresh = Flow { nport: Be16(0), ..snat };
         let known = [Role::Forward, Role::Out, Role::Reply];
-        assert_eq!(collect(&entries(fresh, &known), 6), Collection::default());
+        assert_eq!(collect(&entries(fresh, &known), 6, STAYS), Collection::default());
     }
 }

@@ -207,7 +207,7 @@ fn the_table() {
     // Quiet for long enough, everything is collected, answered or not.
     let tracked = outside.agent.applier.maps().tracked();
     assert!(!tracked.established().unwrap().is_empty());
-    let (removed, restored) = tracked.collect(u64::MAX).unwrap();
+    let (removed, restored) = tracked.collect(u64::MAX, |_, _| false).unwrap();
     assert!(
         removed >= 10 && restored == 0 && tracked.established().unwrap().is_empty(),
         "{removed} {restored}"
@@ -270,7 +270,7 @@ fn source_ports_run_out_and_come_back() {
     let back = run(&mut outside, "tcx_ingress", &udp(far, &format!("10.198.0.2:{}", source_port(&first.1))));
     assert_eq!(back, (NEXT, udp(far, "10.199.0.1:2000")));
     // The others fall silent, and the one that was refused gets a port.
-    outside.agent.applier.maps().tracked().collect(u64::MAX).unwrap();
+    outside.agent.applier.maps().tracked().collect(u64::MAX, |_, _| false).unwrap();
     let (verdict, bytes) = leave(&mut outside, refused);
     let source = format!("10.198.0.2:{}", source_port(&bytes));
     assert_eq!((verdict, bytes), (NEXT, udp(&source, far)));

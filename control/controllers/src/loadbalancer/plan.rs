@@ -12,12 +12,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, LoadBalancerStatus, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
+use xebec_api::load_balancer::CONDITION;
 
 use super::pool::{Family, Pool};
 use super::request::{Request, ingress, is_ours, request};
-
-/// The condition in a Service's status that says whose its addresses are: ours. Agents announce only such.
-pub const CONDITION: &str = "network.xebec.dev/AddressesAllocated";
 
 /// Everything the decision hangs on.
 pub struct Known<'a> {
@@ -166,9 +164,9 @@ fn released(service: &Service) -> Write {
     let mut service = service.clone();
     let status = service.status.get_or_insert_default();
     status.load_balancer = Some(LoadBalancerStatus::default());
-    if let Some(conditions) = &mut status.conditions {
-        conditions.retain(|condition| condition.type_ != CONDITION);
-    }
+    let others = status.conditions.take().into_iter().flatten();
+    let others: Vec<Condition> = others.filter(|condition| condition.type_ != CONDITION).collect();
+    status.conditions = (!others.is_empty()).then_some(others);
     Write { service, note: None }
 }
 

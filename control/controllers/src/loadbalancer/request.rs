@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::Service;
+use xebec_api::load_balancer::CLASS;
 
 use super::pool::Family;
 
-/// The class of load balancers that is ours; a Service without one is, too.
-pub const CLASS: &str = "xebec.dev/load-balancer";
 /// The addresses that a Service wants, one of each family, separated by a comma.
 pub const ADDRESSES: &str = "network.xebec.dev/load-balancer-ips";
 /// The pool that a Service wants its addresses from.

@@ -3,7 +3,7 @@
 //! Enters: `kube::runtime::watcher` events. Leaves: shared objects by key, namespace, controller UID and node, and a
 //! [`Change`] to every handler. While a lost watch is re-established the cache keeps serving what it last knew.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt::{self, Debug, Display};
 use std::sync::Arc;
 
@@ -15,6 +15,8 @@ use parking_lot::RwLock;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+use super::index::Indexes;
 
 /// Namespace and name; the namespace is empty for cluster-scoped kinds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -128,13 +130,6 @@ impl<K> Change<K> {
 
 type Handler<K> = Box<dyn Fn(&Change<K>) + Send + Sync>;
 
-struct Indexes<K> {
-    objects: BTreeMap<Key, Arc<K>>,
-    controlled: HashMap<String, BTreeSet<Key>>,
-    orphans: HashMap<String, BTreeSet<Key>>,
-    nodes: HashMap<String, BTreeSet<Key>>,
-}
-
 /// The shared, indexed objects of one kind.
 pub struct Cache<K> {
     indexes: RwLock<Indexes<K>>,
@@ -144,62 +139,11 @@ pub struct Cache<K> {
 
 impl<K: Cached> Default for Cache<K> {
     fn default() -> Self {
-        let indexes = Indexes {
-            objects: BTreeMap::new(),
-            controlled: HashMap::new(),
-            orphans: HashMap::new(),
-            nodes: HashMap::new(),
-        };
         Self {
-            indexes: RwLock::new(indexes),
+            indexes: RwLock::default(),
             handlers: RwLock::new(Vec::new()),
             synced: watch::Sender::new(false),
         }
-    }
-}
-
-/// The UID of the owner with `controller: true`.
-pub fn controller_uid<K: ResourceExt>(object: &K) -> Option<&str> {
-    object.owner_references().iter().find(|o| o.controller == Some(true)).map(|o| o.uid.as_str())
-}
-
-fn unindex(index: &mut HashMap<String, BTreeSet<Key>>, at: &str, key: &Key) {
-    if let Some(keys) = index.get_mut(at) {
-        keys.remove(key);
-        if keys.is_empty() {
-            index.remove(at);
-        }
-    }
-}
-
-impl<K: Cached> Indexes<K> {
-    fn put(&mut self, key: &Key, object: Arc<K>) -> Option<Arc<K>> {
-        let old = self.take(key);
-        match controller_uid(&*object) {
-            Some(uid) => self.controlled.entry(uid.to_owned()).or_default().insert(key.clone()),
-            None => self.orphans.entry(key.namespace.clone()).or_default().insert(key.clone()),
-        };
-        if let Some(node) = object.node() {
-            self.nodes.entry(node.to_owned()).or_default().insert(key.clone());
-        }
-        self.objects.insert(key.clone(), object);
-        old
-    }
-
-    fn take(&mut self, key: &Key) -> Option<Arc<K>> {
-        let old = self.objects.remove(key)?;
-        match controller_uid(&*old) {
-            Some(uid) => unindex(&mut self.controlled, uid, key),
-            None => unindex(&mut self.orphans, &key.namespace, key),
-        }
-        if let Some(node) = old.node() {
-            unindex(&mut self.nodes, node, key);
-        }
-        Some(old)
-    }
-
-    fn all(&self, keys: Option<&BTreeSet<Key>>) -> Vec<Arc<K>> {
-        keys.into_iter().flatten().filter_map(|key| self.objects.get(key).cloned()).collect()
     }
 }
 
@@ -211,47 +155,37 @@ impl<K: Cached> Cache<K> {
 
     /// The object under a key.
     pub fn get(&self, key: &Key) -> Option<Arc<K>> {
-        self.indexes.read().objects.get(key).cloned()
+        self.indexes.read().get(key)
     }
 
     /// Everything, in key order.
     pub fn list(&self) -> Vec<Arc<K>> {
-        self.indexes.read().objects.values().cloned().collect()
+        self.indexes.read().list()
     }
 
     /// Everything in a namespace, by name.
     pub fn namespace(&self, namespace: &str) -> Vec<Arc<K>> {
-        let indexes = self.indexes.read();
-        let from = Key::new(namespace, "");
-        indexes
-            .objects
-            .range(from..)
-            .take_while(|(k, _)| k.namespace == namespace)
-            .map(|(_, o)| o.clone())
-            .collect()
+        self.indexes.read().namespace(namespace)
     }
 
     /// The objects whose controller has this UID.
     pub fn controlled_by(&self, uid: &str) -> Vec<Arc<K>> {
-        let indexes = self.indexes.read();
-        indexes.all(indexes.controlled.get(uid))
+        self.indexes.read().controlled_by(uid)
     }
 
     /// The objects of a namespace that have no controller.
     pub fn orphans(&self, namespace: &str) -> Vec<Arc<K>> {
-        let indexes = self.indexes.read();
-        indexes.all(indexes.orphans.get(namespace))
+        self.indexes.read().orphans(namespace)
     }
 
     /// The objects bound to a node.
     pub fn on_node(&self, node: &str) -> Vec<Arc<K>> {
-        let indexes = self.indexes.read();
-        indexes.all(indexes.nodes.get(node))
+        self.indexes.read().on_node(node)
     }
 
     /// The names of all nodes that have an object.
     pub fn nodes(&self) -> Vec<String> {
-        self.indexes.read().nodes.keys().cloned().collect()
+        self.indexes.read().nodes()
     }
 
     /// Whether the first list is in.
@@ -296,8 +230,7 @@ impl<K: Cached> Cache<K> {
     }
 
     fn retain(&self, seen: &HashSet<Key>) {
-        let gone: Vec<Key> =
-            self.indexes.read().objects.keys().filter(|k| !seen.contains(*k)).cloned().collect();
+        let gone = self.indexes.read().beyond(seen);
         gone.iter().for_each(|key| self.remove(key));
     }
 

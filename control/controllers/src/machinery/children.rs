@@ -12,6 +12,7 @@ use xebec_api::selector::LabelSelector;
 
 use super::cache::{Cache, Cached, Change, Key};
 use super::expect::Expectations;
+use super::index::controller_uid;
 use super::queue::Queue;
 use super::world::World;
 use super::write::{Failed, Written};
@@ -48,7 +49,7 @@ pub fn follow<C: Cached, O: Cached>(
     let kind = O::kind(&()).into_owned();
     children.on_change(move |change| {
         let child = &**change.object();
-        if let Some(owner) = super::cache::controller_uid(child) {
+        if let Some(owner) = controller_uid(child) {
             let uid = child.meta().uid.as_deref().unwrap_or_default();
             let going = child.meta().deletion_timestamp.is_some();
             match change {
@@ -69,10 +70,10 @@ pub fn follow<C: Cached, O: Cached>(
         }
         match after {
             Some(key) => queue.add(key),
-            None if super::cache::controller_uid(child).is_none() => {
-                let relabelled = change.old().is_none_or(|old| {
-                    old.labels() != child.labels() || super::cache::controller_uid(&**old).is_some()
-                });
+            None if controller_uid(child).is_none() => {
+                let relabelled = change
+                    .old()
+                    .is_none_or(|old| old.labels() != child.labels() || controller_uid(&**old).is_some());
                 if relabelled && !matches!(change, Change::Deleted(_)) {
                     owners_of_orphan(&owners, selector, child).into_iter().for_each(|key| queue.add(key));
                 }

@@ -12,7 +12,8 @@ use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
 use xebec_api::selector::LabelSelector;
 
-use super::cache::{Cached, Key, controller_uid};
+use super::cache::{Cached, Key};
+use super::index::controller_uid;
 use super::write::{Failed, Writer, Written};
 
 /// How a set of objects stands towards one owner.

@@ -10,6 +10,7 @@ pub mod claim;
 pub mod events;
 pub mod expect;
 pub mod fetch;
+pub mod index;
 pub mod pods;
 pub mod queue;
 pub mod time;

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use xebec_api::selector::LabelSelector;
 
-use crate::machinery::cache::controller_uid;
+use crate::machinery::index::controller_uid;
 use crate::machinery::{Expectations, Failed, Key, Queue, World, children, claim, expect, pods, work};
 use plan::{Failure, Scale};
 
