@@ -11,7 +11,8 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use xebec_dataplane::DataplaneError;
 use xebec_dataplane::compile::facts::Owner;
-use xebec_dataplane::health::{Check, Checks};
+use xebec_dataplane::health::{self, Check, Checks};
+use xebec_dataplane::metrics::ProxyMetrics;
 
 use xebec_rig::objects::{service, slice, tcp_udp};
 use xebec_rig::{Rig, api, enter};
@@ -75,6 +76,10 @@ fn inside<F: Future<Output = ()>>(rig: &Rig, work: impl FnOnce() -> F + Send) {
     });
 }
 
+fn metrics() -> Arc<parking_lot::Mutex<ProxyMetrics>> {
+    Arc::new(parking_lot::Mutex::new(ProxyMetrics::new(k8s_openapi::jiff::Timestamp::now())))
+}
+
 fn balanced(port: u16) -> Value {
     json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": port})
 }
@@ -133,6 +138,31 @@ fn load_balancers_are_told_where_endpoints_are() {
         assert!(text.contains("in use"), "{text}");
         cancel.cancel();
         running.await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn the_proxys_health_is_told_to_clients_of_both_families() {
+    let Some(rig) = Rig::new() else { return };
+    inside(&rig, || async {
+        // A host whose sockets are of one family unless they say otherwise.
+        std::fs::write("/proc/sys/net/ipv6/bindv6only", "1").unwrap();
+        for (address, v4, v6) in [
+            ("0.0.0.0:10256", true, true),
+            ("[::]:10256", true, true),
+            ("[::1]:10256", false, true),
+            ("127.0.0.1:10256", true, false),
+        ] {
+            let listener = health::bind(address.parse().unwrap()).unwrap();
+            let serving = tokio::spawn(health::serve(listener, Arc::default(), metrics()));
+            for (client, reached) in [(HEALTHZ, v4), ("[::1]:10256", v6)] {
+                let answer = get(client, "/livez").await;
+                let expected = if reached { Ok(200) } else { Err(std::io::ErrorKind::ConnectionRefused) };
+                assert_eq!(answer.map(|(status, ..)| status), expected, "{address} asked at {client}");
+            }
+            serving.abort();
+            let _ = serving.await;
+        }
     });
 }
 
