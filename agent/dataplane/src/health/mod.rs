@@ -8,7 +8,7 @@ mod checks;
 mod server;
 mod status;
 
-pub use checks::{Check, Checks};
+pub use checks::{Check, Checks, Places, Wanted};
 pub(crate) use server::{Answer, accept, answer, code};
 pub use server::{bind, serve};
 pub use status::{Report, Status};

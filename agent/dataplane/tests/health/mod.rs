@@ -1,6 +1,5 @@
 //! What load balancers are told, over HTTP, in a network namespace of the test's own.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,8 +10,9 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use xebec_dataplane::DataplaneError;
 use xebec_dataplane::compile::facts::Owner;
-use xebec_dataplane::health::{self, Check, Checks};
+use xebec_dataplane::health::{self, Check, Checks, Places, Wanted};
 use xebec_dataplane::metrics::ProxyMetrics;
+use xebec_dataplane::model::Family;
 
 use xebec_rig::objects::{service, slice, tcp_udp};
 use xebec_rig::{Rig, api, enter};
@@ -80,6 +80,18 @@ fn metrics() -> Arc<parking_lot::Mutex<ProxyMetrics>> {
     Arc::new(parking_lot::Mutex::new(ProxyMetrics::new(k8s_openapi::jiff::Timestamp::now())))
 }
 
+/// Of IPv4.
+fn want(list: &[(&str, u16, usize)]) -> Wanted {
+    let check = |(name, port, endpoints): &(&str, u16, usize)| {
+        ((Owner::new("default", name), Family::V4), Check { port: *port, endpoints: *endpoints })
+    };
+    list.iter().map(check).collect()
+}
+
+fn places(list: &[&str]) -> Places {
+    list.iter().map(|address| address.parse().unwrap()).collect()
+}
+
 fn balanced(port: u16) -> Value {
     json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": port})
 }
@@ -91,10 +103,14 @@ fn load_balancers_are_told_where_endpoints_are() {
         let ends = ["10.99.1.1@node-a", "10.99.1.2@node-a", "10.99.1.3@node-b"];
         let (client, events) = api::serve(
             vec![
-                service("a", &["10.96.77.1"], tcp_udp(80), balanced(32_000)),
+                service("a", &["10.96.77.1", "fd96::77"], tcp_udp(80), balanced(32_000)),
                 service("b", &["10.96.77.2"], tcp_udp(80), balanced(32_001)),
             ],
-            vec![slice("a", 8080, "TCP", &ends), slice("b", 8080, "TCP", &["10.99.1.3@node-b"])],
+            vec![
+                slice("a", 8080, "TCP", &ends),
+                slice("a", 8080, "TCP", &["fd99::1@node-a", "fd99::3@node-b"]),
+                slice("b", 8080, "TCP", &["10.99.1.3@node-b"]),
+            ],
         )
         .await;
         // Somebody else has the first Service's port.
@@ -104,9 +120,10 @@ fn load_balancers_are_told_where_endpoints_are() {
         options.healthz = Some(healthz);
         let cancel = CancellationToken::new();
         let running = tokio::spawn(xebec_dataplane::run(client.clone(), options.clone(), cancel.clone()));
-        // The other Service is served all the same; it has no endpoint here.
+        // The other Service is served all the same; it has no endpoint here, and no IPv6.
         let (weight, text) = until("127.0.0.1:32001", "/", 503).await;
         assert_eq!((weight.as_deref(), text), (Some("0"), body("b", 0)));
+        assert_eq!(get("[::1]:32001", "/").await, Err(std::io::ErrorKind::ConnectionRefused));
         let (_, text) = until(HEALTHZ, "/healthz", 200).await;
         let report: Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&report["nodeEligible"], &report["healthy"]), (&json!(true), &json!(true)), "{text}");
@@ -121,8 +138,8 @@ fn load_balancers_are_told_where_endpoints_are() {
         drop(squatter);
         let (weight, text) = until("127.0.0.1:32000", "/any/path", 200).await;
         assert_eq!((weight.as_deref(), text), (Some("2"), body("a", 2)));
-        let (weight, _) = until("[::1]:32000", "/", 200).await;
-        assert_eq!(weight.as_deref(), Some("2"), "of both families");
+        let (weight, text) = until("[::1]:32000", "/", 200).await;
+        assert_eq!((weight.as_deref(), text), (Some("1"), body("a", 1)), "IPv6 has a number of its own");
         // The endpoints leave this node. The event is sent until it is seen, as this server keeps no history.
         let end = Instant::now() + Duration::from_secs(10);
         while get("127.0.0.1:32000", "/").await != Ok((503, Some("0".to_owned()), body("a", 0))) {
@@ -171,30 +188,53 @@ fn health_check_ports_follow_their_services() {
     let Some(rig) = Rig::new() else { return };
     inside(&rig, || async {
         let mut checks = Checks::new(Arc::default());
-        let want = |list: &[(&str, u16, usize)]| -> BTreeMap<Owner, Check> {
-            let check = |(name, port, endpoints): &(&str, u16, usize)| {
-                (Owner::new("default", name), Check { port: *port, endpoints: *endpoints })
-            };
-            list.iter().map(check).collect()
-        };
+        let at = places(&["0.0.0.0", "::"]);
         let ask = |port: u16| async move { get(&format!("127.0.0.1:{port}"), "/").await };
         let is = |status, name: &str, count: usize| Ok((status, Some(count.to_string()), body(name, count)));
         let refused = Err(std::io::ErrorKind::ConnectionRefused);
-        assert!(!checks.sync(&want(&[("a", 32_000, 1), ("b", 32_001, 0)])).await);
+        assert!(!checks.sync(&want(&[("a", 32_000, 1), ("b", 32_001, 0)]), &at).await);
         assert_eq!((ask(32_000).await, ask(32_001).await), (is(200, "a", 1), is(503, "b", 0)));
         // The numbers alone change: the listener stays.
-        assert!(!checks.sync(&want(&[("a", 32_000, 0), ("b", 32_001, 3)])).await);
+        assert!(!checks.sync(&want(&[("a", 32_000, 0), ("b", 32_001, 3)]), &at).await);
         assert_eq!((ask(32_000).await, ask(32_001).await), (is(503, "a", 0), is(200, "b", 3)));
         // One moves to a port of its own, the other takes the port left behind, in one step.
-        assert!(!checks.sync(&want(&[("a", 32_002, 1), ("b", 32_000, 3)])).await);
+        assert!(!checks.sync(&want(&[("a", 32_002, 1), ("b", 32_000, 3)]), &at).await);
         assert_eq!((ask(32_002).await, ask(32_000).await), (is(200, "a", 1), is(200, "b", 3)));
         assert_eq!(ask(32_001).await, refused);
         // Two of one port: the second has to be tried again, and gets it when the first is gone.
-        assert!(checks.sync(&want(&[("b", 32_000, 3), ("c", 32_000, 1)])).await);
+        assert!(checks.sync(&want(&[("b", 32_000, 3), ("c", 32_000, 1)]), &at).await);
         assert_eq!(ask(32_000).await, is(200, "b", 3));
-        assert!(!checks.sync(&want(&[("c", 32_000, 1)])).await);
+        assert!(!checks.sync(&want(&[("c", 32_000, 1)]), &at).await);
         assert_eq!(ask(32_000).await, is(200, "c", 1));
-        assert!(!checks.sync(&want(&[])).await);
+        assert!(!checks.sync(&want(&[]), &at).await);
         assert_eq!(ask(32_000).await, refused);
+    });
+}
+
+#[test]
+fn health_checks_are_where_node_ports_answer() {
+    let Some(rig) = Rig::new() else { return };
+    inside(&rig, || async {
+        let mut checks = Checks::new(Arc::default());
+        let mut wanted = want(&[("a", 32_000, 1)]);
+        wanted.insert((Owner::new("default", "a"), Family::V6), Check { port: 32_000, endpoints: 0 });
+        let ask = |address: &'static str| async move {
+            get(&format!("{address}:32000"), "/").await.map(|(status, ..)| status)
+        };
+        let refused = Err(std::io::ErrorKind::ConnectionRefused);
+        assert!(!checks.sync(&wanted, &places(&["127.0.0.1", "::1"])).await);
+        assert_eq!(
+            (ask("127.0.0.1").await, ask("[::1]").await, ask("127.0.0.2").await),
+            (Ok(200), Ok(503), refused)
+        );
+        // Both families have one port, each a socket of its own: one may move without the other.
+        assert!(!checks.sync(&wanted, &places(&["127.0.0.2", "::"])).await);
+        assert_eq!(
+            (ask("127.0.0.1").await, ask("[::1]").await, ask("127.0.0.2").await),
+            (refused, Ok(503), Ok(200))
+        );
+        // An address that the node does not have yet is tried again, and keeps nobody from the others.
+        assert!(checks.sync(&wanted, &places(&["127.0.0.2", "192.0.2.1"])).await);
+        assert_eq!((ask("127.0.0.2").await, ask("[::1]").await), (Ok(200), refused));
     });
 }
