@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use futures::{FutureExt, Stream, StreamExt};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::api::core::v1::{Node, ObjectReference, Service};
+use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::runtime::WatchStreamExt;
-use kube::runtime::events::{Event as Note, EventType, Recorder, Reporter};
+use kube::runtime::events::{Event as Note, EventType};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 use serde_json::json;
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 use xebec_dataplane::addresses::AddressWatch;
+use xebec_dataplane::events::ServiceEvents;
 
 use crate::election::{Announced, Cluster};
 use crate::lease::{self, Leases};
@@ -49,10 +50,7 @@ pub async fn run(client: Client, options: Options, stop: CancellationToken) -> R
     let mut services = pin!(watcher(Api::<Service>::all(client.clone()), config()).default_backoff());
     let mut slices = pin!(watcher(Api::<EndpointSlice>::all(client.clone()), config()).default_backoff());
     let mut nodes = pin!(watcher(Api::<Node>::all(client.clone()), config()).default_backoff());
-    let recorder = Recorder::new(
-        client.clone(),
-        Reporter { controller: "xebec-announcer".to_owned(), instance: Some(options.node_name.clone()) },
-    );
+    let events = ServiceEvents::new(client.clone(), "xebec-announcer", options.node_name.clone());
     let (mut known, mut cluster) = (Leases::default(), Cluster::default());
     let mut owned: BTreeMap<IpAddr, Announced> = BTreeMap::new();
     loop {
@@ -84,7 +82,7 @@ pub async fn run(client: Client, options: Options, stop: CancellationToken) -> R
         let fresh = known.fresh(&options.node_name, now);
         let decided =
             if until.is_some() { cluster.owned(&options.node_name, &fresh) } else { BTreeMap::new() };
-        tell(&recorder, &options.node_name, &owned, &decided);
+        tell(&events, &options.node_name, &owned, &decided);
         links.set(decided.keys().copied().collect(), until, now);
         links.announce(now);
         owned = decided;
@@ -104,7 +102,7 @@ pub async fn run(client: Client, options: Options, stop: CancellationToken) -> R
 
 /// Says in the log, and to whoever looks at the Service, what this node answers for from now on.
 fn tell(
-    recorder: &Recorder,
+    events: &ServiceEvents,
     node: &str,
     old: &BTreeMap<IpAddr, Announced>,
     new: &BTreeMap<IpAddr, Announced>,
@@ -114,16 +112,8 @@ fn tell(
     }
     for (address, announced) in new.iter().filter(|(address, announced)| old.get(address) != Some(announced))
     {
-        let (namespace, name) = (announced.service.namespace.to_string(), announced.service.name.to_string());
-        info!(%address, namespace, service = name, "answers for a load balancer's address");
-        let about = ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Service".to_owned()),
-            namespace: Some(namespace),
-            name: Some(name),
-            uid: Some(announced.uid.clone()),
-            ..ObjectReference::default()
-        };
+        let service = &announced.service;
+        info!(%address, namespace = %service.namespace, service = %service.name, "answers for a load balancer's address");
         let note = Note {
             type_: EventType::Normal,
             reason: "NodeAssigned".to_owned(),
@@ -131,12 +121,7 @@ fn tell(
             action: "Announce".to_owned(),
             secondary: None,
         };
-        let recorder = recorder.clone();
-        tokio::spawn(async move {
-            if let Err(error) = recorder.publish(&note, &about).await {
-                debug!(%error, "event not written");
-            }
-        });
+        events.write(&announced.service, &announced.uid, note);
     }
 }
 

@@ -23,7 +23,7 @@ use crate::attach::{attach, is_root, resolve_cgroup, root_cgroup};
 use crate::compile::Place;
 use crate::devices::{Devices, reserve_ports};
 use crate::drain::worker::Drained;
-use crate::health::{self, Checks, Places, Status};
+use crate::health::{self, Checks, FailureEvents, Places, Status};
 use crate::load::{Part, find_object, load, versioned};
 use crate::maps::pinned::PinnedMaps;
 use crate::metrics::{self, Exporter, ProxyMetrics};
@@ -57,7 +57,7 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
         let answers = health::serve(listener, Arc::clone(&status), Arc::clone(&metrics));
         AbortOnDropHandle::new(tokio::spawn(answers))
     });
-    let mut checks = Checks::new(Arc::clone(&status));
+    let mut checks = Checks::new(Arc::clone(&status), FailureEvents::new(client.clone(), &options.node_name));
     let (applier, mut devices) = install(&options)?;
     let applier = Arc::new(Mutex::new(applier));
     let (drained, _draining) = follow_drained(&mut devices, &applier);

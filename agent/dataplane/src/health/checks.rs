@@ -11,24 +11,30 @@
 //! others from the Service.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hyper::header::HeaderValue;
 use parking_lot::RwLock;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::Status;
 use super::server::{Answer, accept, answer, bind_one, code, is_without_family};
+use super::{Failure, Failures, Status};
 use crate::compile::facts::Owner;
 use crate::model::Family;
 
+/// How often a failure that lasts is told: upstream's sync period, with which it tries, and tells, again.
+const REMINDER: Duration = Duration::from_secs(30);
+
 /// A Service's health check in one family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
+    /// The Service's UID.
+    pub uid: Arc<str>,
     /// The port it answers at.
     pub port: u16,
     /// Its ready endpoints of the family on this node, by distinct address.
@@ -55,18 +61,20 @@ type At = (Owner, SocketAddr);
 pub struct Checks {
     status: Arc<RwLock<Status>>,
     open: BTreeMap<At, Open>,
-    /// Those that could not be taken, which was logged.
-    closed: BTreeSet<At>,
+    failures: Box<dyn Failures>,
+    /// Those that could not be taken, and when that was last told.
+    closed: BTreeMap<At, Instant>,
 }
 
 impl Checks {
     /// None yet; answers take the proxy's own health into account.
-    pub fn new(status: Arc<RwLock<Status>>) -> Self {
-        Self { status, open: BTreeMap::new(), closed: BTreeSet::new() }
+    pub fn new(status: Arc<RwLock<Status>>, failures: impl Failures + 'static) -> Self {
+        Self { status, failures: Box::new(failures), open: BTreeMap::new(), closed: BTreeMap::new() }
     }
 
     /// Opens, closes and updates until the ports are those that are `wanted`, at `places`; true if one could not be
-    /// taken and has to be tried again.
+    /// taken and has to be tried again: with the next call, as upstream tries with each of its syncs. A failure is told
+    /// at once, and again while it lasts.
     pub async fn sync(&mut self, wanted: &Wanted, places: &Places) -> bool {
         let wanted = listeners(wanted, places);
         // What is not needed goes first: its port may be another's by now.
@@ -80,41 +88,49 @@ impl Checks {
                 tracing::debug!(namespace = %owner.namespace, name = %owner.name, %address, "closed a health check");
             }
         }
-        self.closed.retain(|at| wanted.contains_key(at));
-        for (at, endpoints) in wanted {
+        self.closed.retain(|at, _| wanted.contains_key(at));
+        for (at, check) in wanted {
             if let Some(open) = self.open.get(&at) {
-                open.endpoints.store(endpoints, Ordering::Relaxed);
+                open.endpoints.store(check.endpoints, Ordering::Relaxed);
                 continue;
             }
             let (owner, address) = &at;
             match bind_one(*address) {
                 Ok(listener) => {
                     self.closed.remove(&at);
-                    let open = start(listener, owner, endpoints, &self.status);
+                    let open = start(listener, owner, check.endpoints, &self.status);
                     self.open.insert(at, open);
                 }
                 // Nobody can ask by that family.
                 Err(error) if is_without_family(&error) => {}
-                Err(error) => {
-                    if self.closed.insert(at.clone()) {
-                        tracing::error!(
-                            namespace = %owner.namespace, name = %owner.name, %address, %error,
-                            "cannot open the Service's spec.healthCheckNodePort; will try again"
-                        );
-                    }
-                }
+                Err(error) => self.tell(at, check, &error),
             }
         }
         !self.closed.is_empty()
     }
+
+    fn tell(&mut self, at: At, check: &Check, error: &io::Error) {
+        let now = Instant::now();
+        let told = self.closed.get(&at).copied();
+        if told.is_some_and(|told| now.saturating_duration_since(told) < REMINDER) {
+            return;
+        }
+        let (owner, address) = at.clone();
+        tracing::error!(
+            namespace = %owner.namespace, name = %owner.name, %address, %error,
+            "cannot open the Service's spec.healthCheckNodePort; will try again"
+        );
+        let failure = Failure { owner, uid: Arc::clone(&check.uid), address, error: error.to_string() };
+        self.failures.failed(&failure);
+        self.closed.insert(at, now);
+    }
 }
 
-/// The listeners of checks, with the number of endpoints to tell. PURE.
-fn listeners(wanted: &Wanted, places: &Places) -> BTreeMap<At, usize> {
-    let of = |((owner, family), check): (&(Owner, Family), &Check)| {
-        let (owner, family, check) = (owner.clone(), *family, *check);
-        let places = places.iter().filter(move |place| Family::of(place) == family);
-        places.map(move |place| ((owner.clone(), SocketAddr::new(*place, check.port)), check.endpoints))
+/// The listeners of checks. PURE.
+fn listeners<'a>(wanted: &'a Wanted, places: &Places) -> BTreeMap<At, &'a Check> {
+    let of = |((owner, family), check): (&'a (Owner, Family), &'a Check)| {
+        let places = places.iter().filter(move |place| Family::of(place) == *family);
+        places.map(move |place| ((owner.clone(), SocketAddr::new(*place, check.port)), check))
     };
     wanted.iter().flat_map(of).collect()
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use xebec_dataplane::DataplaneError;
 use xebec_dataplane::compile::facts::Owner;
-use xebec_dataplane::health::{self, Check, Checks, Places, Wanted};
+use xebec_dataplane::health::{self, Check, Checks, Failure, FailureEvents, Failures, Places, Wanted};
 use xebec_dataplane::metrics::ProxyMetrics;
 use xebec_dataplane::model::Family;
 
@@ -80,10 +80,49 @@ fn metrics() -> Arc<parking_lot::Mutex<ProxyMetrics>> {
     Arc::new(parking_lot::Mutex::new(ProxyMetrics::new(k8s_openapi::jiff::Timestamp::now())))
 }
 
+fn check(port: u16, endpoints: usize) -> Check {
+    Check { uid: "1-2".into(), port, endpoints }
+}
+
+/// Remembers the addresses.
+#[derive(Clone, Debug, Default)]
+struct Noted(Arc<parking_lot::Mutex<Vec<String>>>);
+
+impl Noted {
+    fn take(&self) -> String {
+        std::mem::take(&mut *self.0.lock()).join(" ")
+    }
+}
+
+impl Failures for Noted {
+    fn failed(&self, failure: &Failure) {
+        self.0.lock().push(format!("{}@{}", failure.owner.name, failure.address));
+    }
+}
+
+/// Takes one request; returns its first line and body.
+async fn request(listener: &TcpListener) -> (String, Value) {
+    let mut stream = BufReader::new(listener.accept().await.unwrap().0);
+    let (mut first, mut length) = (String::new(), 0);
+    stream.read_line(&mut first).await.unwrap();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).await.unwrap();
+        match line.trim().to_ascii_lowercase().strip_prefix("content-length: ") {
+            Some(number) => length = number.parse().unwrap(),
+            None if line.trim().is_empty() => break,
+            None => {}
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.unwrap();
+    (first, serde_json::from_slice(&body).unwrap())
+}
+
 /// Of IPv4.
 fn want(list: &[(&str, u16, usize)]) -> Wanted {
     let check = |(name, port, endpoints): &(&str, u16, usize)| {
-        ((Owner::new("default", name), Family::V4), Check { port: *port, endpoints: *endpoints })
+        ((Owner::new("default", name), Family::V4), check(*port, *endpoints))
     };
     list.iter().map(check).collect()
 }
@@ -114,7 +153,7 @@ fn load_balancers_are_told_where_endpoints_are() {
         )
         .await;
         // Somebody else has the first Service's port.
-        let squatter = tokio::net::TcpListener::bind("0.0.0.0:32000").await.unwrap();
+        let squatter = TcpListener::bind("0.0.0.0:32000").await.unwrap();
         let mut options = rig.options.clone();
         let healthz: SocketAddr = HEALTHZ.parse().unwrap();
         options.healthz = Some(healthz);
@@ -187,7 +226,8 @@ fn the_proxys_health_is_told_to_clients_of_both_families() {
 fn health_check_ports_follow_their_services() {
     let Some(rig) = Rig::new() else { return };
     inside(&rig, || async {
-        let mut checks = Checks::new(Arc::default());
+        let noted = Noted::default();
+        let mut checks = Checks::new(Arc::default(), noted.clone());
         let at = places(&["0.0.0.0", "::"]);
         let ask = |port: u16| async move { get(&format!("127.0.0.1:{port}"), "/").await };
         let is = |status, name: &str, count: usize| Ok((status, Some(count.to_string()), body(name, count)));
@@ -204,6 +244,7 @@ fn health_check_ports_follow_their_services() {
         // Two of one port: the second has to be tried again, and gets it when the first is gone.
         assert!(checks.sync(&want(&[("b", 32_000, 3), ("c", 32_000, 1)]), &at).await);
         assert_eq!(ask(32_000).await, is(200, "b", 3));
+        assert_eq!(noted.take(), "c@0.0.0.0:32000");
         assert!(!checks.sync(&want(&[("c", 32_000, 1)]), &at).await);
         assert_eq!(ask(32_000).await, is(200, "c", 1));
         assert!(!checks.sync(&want(&[]), &at).await);
@@ -215,9 +256,10 @@ fn health_check_ports_follow_their_services() {
 fn health_checks_are_where_node_ports_answer() {
     let Some(rig) = Rig::new() else { return };
     inside(&rig, || async {
-        let mut checks = Checks::new(Arc::default());
+        let noted = Noted::default();
+        let mut checks = Checks::new(Arc::default(), noted.clone());
         let mut wanted = want(&[("a", 32_000, 1)]);
-        wanted.insert((Owner::new("default", "a"), Family::V6), Check { port: 32_000, endpoints: 0 });
+        wanted.insert((Owner::new("default", "a"), Family::V6), check(32_000, 0));
         let ask = |address: &'static str| async move {
             get(&format!("{address}:32000"), "/").await.map(|(status, ..)| status)
         };
@@ -236,5 +278,33 @@ fn health_checks_are_where_node_ports_answer() {
         // An address that the node does not have yet is tried again, and keeps nobody from the others.
         assert!(checks.sync(&wanted, &places(&["127.0.0.2", "192.0.2.1"])).await);
         assert_eq!((ask("127.0.0.2").await, ask("[::1]").await), (Ok(200), refused));
+        assert_eq!(noted.take(), "a@192.0.2.1:32000");
+        assert!(checks.sync(&wanted, &places(&["127.0.0.2", "192.0.2.1"])).await);
+        assert_eq!(noted.take(), "", "told once for a while");
+    });
+}
+
+#[test]
+fn a_port_that_cannot_be_opened_is_an_event_of_the_service() {
+    let Some(rig) = Rig::new() else { return };
+    inside(&rig, || async {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", server.local_addr().unwrap());
+        let client = kube::Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
+        let _squatter = TcpListener::bind("0.0.0.0:32000").await.unwrap();
+        let mut checks = Checks::new(Arc::default(), FailureEvents::new(client, "node-a"));
+        assert!(checks.sync(&want(&[("a", 32_000, 1)]), &places(&["0.0.0.0", "::"])).await);
+        let (first, event) = request(&server).await;
+        assert!(first.starts_with("POST /apis/events.k8s.io/v1/namespaces/default/events?"), "{first}");
+        let told = ["type", "reason", "action", "reportingController", "reportingInstance"];
+        let expected =
+            ["Warning", "FailedToStartServiceHealthcheck", "Listen", "kube-proxy", "kube-proxy-node-a"];
+        assert_eq!(told.map(|field| event[field].as_str().unwrap()), expected);
+        let about =
+            json!({"apiVersion": "v1", "kind": "Service", "namespace": "default", "name": "a", "uid": "1-2"});
+        assert_eq!(event["regarding"], about);
+        let text = "node node-a failed to start healthcheck \"default/a\" on port 32000: listen tcp 0.0.0.0:32000: \
+                    Address already in use (os error 98)";
+        assert_eq!(event["note"], text);
     });
 }
