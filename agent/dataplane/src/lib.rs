@@ -30,6 +30,7 @@ pub mod pods;
 pub mod policy;
 pub mod probe;
 pub mod ranges;
+pub mod reserved;
 mod run;
 mod sys;
 pub mod world;

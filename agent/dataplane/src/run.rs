@@ -21,7 +21,7 @@ use crate::addresses::{AddressWatch, local_addresses, outside_devices};
 use crate::apply::Applier;
 use crate::attach::{attach, is_root, resolve_cgroup, root_cgroup};
 use crate::compile::Place;
-use crate::devices::{Devices, reserve_ports};
+use crate::devices::Devices;
 use crate::drain::worker::Drained;
 use crate::health::{self, Checks, FailureEvents, Places, Status};
 use crate::load::{Part, find_object, load, versioned};
@@ -30,6 +30,7 @@ use crate::metrics::{self, Exporter, ProxyMetrics};
 use crate::model::Family;
 use crate::node::{NodeFacts, OwnNode, listening_addresses, node_addresses};
 use crate::probe::{Probe, probe};
+use crate::reserved::reserve_ports;
 use crate::world::World;
 use crate::{DataplaneError, Options, sys};
 
@@ -70,9 +71,9 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
     let _exports =
         exports.map(|listener| AbortOnDropHandle::new(tokio::spawn(metrics::serve(listener, exporter))));
     if options.devices.as_ref().is_none_or(|only| !only.is_empty())
-        && let Err(error) = reserve_ports()
+        && let Err(error) = reserve_ports(&options.pin_dir)
     {
-        warn!(%error, "cannot reserve the ports of translated sources; a socket may be given one of them");
+        warn!(%error, "cannot reserve the ports of translated sources, or not remember that for --cleanup");
     }
     let addresses = AddressWatch::new().map_err(DataplaneError::Addresses)?;
     let mut own = OwnNode::default();
