@@ -286,7 +286,7 @@ fn seen_from_beside(stage: &Stage) {
         "{status}"
     );
     let links = status["links"].as_array().unwrap();
-    assert_eq!(links.len(), 10, "{status}");
+    assert_eq!(links.len(), 11, "{status}");
     for link in links {
         let on = link["on"].as_str().unwrap_or_default();
         let wanted =
