@@ -9,7 +9,6 @@
 //! its Lease falls silent before the others stop counting with it.
 
 pub mod election;
-mod event;
 pub mod lease;
 pub mod link;
 mod run;

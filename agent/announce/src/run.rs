@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::{FutureExt, Stream, StreamExt};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::api::core::v1::{self, Node, Service};
+use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
 use k8s_openapi::jiff::Timestamp;
@@ -21,11 +21,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 use xebec_dataplane::addresses::AddressWatch;
+use xebec_dataplane::events::{Note, ServiceEvents};
 
 use crate::election::{Announced, Cluster};
 use crate::lease::{self, Leases};
 use crate::link::Links;
-use crate::{AnnounceError, Options, event};
+use crate::{AnnounceError, Options};
 
 /// Between two looks at the devices while nothing else happens: a link address may change without a notice.
 const LOOK: Duration = Duration::from_secs(10);
@@ -48,6 +49,7 @@ pub async fn run(client: Client, options: Options, stop: CancellationToken) -> R
     let mut services = pin!(watcher(Api::<Service>::all(client.clone()), config()).default_backoff());
     let mut slices = pin!(watcher(Api::<EndpointSlice>::all(client.clone()), config()).default_backoff());
     let mut nodes = pin!(watcher(Api::<Node>::all(client.clone()), config()).default_backoff());
+    let events = ServiceEvents::new(client.clone(), "xebec-announcer", options.node_name.clone());
     let (mut known, mut cluster) = (Leases::default(), Cluster::default());
     let mut owned: BTreeMap<IpAddr, Announced> = BTreeMap::new();
     loop {
@@ -79,7 +81,7 @@ pub async fn run(client: Client, options: Options, stop: CancellationToken) -> R
         let fresh = known.fresh(&options.node_name, now);
         let decided =
             if until.is_some() { cluster.owned(&options.node_name, &fresh) } else { BTreeMap::new() };
-        tell(&client, &options.node_name, &owned, &decided);
+        tell(&events, &options.node_name, &owned, &decided);
         links.set(decided.keys().copied().collect(), until, now);
         links.announce(now);
         owned = decided;
@@ -98,21 +100,25 @@ pub async fn run(client: Client, options: Options, stop: CancellationToken) -> R
 }
 
 /// Says in the log, and to whoever looks at the Service, what this node answers for from now on.
-fn tell(client: &Client, node: &str, old: &BTreeMap<IpAddr, Announced>, new: &BTreeMap<IpAddr, Announced>) {
+fn tell(
+    events: &ServiceEvents,
+    node: &str,
+    old: &BTreeMap<IpAddr, Announced>,
+    new: &BTreeMap<IpAddr, Announced>,
+) {
     for (address, announced) in old.iter().filter(|(address, _)| !new.contains_key(address)) {
         info!(%address, service = %announced.service.name, "no longer answers for a load balancer's address");
     }
     for (address, announced) in new.iter().filter(|(address, announced)| old.get(address) != Some(announced))
     {
-        let namespace = announced.service.namespace.to_string();
-        info!(%address, namespace, service = %announced.service.name, "answers for a load balancer's address");
-        let event = event::assigned(node, *address, announced, Timestamp::now());
-        let api = Api::<v1::Event>::namespaced(client.clone(), &namespace);
-        tokio::spawn(async move {
-            if let Err(error) = api.create(&PostParams::default(), &event).await {
-                warn!(error = %xebec_program::chain(&error), "cannot say in an event who answers for an address");
-            }
-        });
+        let service = &announced.service;
+        info!(%address, namespace = %service.namespace, service = %service.name, "answers for a load balancer's address");
+        let note = Note {
+            kind: "Normal",
+            reason: "NodeAssigned",
+            message: format!("node {node} answers for {address}"),
+        };
+        events.write(&announced.service, &announced.uid, note);
     }
 }
 

@@ -13,7 +13,7 @@ use aya::programs::links::FdLink;
 use aya::programs::{CgroupAttachMode, CgroupSockAddr, Program, ProgramError};
 
 use crate::load::{PROGRAMS, versioned};
-use crate::sys;
+use crate::{reserved, sys};
 
 /// Why a program is not on its hook.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +55,9 @@ pub enum AttachError {
         #[source]
         source: Box<ProgramError>,
     },
+    /// The ports of translated sources.
+    #[error("cannot give back the ports of translated sources (net.ipv4.ip_local_reserved_ports)")]
+    Ports(#[source] io::Error),
     /// A device's driver refused the program, and so did the kernel.
     #[error("the driver of {device} cannot run programs")]
     Driver {
@@ -195,10 +198,11 @@ fn link(program: &mut Program, cgroup: &File) -> Result<Option<FdLink>, ProgramE
     })
 }
 
-/// Removes everything pinned under `pin_dir` and detaches the programs. Nothing there is no error.
+/// Removes everything pinned under `pin_dir`, detaches the programs and gives back the ports that were reserved for them.
+/// Nothing there is no error.
 ///
 /// # Errors
-/// [`AttachError::Link`] with the first thing that could not be removed.
+/// [`AttachError::Link`] with the first thing that could not be removed, [`AttachError::Ports`].
 pub fn detach(pin_dir: &Path) -> Result<(), AttachError> {
     let fail = |action, source| AttachError::Link { action, program: "every program", source };
     let entries = |dir: &Path| -> io::Result<Vec<PathBuf>> {
@@ -209,7 +213,7 @@ pub fn detach(pin_dir: &Path) -> Result<(), AttachError> {
         }
     };
     let versions = entries(pin_dir).map_err(|e| fail("list", e))?;
-    for version in versions.iter().filter(|p| p.is_dir()) {
+    for version in versions.iter().filter(|p| p.is_dir() && !reserved::is_record(p)) {
         // Translation into VIPs ends before translation back does.
         let mut links = entries(&version.join("links")).map_err(|e| fail("list", e))?;
         links.sort_by_key(|p| PROGRAMS.iter().rev().position(|n| p.ends_with(n)));
@@ -227,6 +231,7 @@ pub fn detach(pin_dir: &Path) -> Result<(), AttachError> {
             remove_dir(&dir).map_err(|e| fail("remove the directory of", e))?;
         }
     }
+    reserved::release_ports(pin_dir).map_err(AttachError::Ports)?;
     remove_dir(pin_dir).map_err(|e| fail("remove the directory of", e))
 }
 

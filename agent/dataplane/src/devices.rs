@@ -172,51 +172,9 @@ fn pinned_index(programs: &[&str], pin: &Path) -> Option<u32> {
     programs.iter().find_map(|program| name.strip_prefix(program)?.strip_prefix('-')?.parse().ok())
 }
 
-/// Keeps the kernel from giving the block of translated sources to sockets that ask for any port.
-///
-/// # Errors
-/// The file's.
-pub fn reserve_ports() -> io::Result<()> {
-    const FILE: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
-    let present = std::fs::read_to_string(FILE)?;
-    match with_block(present.trim()) {
-        Some(wanted) => std::fs::write(FILE, wanted),
-        None => Ok(()),
-    }
-}
-
-/// Whether a list of reserved ports has our block. PURE.
-pub(crate) fn has_block(present: &str) -> bool {
-    with_block(present).is_none()
-}
-
-/// The list with our block added; `None` if it is there. PURE.
-fn with_block(present: &str) -> Option<String> {
-    use xebec_abi::flow::{REJECT_PORT, SNAT_HIGH};
-    let covers = |range: &str| {
-        let (low, high) = range.split_once('-').unwrap_or((range, range));
-        let number = |text: &str| text.trim().parse::<u16>();
-        matches!((number(low), number(high)), (Ok(low), Ok(high)) if low <= REJECT_PORT && high == SNAT_HIGH)
-    };
-    if present.split(',').any(covers) {
-        return None;
-    }
-    let block = format!("{REJECT_PORT}-{SNAT_HIGH}");
-    Some(if present.is_empty() { block } else { format!("{present},{block}") })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_block_is_added_once() {
-        assert_eq!(with_block("").as_deref(), Some("61000-65535"));
-        assert_eq!(with_block("8080,9000-9100").as_deref(), Some("8080,9000-9100,61000-65535"));
-        assert_eq!(with_block("8080,61000-65535"), None);
-        assert_eq!(with_block("1024-65535"), None);
-        assert_eq!(with_block("61000-61001").as_deref(), Some("61000-61001,61000-65535"));
-    }
 
     #[test]
     fn only_our_pins_have_an_index() {

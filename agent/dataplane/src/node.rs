@@ -2,7 +2,7 @@
 //! Leaves: [`NodeFacts`], and from them where node ports answer. Called by run.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use k8s_openapi::api::core::v1::Node;
 use kube::runtime::watcher::Event;
@@ -112,6 +112,19 @@ pub enum NodePorts {
 }
 
 impl NodePorts {
+    /// Whether they answer at every address of a family.
+    fn answer_everywhere(&self, family: Family) -> bool {
+        match self {
+            Self::Everywhere => true,
+            Self::Primary => false,
+            Self::Within(ranges) => {
+                let mut of_family =
+                    ranges.iter().filter(|range| Family::of(&range.addr) == family).peekable();
+                of_family.peek().is_none() || of_family.any(|range| range.bits == 0)
+            }
+        }
+    }
+
     fn answer_at(&self, address: IpAddr, primary: &[IpAddr]) -> bool {
         match self {
             Self::Everywhere => true,
@@ -138,6 +151,21 @@ pub fn node_addresses(
         (true, false) => NODE_IP_ANY,
     };
     own.iter().chain([&loopback]).map(|address| (*address, flags(address))).collect()
+}
+
+/// Where a listener has to be so that it is where node ports answer; arguments as of [`node_addresses`]. A family's
+/// unspecified address stands for all of the family.
+pub fn listening_addresses(
+    own: &BTreeSet<IpAddr>,
+    ports: &NodePorts,
+    primary: &[IpAddr],
+) -> BTreeSet<IpAddr> {
+    let every = [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()];
+    let every = every.into_iter().filter(|address| ports.answer_everywhere(Family::of(address)));
+    let single = node_addresses(own, ports, primary)
+        .into_iter()
+        .filter(|(address, flags)| *flags != NODE_IP_OWN && !ports.answer_everywhere(Family::of(address)));
+    every.chain(single.map(|(address, _)| address)).collect()
 }
 
 /// Which sources are the cluster's own pods (`--detect-local-mode`): their traffic is never external.
@@ -231,6 +259,24 @@ mod tests {
         };
         assert_eq!(flags(&within(&["192.168.0.0/16"])), [none, none, any, host, any], "IPv6 is not limited");
         assert_eq!(flags(&within(&["127.0.0.0/8", "fd00::/8"])), [host, none, none, none, any]);
+    }
+
+    #[test]
+    fn listeners_are_where_node_ports_answer() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let own = ["10.0.0.5", "192.168.1.5", "fd00::5", "::1"].map(ip).into_iter().collect();
+        let at = |ports: &NodePorts| {
+            let found = listening_addresses(&own, ports, &[ip("10.0.0.5"), ip("fd00::5")]);
+            found.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        let within = |ranges: &[&str]| {
+            at(&NodePorts::Within(ranges.iter().filter_map(|r| SourceRange::parse(r)).collect()))
+        };
+        assert_eq!(at(&NodePorts::Everywhere), "0.0.0.0 ::");
+        assert_eq!(at(&NodePorts::Primary), "10.0.0.5 fd00::5");
+        assert_eq!(within(&["192.168.0.0/16"]), "192.168.1.5 ::", "IPv6 is not limited");
+        assert_eq!(within(&["127.0.0.0/8", "10.0.0.0/8", "::/0"]), "10.0.0.5 127.0.0.1 ::");
+        assert_eq!(within(&["172.16.0.0/12", "fd01::/16"]), "", "no address of the node is in them");
     }
 
     #[test]

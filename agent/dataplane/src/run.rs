@@ -21,15 +21,16 @@ use crate::addresses::{AddressWatch, local_addresses, outside_devices};
 use crate::apply::Applier;
 use crate::attach::{attach, is_root, resolve_cgroup, root_cgroup};
 use crate::compile::Place;
-use crate::devices::{Devices, reserve_ports};
+use crate::devices::Devices;
 use crate::drain::worker::Drained;
-use crate::health::{self, Checks, Status};
+use crate::health::{self, Checks, FailureEvents, Places, Status};
 use crate::load::{Part, find_object, load, versioned};
 use crate::maps::pinned::PinnedMaps;
 use crate::metrics::{self, Exporter, ProxyMetrics};
 use crate::model::Family;
-use crate::node::{NodeFacts, OwnNode, node_addresses};
+use crate::node::{NodeFacts, OwnNode, listening_addresses, node_addresses};
 use crate::probe::{Probe, probe};
+use crate::reserved::reserve_ports;
 use crate::world::World;
 use crate::{DataplaneError, Options, sys};
 
@@ -57,7 +58,7 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
         let answers = health::serve(listener, Arc::clone(&status), Arc::clone(&metrics));
         AbortOnDropHandle::new(tokio::spawn(answers))
     });
-    let mut checks = Checks::new(Arc::clone(&status));
+    let mut checks = Checks::new(Arc::clone(&status), FailureEvents::new(client.clone(), &options.node_name));
     let (applier, mut devices) = install(&options)?;
     let applier = Arc::new(Mutex::new(applier));
     let (drained, _draining) = follow_drained(&mut devices, &applier);
@@ -70,13 +71,14 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
     let _exports =
         exports.map(|listener| AbortOnDropHandle::new(tokio::spawn(metrics::serve(listener, exporter))));
     if options.devices.as_ref().is_none_or(|only| !only.is_empty())
-        && let Err(error) = reserve_ports()
+        && let Err(error) = reserve_ports(&options.pin_dir)
     {
-        warn!(%error, "cannot reserve the ports of translated sources; a socket may be given one of them");
+        warn!(%error, "cannot reserve the ports of translated sources, or not remember that for --cleanup");
     }
     let addresses = AddressWatch::new().map_err(DataplaneError::Addresses)?;
     let mut own = OwnNode::default();
-    refresh_addresses(&applier, &mut devices, &options, own.facts());
+    let mut places = Places::new();
+    refresh_addresses(&applier, &mut devices, &options, own.facts(), &mut places);
     let mut collection = tokio::time::interval(COLLECTION);
     collection.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let config = || watcher::Config::default();
@@ -99,7 +101,7 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
                 let known = own.is_settled();
                 if follow_node(event, &mut own, &mut status.write()) {
                     applier.lock().set_zone(own.facts().zone.as_deref(), &mut world);
-                    refresh_addresses(&applier, &mut devices, &options, own.facts());
+                    refresh_addresses(&applier, &mut devices, &options, own.facts(), &mut places);
                 } else if known {
                     continue;
                 }
@@ -107,7 +109,7 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
             () = host_ports.changed() => world.set_host_ports(&host_ports.take()),
             changed = addresses.changed() => {
                 changed.map_err(DataplaneError::Addresses)?;
-                refresh_addresses(&applier, &mut devices, &options, own.facts());
+                behind |= refresh_addresses(&applier, &mut devices, &options, own.facts(), &mut places);
                 continue;
             }
             _ = collection.tick() => {
@@ -137,7 +139,7 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
             let triggers = (!unwritten).then(|| world.settle());
             metrics.lock().applied(start.elapsed(), triggers.as_deref(), Timestamp::now());
             status.write().applied(unwritten, Timestamp::now(), Instant::now());
-            behind = checks.sync(&world.health_checks(&options.node_name)).await || unwritten;
+            behind = checks.sync(&world.health_checks(&options.node_name), &places).await || unwritten;
         }
     }
 }
@@ -250,12 +252,14 @@ fn take<T>(event: Option<Result<T, watcher::Error>>, what: &'static str, put: im
     }
 }
 
+/// Writes what is to be known of the node's addresses and devices; true if listeners have to be at other `places` now.
 fn refresh_addresses(
     applier: &Mutex<Applier<PinnedMaps>>,
     devices: &mut Devices,
     options: &Options,
     node: &NodeFacts,
-) {
+    places: &mut Places,
+) -> bool {
     if let Err(error) = applier.lock().maps().set_pod_ranges(&options.pod_ranges.resolve(node)) {
         error!(error = %xebec_program::chain(&error), "cannot write the pods' networks");
     }
@@ -263,8 +267,11 @@ fn refresh_addresses(
     let given = |a: &IpAddr| options.node_ips.iter().any(|own| Family::of(own) == Family::of(a));
     let others = node.addresses.iter().filter(|a| !given(a));
     let primary: Vec<IpAddr> = options.node_ips.iter().chain(others).copied().collect();
+    let mut moved = false;
     match local_addresses() {
         Ok(own) => {
+            let next = listening_addresses(&own, &options.node_ports, &primary);
+            moved = std::mem::replace(places, next.clone()) != next;
             let addresses = node_addresses(&own, &options.node_ports, &primary);
             if let Err(error) = applier.lock().maps().set_node_addresses(&addresses) {
                 error!(error = %xebec_program::chain(&error), "cannot write the node's addresses");
@@ -274,7 +281,10 @@ fn refresh_addresses(
     }
     let found = match outside_devices() {
         Ok(found) => found,
-        Err(error) => return error!(%error, "cannot list the node's devices"),
+        Err(error) => {
+            error!(%error, "cannot list the node's devices");
+            return moved;
+        }
     };
     // The devices' addresses go in first: a program without them refuses nobody and hides nobody.
     if let Err(error) = applier.lock().maps().tracked().set_devices(&found) {
@@ -283,6 +293,7 @@ fn refresh_addresses(
     if let Err(error) = devices.refresh(found) {
         error!(error = %xebec_program::chain(&error), "services are not reachable from outside by every device");
     }
+    moved
 }
 
 /// Starts to release sockets of endpoints that left, when it is asked to; a kernel that cannot goes without.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -12,7 +13,7 @@ use kube::runtime::watcher::Event;
 
 use crate::compile::facts::{self, Owner, ServiceFacts, SliceFacts};
 use crate::compile::local_ready;
-use crate::health::Check;
+use crate::health::{Check, Wanted};
 use crate::hostports::{AllPorts, PodPorts};
 use crate::model::{Family, SourceRange};
 use crate::ranges;
@@ -44,8 +45,8 @@ pub struct World {
     /// Pods with host ports, under names that no Service has.
     hosts: HashMap<Owner, PodPorts>,
     by_service: HashMap<Owner, BTreeSet<Owner>>,
-    /// Services with a health check.
-    checked: BTreeSet<Owner>,
+    /// Services with a health check, and their UIDs.
+    checked: BTreeMap<Owner, Arc<str>>,
     dirty: BTreeSet<Owner>,
     changes: Changes,
 }
@@ -122,6 +123,9 @@ impl World {
                 self.changes.services.total += 1;
                 let name = name(&object.metadata);
                 self.put_service(&name, facts::service(&object));
+                if let Some(uid) = self.checked.get_mut(&name) {
+                    *uid = object.metadata.uid.as_deref().unwrap_or_default().into();
+                }
                 let held = Some(facts::held(&object)).filter(|list| !list.is_empty());
                 self.held_changed |= self.held.put(&name, held).is_some();
             }
@@ -193,7 +197,7 @@ impl World {
 
     fn put_service(&mut self, name: &Owner, fact: Option<ServiceFacts>) {
         if fact.as_ref().is_some_and(|f| f.health_check_port.is_some()) {
-            self.checked.insert(name.clone());
+            self.checked.entry(name.clone()).or_default();
         } else {
             self.checked.remove(name);
         }
@@ -273,16 +277,19 @@ impl World {
         std::mem::take(&mut self.dirty)
     }
 
-    /// The health checks of Services with their endpoints on a node, of the Service's first family: a check has one
-    /// port and one answer, and a pod of two families is ready in both.
-    pub fn health_checks(&self, node: &str) -> BTreeMap<Owner, Check> {
-        let check = |owner: &Owner| {
+    /// The health checks of Services, one for each family of a Service, with its endpoints of that family on a node.
+    pub fn health_checks(&self, node: &str) -> Wanted {
+        let checks = |(owner, uid): (&Owner, &Arc<str>)| {
             let (service, slices) = self.get(owner)?;
-            let family = Family::of(service.cluster_ips.first()?);
-            let endpoints = local_ready(slices.into_iter(), family, node);
-            Some((owner.clone(), Check { port: service.health_check_port?, endpoints }))
+            let port = service.health_check_port?;
+            let families: BTreeSet<Family> = service.cluster_ips.iter().map(Family::of).collect();
+            let check = |family| {
+                let endpoints = local_ready(slices.iter().copied(), family, node);
+                ((owner.clone(), family), Check { uid: Arc::clone(uid), port, endpoints })
+            };
+            Some(families.into_iter().map(check).collect::<Vec<_>>())
         };
-        self.checked.iter().filter_map(check).collect()
+        self.checked.iter().filter_map(checks).flatten().collect()
     }
 
     /// A Service's facts and its slices, in the order of their names.
@@ -297,7 +304,7 @@ impl World {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -310,6 +317,43 @@ mod tests {
             "addressType": "IPv4", "ports": [{"port": 80}], "endpoints": [{"addresses": [address]}],
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn a_health_check_of_two_families_counts_each_alone() {
+        let service = |families: Value| {
+            serde_json::from_value(json!({
+                "metadata": {"name": "s", "namespace": "default", "uid": "1-2"},
+                "spec": {
+                    "type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 32_000,
+                    "clusterIPs": families, "ports": [{"port": 80}],
+                },
+            }))
+            .unwrap()
+        };
+        let of = |name: &str, kind: &str, addresses: &[&str]| -> EndpointSlice {
+            let end = |address: &&str| json!({"addresses": [address], "nodeName": "n"});
+            serde_json::from_value(json!({
+                "metadata": {
+                    "name": name, "namespace": "default", "labels": {"kubernetes.io/service-name": "s"},
+                },
+                "addressType": kind, "ports": [{"port": 80}],
+                "endpoints": addresses.iter().map(end).collect::<Vec<_>>(),
+            }))
+            .unwrap()
+        };
+        let mut world = World::default();
+        // One pod listens on both, one on IPv4 alone.
+        world.slice(Event::Apply(of("v4", "IPv4", &["10.0.0.1", "10.0.0.2"])));
+        world.slice(Event::Apply(of("v6", "IPv6", &["fd00::1"])));
+        let check = |family, endpoints| {
+            ((Owner::new("default", "s"), family), Check { uid: "1-2".into(), port: 32_000, endpoints })
+        };
+        world.service(Event::Apply(service(json!(["fd96::1", "10.96.0.1"]))));
+        assert_eq!(world.health_checks("n"), [check(Family::V4, 2), check(Family::V6, 1)].into());
+        assert_eq!(world.health_checks("m"), [check(Family::V4, 0), check(Family::V6, 0)].into());
+        world.service(Event::Apply(service(json!(["10.96.0.1"]))));
+        assert_eq!(world.health_checks("n"), [check(Family::V4, 2)].into(), "not of the other family");
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod peer;
 mod pitfalls;
 mod policy;
 mod ranges;
+mod reserved;
 
 use serde_json::json;
 use xebec_abi::state::{NODE_IP_ANY, NODE_IP_HOST_ONLY, NODE_IP_OWN};

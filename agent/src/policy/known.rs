@@ -119,6 +119,11 @@ impl Known {
         self.pods.items.contains_key(pod)
     }
 
+    /// A pod's addresses by the API; none if it is not known, or has ended.
+    pub(super) fn addresses(&self, pod: &PodName) -> &[IpAddr] {
+        self.pods.items.get(pod).map_or(&[], |(pod, _)| &pod.addresses)
+    }
+
     /// The world, in which pods that were just attached have their new address already, and the pods of `node`.
     /// `others` are no pods of the API, but known to policies as such.
     pub(super) fn world(
@@ -185,6 +190,8 @@ mod tests {
         assert!(known.pod(Event::InitDone) && !known.is_synced());
         let key = |name: &str| ("x".to_owned(), name.to_owned());
         assert!(known.has_pod(&key("a")) && !known.has_pod(&key("done")));
+        assert_eq!(known.addresses(&key("a")), [IpAddr::from([10, 0, 0, 1])]);
+        assert_eq!(known.addresses(&key("done")), [] as [IpAddr; 0]);
         // A status that says nothing new of addresses is no change.
         assert!(!known.pod(Event::Apply(pod("a", "n", "10.0.0.1", "Pending"))));
         assert!(known.pod(Event::Apply(pod("b", "m", "10.0.0.2", "Running"))));

@@ -137,18 +137,16 @@ impl Enforcer {
         let routes = host_routes(&std::fs::read_to_string("/proc/thread-self/net/route").unwrap_or_default());
         let mut indices = BTreeMap::new();
         for pod in tables.selected.keys() {
-            let address = || world.pods.iter().find(|one| (&one.namespace, &one.name) == (&pod.0, &pod.1));
             // A pod of an earlier agent: its address leads to its device.
+            let addresses = self.known.addresses(pod);
             let routed = || {
-                let routes = address()?.addresses.iter().filter_map(|address| routes.get(address));
+                let routes = addresses.iter().filter_map(|address| routes.get(address));
                 routes.filter_map(|device| by_name.get(device.as_str())).copied().next()
             };
             if let Some(index) = places.get(pod).map(|place| place.index).or_else(routed) {
                 indices.insert(pod.clone(), index);
                 self.homeless.remove(pod);
-            } else if address().is_some_and(|pod| !pod.addresses.is_empty())
-                && self.homeless.insert(pod.clone())
-            {
+            } else if !addresses.is_empty() && self.homeless.insert(pod.clone()) {
                 warn!(
                     namespace = pod.0,
                     name = pod.1,

@@ -33,7 +33,7 @@ pub(crate) struct BpfOptions {
     #[arg(long)]
     bpf_log: bool,
     /// Where /healthz and /livez tell of the service virtual IPs: an address, with a port other than 10256 after it;
-    /// empty for nowhere.
+    /// 0.0.0.0 and :: are every address of both families; empty for nowhere.
     #[arg(long, default_value = "0.0.0.0:10256", value_parser = healthz)]
     pub(super) healthz_bind_address: Listen,
     /// Where /metrics, /proxyMode and the names for `xebec-agent dataplane` are answered: an address, with a port other

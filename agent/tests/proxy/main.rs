@@ -202,9 +202,15 @@ fn it_replaces_kube_proxy_with_a_kubeconfig_and_nothing_else() {
     // What is unknown is refused, and --cleanup leaves nothing.
     let mut refused = stage.proxy(&["--no-such-flag=1"]);
     assert_eq!(refused.wait(), Some(2), "{}", refused.log());
+    let reserved = || {
+        let list = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+        within(&stage.rig.server_ns, || std::fs::read_to_string(list).unwrap().trim().to_owned())
+    };
+    assert_eq!(reserved(), "61000-65535");
     let mut cleanup = stage.proxy(&["--cleanup"]);
     assert_eq!(cleanup.wait(), Some(0), "{}", cleanup.log());
     assert!(!stage.rig.pin_dir().exists());
+    assert_eq!(reserved(), "");
     assert_eq!(client.ask(&format!("tcp {VIP}:80")), NO_ROUTE);
 }
 
@@ -280,7 +286,7 @@ fn seen_from_beside(stage: &Stage) {
         "{status}"
     );
     let links = status["links"].as_array().unwrap();
-    assert_eq!(links.len(), 10, "{status}");
+    assert_eq!(links.len(), 11, "{status}");
     for link in links {
         let on = link["on"].as_str().unwrap_or_default();
         let wanted =

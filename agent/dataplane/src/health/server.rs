@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use k8s_openapi::jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -22,6 +23,9 @@ use crate::metrics::ProxyMetrics;
 const HEAD: Duration = Duration::from_secs(10);
 /// After the kernel refused a connection (no descriptors left).
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 128;
 
 /// An answer.
 pub(crate) type Answer = Response<Full<Bytes>>;
@@ -41,14 +45,42 @@ pub(crate) fn code(ok: bool) -> StatusCode {
     if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-/// Takes an address.
+/// Takes an address. As with upstream's (Go's) listeners, `0.0.0.0` and `::` are one: both stand for every address of
+/// both families, whatever `net.ipv6.bindv6only` says. On a kernel without IPv6 `0.0.0.0` is IPv4 alone.
 ///
 /// # Errors
 /// The kernel's: in use, not this node's. Needs a runtime.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = std::net::TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
+    if !address.ip().is_unspecified() {
+        return bind_one(address);
+    }
+    match listen((Ipv6Addr::UNSPECIFIED, address.port()).into(), false) {
+        Err(error) if address.is_ipv4() && is_without_family(&error) => bind_one(address),
+        result => result,
+    }
+}
+
+/// Takes an address in its family alone: `::` leaves IPv4 to another listener.
+pub(super) fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
+    listen(address, true)
+}
+
+/// Whether an address could not be taken as the kernel does not have its family.
+pub(super) fn is_without_family(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+}
+
+fn listen(address: SocketAddr, one_family: bool) -> io::Result<TcpListener> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, one_family)?;
+    }
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    TcpListener::from_std(socket.into())
 }
 
 /// Answers `/healthz` and `/livez` until it is dropped, and counts the answers.

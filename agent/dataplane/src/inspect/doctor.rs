@@ -14,6 +14,7 @@ use crate::addresses::{ethernet_devices, outside_devices};
 use crate::attach::{resolve_cgroup, root_cgroup};
 use crate::load::{PROGRAMS, versioned};
 use crate::metrics::Running;
+use crate::reserved::is_record;
 use crate::sys;
 
 /// How a check ended.
@@ -100,8 +101,8 @@ pub fn doctor(pin_dir: &Path, cgroup: Option<&Path>) -> Vec<Check> {
     ));
     checks.push(switch(
         "reserved ports",
-        read("/proc/sys/net/ipv4/ip_local_reserved_ports"),
-        crate::devices::has_block,
+        crate::reserved::present(),
+        crate::reserved::has_block,
         "sysctl net.ipv4.ip_local_reserved_ports must have 61000-65535, the ports of translated sources; the proxy \
          writes it where it may",
     ));
@@ -189,8 +190,10 @@ fn layouts(pin_dir: &Path) -> Check {
     }
     let own = versioned(pin_dir);
     let entries = std::fs::read_dir(pin_dir).into_iter().flatten().flatten().map(|entry| entry.path());
-    let others: Vec<String> =
-        entries.filter(|path| *path != own).map(|path| path.display().to_string()).collect();
+    let others: Vec<String> = entries
+        .filter(|path| *path != own && !is_record(path))
+        .map(|path| path.display().to_string())
+        .collect();
     match (own.exists(), others.as_slice()) {
         (true, []) => Check::new(name, State::Ok, own.display().to_string(), ""),
         (true, _) => Check::new(

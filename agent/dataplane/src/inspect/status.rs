@@ -14,6 +14,7 @@ use crate::load::versioned;
 use crate::maps::MapError;
 use crate::maps::pinned::{PINNED, PinnedMaps, inspect};
 use crate::metrics::Running;
+use crate::reserved::is_record;
 use crate::sys;
 
 /// A program at its hook.
@@ -79,6 +80,7 @@ pub fn status(pin_dir: &Path, running: Option<Running>) -> Result<Report, MapErr
         installed.fills(maps.capacity()).into_iter().map(|fill| (fill.map, fill.entries)).collect();
     let names = |dir: &Path| -> Vec<String> {
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        let entries = entries.filter(|entry| !is_record(&entry.path()));
         let mut names: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
         names.sort_unstable();
         names

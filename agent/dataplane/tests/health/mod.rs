@@ -1,17 +1,18 @@
 //! What load balancers are told, over HTTP, in a network namespace of the test's own.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use xebec_dataplane::DataplaneError;
 use xebec_dataplane::compile::facts::Owner;
-use xebec_dataplane::health::{Check, Checks};
+use xebec_dataplane::health::{self, Check, Checks, Failure, FailureEvents, Failures, Places, Wanted};
+use xebec_dataplane::metrics::ProxyMetrics;
+use xebec_dataplane::model::Family;
 
 use xebec_rig::objects::{service, slice, tcp_udp};
 use xebec_rig::{Rig, api, enter};
@@ -75,6 +76,61 @@ fn inside<F: Future<Output = ()>>(rig: &Rig, work: impl FnOnce() -> F + Send) {
     });
 }
 
+fn metrics() -> Arc<parking_lot::Mutex<ProxyMetrics>> {
+    Arc::new(parking_lot::Mutex::new(ProxyMetrics::new(k8s_openapi::jiff::Timestamp::now())))
+}
+
+fn check(port: u16, endpoints: usize) -> Check {
+    Check { uid: "1-2".into(), port, endpoints }
+}
+
+/// Remembers the addresses.
+#[derive(Clone, Debug, Default)]
+struct Noted(Arc<parking_lot::Mutex<Vec<String>>>);
+
+impl Noted {
+    fn take(&self) -> String {
+        std::mem::take(&mut *self.0.lock()).join(" ")
+    }
+}
+
+impl Failures for Noted {
+    fn failed(&self, failure: &Failure) {
+        self.0.lock().push(format!("{}@{}", failure.owner.name, failure.address));
+    }
+}
+
+/// Takes one request; returns its first line and body.
+async fn request(listener: &TcpListener) -> (String, Value) {
+    let mut stream = BufReader::new(listener.accept().await.unwrap().0);
+    let (mut first, mut length) = (String::new(), 0);
+    stream.read_line(&mut first).await.unwrap();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).await.unwrap();
+        match line.trim().to_ascii_lowercase().strip_prefix("content-length: ") {
+            Some(number) => length = number.parse().unwrap(),
+            None if line.trim().is_empty() => break,
+            None => {}
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.unwrap();
+    (first, serde_json::from_slice(&body).unwrap())
+}
+
+/// Of IPv4.
+fn want(list: &[(&str, u16, usize)]) -> Wanted {
+    let check = |(name, port, endpoints): &(&str, u16, usize)| {
+        ((Owner::new("default", name), Family::V4), check(*port, *endpoints))
+    };
+    list.iter().map(check).collect()
+}
+
+fn places(list: &[&str]) -> Places {
+    list.iter().map(|address| address.parse().unwrap()).collect()
+}
+
 fn balanced(port: u16) -> Value {
     json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": port})
 }
@@ -86,22 +142,27 @@ fn load_balancers_are_told_where_endpoints_are() {
         let ends = ["10.199.1.1@node-a", "10.199.1.2@node-a", "10.199.1.3@node-b"];
         let (client, events) = api::serve(
             vec![
-                service("a", &["10.196.77.1"], tcp_udp(80), balanced(32_000)),
+                service("a", &["10.196.77.1", "fd96::77"], tcp_udp(80), balanced(32_000)),
                 service("b", &["10.196.77.2"], tcp_udp(80), balanced(32_001)),
             ],
-            vec![slice("a", 8080, "TCP", &ends), slice("b", 8080, "TCP", &["10.199.1.3@node-b"])],
+            vec![
+                slice("a", 8080, "TCP", &ends),
+                slice("a", 8080, "TCP", &["fd99::1@node-a", "fd99::3@node-b"]),
+                slice("b", 8080, "TCP", &["10.199.1.3@node-b"]),
+            ],
         )
         .await;
         // Somebody else has the first Service's port.
-        let squatter = tokio::net::TcpListener::bind("0.0.0.0:32000").await.unwrap();
+        let squatter = TcpListener::bind("0.0.0.0:32000").await.unwrap();
         let mut options = rig.options.clone();
         let healthz: SocketAddr = HEALTHZ.parse().unwrap();
         options.healthz = Some(healthz);
         let cancel = CancellationToken::new();
         let running = tokio::spawn(xebec_dataplane::run(client.clone(), options.clone(), cancel.clone()));
-        // The other Service is served all the same; it has no endpoint here.
+        // The other Service is served all the same; it has no endpoint here, and no IPv6.
         let (weight, text) = until("127.0.0.1:32001", "/", 503).await;
         assert_eq!((weight.as_deref(), text), (Some("0"), body("b", 0)));
+        assert_eq!(get("[::1]:32001", "/").await, Err(std::io::ErrorKind::ConnectionRefused));
         let (_, text) = until(HEALTHZ, "/healthz", 200).await;
         let report: Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&report["nodeEligible"], &report["healthy"]), (&json!(true), &json!(true)), "{text}");
@@ -116,8 +177,8 @@ fn load_balancers_are_told_where_endpoints_are() {
         drop(squatter);
         let (weight, text) = until("127.0.0.1:32000", "/any/path", 200).await;
         assert_eq!((weight.as_deref(), text), (Some("2"), body("a", 2)));
-        let (weight, _) = until("[::1]:32000", "/", 200).await;
-        assert_eq!(weight.as_deref(), Some("2"), "of both families");
+        let (weight, text) = until("[::1]:32000", "/", 200).await;
+        assert_eq!((weight.as_deref(), text), (Some("1"), body("a", 1)), "IPv6 has a number of its own");
         // The endpoints leave this node. The event is sent until it is seen, as this server keeps no history.
         let end = Instant::now() + Duration::from_secs(10);
         while get("127.0.0.1:32000", "/").await != Ok((503, Some("0".to_owned()), body("a", 0))) {
@@ -137,34 +198,112 @@ fn load_balancers_are_told_where_endpoints_are() {
 }
 
 #[test]
+fn the_proxys_health_is_told_to_clients_of_both_families() {
+    let Some(rig) = Rig::new() else { return };
+    inside(&rig, || async {
+        // A host whose sockets are of one family unless they say otherwise.
+        std::fs::write("/proc/sys/net/ipv6/bindv6only", "1").unwrap();
+        for (address, v4, v6) in [
+            ("0.0.0.0:10256", true, true),
+            ("[::]:10256", true, true),
+            ("[::1]:10256", false, true),
+            ("127.0.0.1:10256", true, false),
+        ] {
+            let listener = health::bind(address.parse().unwrap()).unwrap();
+            let serving = tokio::spawn(health::serve(listener, Arc::default(), metrics()));
+            for (client, reached) in [(HEALTHZ, v4), ("[::1]:10256", v6)] {
+                let answer = get(client, "/livez").await;
+                let expected = if reached { Ok(200) } else { Err(std::io::ErrorKind::ConnectionRefused) };
+                assert_eq!(answer.map(|(status, ..)| status), expected, "{address} asked at {client}");
+            }
+            serving.abort();
+            let _ = serving.await;
+        }
+    });
+}
+
+#[test]
 fn health_check_ports_follow_their_services() {
     let Some(rig) = Rig::new() else { return };
     inside(&rig, || async {
-        let mut checks = Checks::new(Arc::default());
-        let want = |list: &[(&str, u16, usize)]| -> BTreeMap<Owner, Check> {
-            let check = |(name, port, endpoints): &(&str, u16, usize)| {
-                (Owner::new("default", name), Check { port: *port, endpoints: *endpoints })
-            };
-            list.iter().map(check).collect()
-        };
+        let noted = Noted::default();
+        let mut checks = Checks::new(Arc::default(), noted.clone());
+        let at = places(&["0.0.0.0", "::"]);
         let ask = |port: u16| async move { get(&format!("127.0.0.1:{port}"), "/").await };
         let is = |status, name: &str, count: usize| Ok((status, Some(count.to_string()), body(name, count)));
         let refused = Err(std::io::ErrorKind::ConnectionRefused);
-        assert!(!checks.sync(&want(&[("a", 32_000, 1), ("b", 32_001, 0)])).await);
+        assert!(!checks.sync(&want(&[("a", 32_000, 1), ("b", 32_001, 0)]), &at).await);
         assert_eq!((ask(32_000).await, ask(32_001).await), (is(200, "a", 1), is(503, "b", 0)));
         // The numbers alone change: the listener stays.
-        assert!(!checks.sync(&want(&[("a", 32_000, 0), ("b", 32_001, 3)])).await);
+        assert!(!checks.sync(&want(&[("a", 32_000, 0), ("b", 32_001, 3)]), &at).await);
         assert_eq!((ask(32_000).await, ask(32_001).await), (is(503, "a", 0), is(200, "b", 3)));
         // One moves to a port of its own, the other takes the port left behind, in one step.
-        assert!(!checks.sync(&want(&[("a", 32_002, 1), ("b", 32_000, 3)])).await);
+        assert!(!checks.sync(&want(&[("a", 32_002, 1), ("b", 32_000, 3)]), &at).await);
         assert_eq!((ask(32_002).await, ask(32_000).await), (is(200, "a", 1), is(200, "b", 3)));
         assert_eq!(ask(32_001).await, refused);
         // Two of one port: the second has to be tried again, and gets it when the first is gone.
-        assert!(checks.sync(&want(&[("b", 32_000, 3), ("c", 32_000, 1)])).await);
+        assert!(checks.sync(&want(&[("b", 32_000, 3), ("c", 32_000, 1)]), &at).await);
         assert_eq!(ask(32_000).await, is(200, "b", 3));
-        assert!(!checks.sync(&want(&[("c", 32_000, 1)])).await);
+        assert_eq!(noted.take(), "c@0.0.0.0:32000");
+        assert!(!checks.sync(&want(&[("c", 32_000, 1)]), &at).await);
         assert_eq!(ask(32_000).await, is(200, "c", 1));
-        assert!(!checks.sync(&want(&[])).await);
+        assert!(!checks.sync(&want(&[]), &at).await);
         assert_eq!(ask(32_000).await, refused);
+    });
+}
+
+#[test]
+fn health_checks_are_where_node_ports_answer() {
+    let Some(rig) = Rig::new() else { return };
+    inside(&rig, || async {
+        let noted = Noted::default();
+        let mut checks = Checks::new(Arc::default(), noted.clone());
+        let mut wanted = want(&[("a", 32_000, 1)]);
+        wanted.insert((Owner::new("default", "a"), Family::V6), check(32_000, 0));
+        let ask = |address: &'static str| async move {
+            get(&format!("{address}:32000"), "/").await.map(|(status, ..)| status)
+        };
+        let refused = Err(std::io::ErrorKind::ConnectionRefused);
+        assert!(!checks.sync(&wanted, &places(&["127.0.0.1", "::1"])).await);
+        assert_eq!(
+            (ask("127.0.0.1").await, ask("[::1]").await, ask("127.0.0.2").await),
+            (Ok(200), Ok(503), refused)
+        );
+        // Both families have one port, each a socket of its own: one may move without the other.
+        assert!(!checks.sync(&wanted, &places(&["127.0.0.2", "::"])).await);
+        assert_eq!(
+            (ask("127.0.0.1").await, ask("[::1]").await, ask("127.0.0.2").await),
+            (refused, Ok(503), Ok(200))
+        );
+        // An address that the node does not have yet is tried again, and keeps nobody from the others.
+        assert!(checks.sync(&wanted, &places(&["127.0.0.2", "192.0.2.1"])).await);
+        assert_eq!((ask("127.0.0.2").await, ask("[::1]").await), (Ok(200), refused));
+        assert_eq!(noted.take(), "a@192.0.2.1:32000");
+        assert!(checks.sync(&wanted, &places(&["127.0.0.2", "192.0.2.1"])).await);
+        assert_eq!(noted.take(), "", "told once for a while");
+    });
+}
+
+#[test]
+fn a_port_that_cannot_be_opened_is_an_event_of_the_service() {
+    let Some(rig) = Rig::new() else { return };
+    inside(&rig, || async {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", server.local_addr().unwrap());
+        let client = kube::Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
+        let _squatter = TcpListener::bind("0.0.0.0:32000").await.unwrap();
+        let mut checks = Checks::new(Arc::default(), FailureEvents::new(client, "node-a"));
+        assert!(checks.sync(&want(&[("a", 32_000, 1)]), &places(&["0.0.0.0", "::"])).await);
+        let (first, event) = request(&server).await;
+        assert!(first.starts_with("POST /api/v1/namespaces/default/events?"), "{first}");
+        let told = ["type", "reason", "reportingComponent", "reportingInstance"];
+        let expected = ["Warning", "FailedToStartServiceHealthcheck", "kube-proxy", "node-a"];
+        assert_eq!(told.map(|field| event[field].as_str().unwrap()), expected);
+        let about =
+            json!({"apiVersion": "v1", "kind": "Service", "namespace": "default", "name": "a", "uid": "1-2"});
+        assert_eq!(event["involvedObject"], about);
+        let text = "node node-a failed to start healthcheck \"default/a\" on port 32000: listen tcp 0.0.0.0:32000: \
+                    Address already in use (os error 98)";
+        assert_eq!(event["message"], text);
     });
 }
