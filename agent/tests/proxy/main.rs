@@ -94,12 +94,12 @@ fn it_replaces_kube_proxy_with_a_kubeconfig_and_nothing_else() {
     let node_port =
         json!({"type": "NodePort", "ports": [{"port": 80, "targetPort": 8080, "nodePort": 30080}]});
     stage.apply(&service("web", VIP, json!({}), node_port));
-    let both = [("10.99.1.1", "z1"), ("10.99.1.2", "z2")];
+    let both = [("10.199.1.1", "z1"), ("10.199.1.2", "z2")];
     stage.apply(&slice("web", &both, true));
     let foreign = json!({"service.kubernetes.io/service-proxy-name": "other"});
     stage.apply(&service("foreign", "10.96.77.2", foreign, json!({})));
     stage.apply(&slice("foreign", &both, false));
-    let servers: Vec<Server> = [("10.99.1.1:8080", "A1"), ("10.99.1.2:8080", "A2")]
+    let servers: Vec<Server> = [("10.199.1.1:8080", "A1"), ("10.199.1.2:8080", "A2")]
         .iter()
         .map(|(address, name)| Server::tcp(&stage.rig.server_ns, address, name))
         .collect();
@@ -114,12 +114,12 @@ fn it_replaces_kube_proxy_with_a_kubeconfig_and_nothing_else() {
     assert_eq!(servers[1].served(), 0);
     assert_eq!(client.ask("tcp 10.96.77.2:80"), NO_ROUTE, "another proxy's Service");
     // From outside, by a device that no CNI of ours made.
-    let outside = || within(&stage.rig.client_ns, || stage::say("10.99.0.2:30080"));
+    let outside = || within(&stage.rig.client_ns, || stage::say("10.199.0.2:30080"));
     until("the node port", outside, |answer| answer == "A1");
 
     // A change is applied, and how long that took is told.
     let before = stage.get(10249, "/metrics").1;
-    stage.apply(&slice("web", &[("10.99.1.2", "z2")], true));
+    stage.apply(&slice("web", &[("10.199.1.2", "z2")], true));
     answers(&mut client, &format!("{VIP}:80"), &format!("A2 {VIP}:80"));
     let metrics = stage.get(10249, "/metrics").1;
     let count = "kubeproxy_network_programming_duration_seconds_count{ip_family=\"IPv4\"}";
@@ -171,7 +171,7 @@ fn it_replaces_kube_proxy_with_a_kubeconfig_and_nothing_else() {
     }
     assert_eq!(stage.get(10256, "/healthz").0, 200);
     stage.start_control();
-    stage.apply(&slice("web", &[("10.99.1.1", "z1")], false));
+    stage.apply(&slice("web", &[("10.199.1.1", "z1")], false));
     answers(&mut client, &format!("{VIP}:80"), &format!("A1 {VIP}:80"));
 
     // It ends as it was asked to, and what it made stays, as kube-proxy's rules do.
@@ -190,7 +190,7 @@ fn it_replaces_kube_proxy_with_a_kubeconfig_and_nothing_else() {
     );
     let mut proxy = stage.proxy(&["--config", &config, "--proxy-mode=ipvs", "--conntrack-min", "0", "-v=2"]);
     until("metrics elsewhere", || stage.get(10349, "/healthz").0, |code| *code == 200);
-    let outside = || within(&stage.rig.client_ns, || stage::say("10.99.0.2:30080"));
+    let outside = || within(&stage.rig.client_ns, || stage::say("10.199.0.2:30080"));
     until("node ports elsewhere", outside, |answer| answer.starts_with("error"));
     assert_eq!(client.ask(&format!("tcp {VIP}:80")), format!("A1 {VIP}:80"));
     assert_eq!(proxy.terminate(), Some(0));
@@ -243,18 +243,18 @@ fn flows_are_shown(stage: &Stage, client: &mut Client) {
         );
         assert_eq!(
             (&flow["endpoint"]["address"], &flow["hook"]),
-            (&json!("10.99.1.2"), &json!("connect")),
+            (&json!("10.199.1.2"), &json!("connect")),
             "{text}"
         );
         assert_eq!(
             (&flow["source"]["address"], &flow["process"]["name"]),
-            (&json!("10.99.0.1"), &json!("child")),
+            (&json!("10.199.0.1"), &json!("child")),
             "{text}"
         );
     }
     assert!(text.contains("\n# 2 flows shown of "), "{text}");
     let (code, text) = show(&["--limit", "1", "--ip", VIP], client);
-    let line = format!("-> {VIP}:80 -> 10.99.1.2:8080  Service default/web:80  connect");
+    let line = format!("-> {VIP}:80 -> 10.199.1.2:8080  Service default/web:80  connect");
     assert!(code == Some(0) && text.contains(&line), "{text}");
     // What cannot be is said: a Service's name without a proxy, a pod's without the API, a verdict that is none.
     for (words, code, wanted) in [
@@ -269,7 +269,7 @@ fn flows_are_shown(stage: &Stage, client: &mut Client) {
     }
 }
 
-/// `xebec-agent dataplane`, while the proxy runs and has one endpoint, 10.99.1.2, for the Service.
+/// `xebec-agent dataplane`, while the proxy runs and has one endpoint, 10.199.1.2, for the Service.
 fn seen_from_beside(stage: &Stage) {
     let json = |words: &[&str]| -> (Option<i32>, Value) {
         let words: Vec<&str> = words.iter().copied().chain(["-o", "json"]).collect();
@@ -306,7 +306,7 @@ fn seen_from_beside(stage: &Stage) {
         web["frontends"],
         json!([[format!("{VIP}:80/TCP"), "ClusterIP"], ["<node>:30080/TCP", "NodePort"]])
     );
-    assert_eq!(web["cluster"][0]["address"], "10.99.1.2:8080", "{web}");
+    assert_eq!(web["cluster"][0]["address"], "10.199.1.2:8080", "{web}");
     assert!(web["connections"].as_u64() > Some(20), "{web}");
     let (code, text) = stage.ask(&["services"]);
     assert!(
@@ -315,21 +315,21 @@ fn seen_from_beside(stage: &Stage) {
     );
 
     let vip = format!("{VIP}:80");
-    let (_, answer) = json(&["explain", &vip, "--from", "10.99.0.1:4000"]);
+    let (_, answer) = json(&["explain", &vip, "--from", "10.199.0.1:4000"]);
     assert_eq!(answer["service"], "default/web:80", "{answer}");
-    assert_eq!(answer["packet"]["fate"], json!({"endpoint": "10.99.1.2:8080"}), "{answer}");
+    assert_eq!(answer["packet"]["fate"], json!({"endpoint": "10.199.1.2:8080"}), "{answer}");
     assert_eq!(
         (&answer["packet"]["device"], &answer["packet"]["knownFlow"]),
         (&json!("wire"), &json!(false))
     );
     // Asked again it is no known flow: nothing was left behind.
-    let (_, again) = json(&["explain", &vip, "--from", "10.99.0.1:4000"]);
+    let (_, again) = json(&["explain", &vip, "--from", "10.199.0.1:4000"]);
     assert_eq!(again["packet"]["knownFlow"], false, "{again}");
     // A ClusterIP's other port, an address of the ServiceCIDR that no Service has, one of no ServiceCIDR.
     for (to, fate) in
         [(&*format!("{VIP}:81"), "refused"), ("10.96.99.99:80", "dropped"), ("10.200.0.1:80", "untouched")]
     {
-        let (_, answer) = json(&["explain", to, "--from", "10.99.0.1"]);
+        let (_, answer) = json(&["explain", to, "--from", "10.199.0.1"]);
         assert_eq!(
             (&answer["packet"]["fate"], &answer["service"]),
             (&json!(fate), &Value::Null),
@@ -338,7 +338,7 @@ fn seen_from_beside(stage: &Stage) {
     }
     let (code, text) = stage.ask(&["explain", &vip]);
     assert!(
-        code == Some(0) && text.starts_with("Service default/web:80\n") && text.contains("10.99.1.2:8080"),
+        code == Some(0) && text.starts_with("Service default/web:80\n") && text.contains("10.199.1.2:8080"),
         "{text}"
     );
 

@@ -18,7 +18,7 @@ use crate::until;
 use xebec_rig::{NetNs, Rig, within};
 
 const MANIFEST: &str = include_str!("../../../deploy/proxy.yaml");
-const SERVER: &str = "https://10.99.0.2:6443";
+const SERVER: &str = "https://10.199.0.2:6443";
 const AGENT: &str = env!("CARGO_BIN_EXE_xebec-agent");
 
 /// A program that is killed at the end, with what it said.
@@ -261,8 +261,8 @@ fn control(rig: &Rig, program: &Path, folder: &Path) -> Process {
         ("--data-dir", path("data")),
         ("--cert-dir", path("pki")),
         ("--kubeconfig-dir", folder.display().to_string()),
-        ("--bind-address", "10.99.0.2".to_owned()),
-        ("--advertise-address", "10.99.0.2".to_owned()),
+        ("--bind-address", "10.199.0.2".to_owned()),
+        ("--advertise-address", "10.199.0.2".to_owned()),
     ];
     let mut arguments = vec!["all".to_owned()];
     arguments.extend(words.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
