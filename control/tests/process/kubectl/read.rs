@@ -45,7 +45,8 @@ pub(super) const STEPS: &[Step] = &[
         &["service/kubernetes", "endpointslice.discovery.k8s.io/kubernetes"],
     ),
     ok("get all -n default", &["service/kubernetes"]),
-    ok("get crd", &["No resources found"]),
+    // The one definition that a cluster of ours begins with.
+    ok("get crd", &["loadbalancerpools.network.xebec.dev"]),
     ok("get pods", &["No resources found in read namespace."]),
     ok("get pod/p1 --ignore-not-found", &["!p1"]),
     fails("get cm none", &["Error from server (NotFound): configmaps \"none\" not found"]),
