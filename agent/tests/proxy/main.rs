@@ -14,7 +14,7 @@ use xebec_rig::client::Client;
 use xebec_rig::server::Server;
 use xebec_rig::within;
 
-const VIP: &str = "10.96.77.1";
+const VIP: &str = "10.196.77.1";
 const NO_ROUTE: &str = "error 101";
 
 /// What the child processes of these tests run.
@@ -97,7 +97,7 @@ fn it_replaces_kube_proxy_with_a_kubeconfig_and_nothing_else() {
     let both = [("10.199.1.1", "z1"), ("10.199.1.2", "z2")];
     stage.apply(&slice("web", &both, true));
     let foreign = json!({"service.kubernetes.io/service-proxy-name": "other"});
-    stage.apply(&service("foreign", "10.96.77.2", foreign, json!({})));
+    stage.apply(&service("foreign", "10.196.77.2", foreign, json!({})));
     stage.apply(&slice("foreign", &both, false));
     let servers: Vec<Server> = [("10.199.1.1:8080", "A1"), ("10.199.1.2:8080", "A2")]
         .iter()
@@ -112,7 +112,7 @@ fn it_replaces_kube_proxy_with_a_kubeconfig_and_nothing_else() {
         assert_eq!(client.ask(&format!("tcp {VIP}:80")), format!("A1 {VIP}:80"));
     }
     assert_eq!(servers[1].served(), 0);
-    assert_eq!(client.ask("tcp 10.96.77.2:80"), NO_ROUTE, "another proxy's Service");
+    assert_eq!(client.ask("tcp 10.196.77.2:80"), NO_ROUTE, "another proxy's Service");
     // From outside, by a device that no CNI of ours made.
     let outside = || within(&stage.rig.client_ns, || stage::say("10.199.0.2:30080"));
     until("the node port", outside, |answer| answer == "A1");
@@ -327,7 +327,7 @@ fn seen_from_beside(stage: &Stage) {
     assert_eq!(again["packet"]["knownFlow"], false, "{again}");
     // A ClusterIP's other port, an address of the ServiceCIDR that no Service has, one of no ServiceCIDR.
     for (to, fate) in
-        [(&*format!("{VIP}:81"), "refused"), ("10.96.99.99:80", "dropped"), ("10.200.0.1:80", "untouched")]
+        [(&*format!("{VIP}:81"), "refused"), ("10.196.99.99:80", "dropped"), ("10.200.0.1:80", "untouched")]
     {
         let (_, answer) = json(&["explain", to, "--from", "10.199.0.1"]);
         assert_eq!(

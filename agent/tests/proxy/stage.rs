@@ -263,6 +263,9 @@ fn control(rig: &Rig, program: &Path, folder: &Path) -> Process {
         ("--kubeconfig-dir", folder.display().to_string()),
         ("--bind-address", "10.199.0.2".to_owned()),
         ("--advertise-address", "10.199.0.2".to_owned()),
+        // What a cluster on this machine may serve, it refuses to everybody.
+        ("--service-cluster-ip-range", "10.196.0.0/16".to_owned()),
+        ("--cluster-dns", "10.196.0.10".to_owned()),
     ];
     let mut arguments = vec!["all".to_owned()];
     arguments.extend(words.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
