@@ -248,7 +248,7 @@ fn a_pod_without_a_default_route_reaches_the_virtual_ip() -> Result<()> {
 
         let free = unallocated()?;
         ns.kubectl(&format!("exec client -- /bin/xebec-workload call {free}:80 --distinct 1 --tries 1"))
-            .fails("Network is unreachable")?;
+            .fails("No route to host")?;
         Ok(())
     })
 }
