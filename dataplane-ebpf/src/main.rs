@@ -127,13 +127,20 @@ pub fn tcx_ingress(ctx: TcContext) -> i32 {
     if unsafe { (*ctx.skb.skb).pkt_type } != PACKET_HOST {
         return packet::Verdict::Next.tcx();
     }
-    packet::is_v6(&ctx).map_or(packet::Verdict::Next, |v6| packet::ingress(&ctx, v6)).tcx()
+    packet::is_v6(&ctx).map_or(packet::Verdict::Next, |v6| packet::ingress(&ctx, v6, false)).tcx()
 }
 
 /// A packet goes out to such a device.
 #[classifier]
 pub fn tcx_egress(ctx: TcContext) -> i32 {
     packet::is_v6(&ctx).map_or(packet::Verdict::Next, |v6| packet::egress(&ctx, v6)).tcx()
+}
+
+/// A packet arrives from another node, which sent it on as it is.
+#[classifier]
+pub fn tunnel_ingress(ctx: TcContext) -> i32 {
+    let stop = packet::Verdict::Drop;
+    packet::is_v6(&ctx).map_or(stop, |v6| packet::tunnel::arrive(&ctx, v6)).tcx()
 }
 
 /// A packet comes from a pod of the node's own network.

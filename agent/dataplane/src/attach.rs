@@ -12,8 +12,9 @@ use aya::Ebpf;
 use aya::programs::links::FdLink;
 use aya::programs::{CgroupAttachMode, CgroupSockAddr, Program, ProgramError};
 
+use crate::devices::{TUNNEL_PROGRAM, pinned};
 use crate::load::{PROGRAMS, versioned};
-use crate::{reserved, sys};
+use crate::{reserved, sys, tunnel};
 
 /// Why a program is not on its hook.
 #[derive(Debug, thiserror::Error)]
@@ -214,6 +215,9 @@ pub fn detach(pin_dir: &Path) -> Result<(), AttachError> {
     };
     let versions = entries(pin_dir).map_err(|e| fail("list", e))?;
     for version in versions.iter().filter(|p| p.is_dir() && !reserved::is_record(p)) {
+        for (index, _) in pinned(&version.join("links"), &[TUNNEL_PROGRAM.0]).unwrap_or_default() {
+            tunnel::device::remove(index).map_err(|e| fail("remove the device of", e))?;
+        }
         // Translation into VIPs ends before translation back does.
         let mut links = entries(&version.join("links")).map_err(|e| fail("list", e))?;
         links.sort_by_key(|p| PROGRAMS.iter().rev().position(|n| p.ends_with(n)));

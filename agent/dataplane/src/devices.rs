@@ -16,13 +16,16 @@ use aya::programs::{SchedClassifier, TcAttachType};
 use crate::attach::AttachError;
 use crate::drain::{Drain, DrainError};
 use crate::driver::Drivers;
-use crate::load::versioned;
+use crate::load::{load_program, versioned};
 use crate::maps::tracked::DeviceAddresses;
 use crate::{DataplaneError, Options, sys};
 
 /// The packet programs; the one that translates back comes first.
 pub const PACKET_PROGRAMS: [(&str, TcAttachType); 2] =
     [("tcx_egress", TcAttachType::Egress), ("tcx_ingress", TcAttachType::Ingress)];
+
+/// The program on the tunnel's device.
+pub const TUNNEL_PROGRAM: (&str, TcAttachType) = ("tunnel_ingress", TcAttachType::Ingress);
 
 /// The programs of NetworkPolicy, seen from the pod that a device leads to. The one that sees the pod's own calls comes
 /// first: it must know them when the answers come.
@@ -41,13 +44,15 @@ pub struct Devices {
     /// Only these; every one that qualifies if absent.
     only: Option<Vec<String>>,
     drivers: Drivers,
+    /// The tunnel's program is loaded.
+    receiving: bool,
 }
 
 impl Devices {
     pub(crate) fn new(mut ebpf: Ebpf, options: &Options) -> Result<Self, DataplaneError> {
         let drivers = Drivers::new(&mut ebpf, &options.pin_dir, options.xdp)?;
         let links = versioned(&options.pin_dir).join("links");
-        Ok(Self { ebpf, links, only: options.devices.clone(), drivers })
+        Ok(Self { ebpf, links, only: options.devices.clone(), drivers, receiving: false })
     }
 
     /// Puts the programs on `found` (by interface index) and on nothing else; returns the devices they are on.
@@ -76,6 +81,26 @@ impl Devices {
         self.drivers
             .refresh(&mut self.ebpf, found.iter().map(|(index, device)| (*index, device.name.as_str())))?;
         Ok(found)
+    }
+
+    /// Puts the program of the tunnel on its device, and on no other that was it before.
+    ///
+    /// # Errors
+    /// The kernel's refusal of the program or the device; a link in place keeps serving.
+    pub fn receive(&mut self, index: u32, name: &str) -> Result<(), DataplaneError> {
+        let (program, _) = TUNNEL_PROGRAM;
+        if !self.receiving {
+            load_program(&mut self.ebpf, program)?;
+            self.receiving = true;
+        }
+        attach_device(&mut self.ebpf, &self.links, TUNNEL_PROGRAM, index, name)?;
+        let fail = |source| AttachError::Link { action: "remove", program, source };
+        for (other, pin) in pinned(&self.links, &[program]).map_err(fail)? {
+            if other != index {
+                detach_device(&pin).map_err(fail)?;
+            }
+        }
+        Ok(())
     }
 
     /// What lists and releases sockets of endpoints that left.

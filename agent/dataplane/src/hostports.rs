@@ -59,6 +59,7 @@ pub(crate) fn compile(pod: &PodPorts) -> Vec<ServicePort> {
             aliases: Vec::new(),
             internal_local: false,
             external_local: false,
+            direct: false,
             source_ranges: std::collections::BTreeSet::new(),
             affinity: None,
             sets: Sets { cluster: endpoints.clone(), local: endpoints, serving: Vec::new() },

@@ -33,6 +33,7 @@ pub mod ranges;
 pub mod reserved;
 mod run;
 mod sys;
+pub mod tunnel;
 pub mod world;
 
 use std::io;
@@ -50,6 +51,9 @@ pub use run::{install, run};
 
 /// Where pins are, unless told otherwise; the layout's version is a directory below.
 pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/xebec";
+
+/// The UDP port of VXLAN between nodes: none that pod networks of others use (4789, 8472).
+pub const DEFAULT_TUNNEL_PORT: u16 = 8473;
 
 /// What the caller can observe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,6 +94,8 @@ pub struct Options {
     pub devices: Option<Vec<String>>,
     /// Whether answered flows of other nodes' endpoints are sent on in the devices' drivers (`--bpf-xdp`).
     pub xdp: bool,
+    /// The UDP port between nodes of Services with direct server return (`--bpf-tunnel-port`).
+    pub tunnel_port: u16,
     /// Where `/healthz` and `/livez` are answered (`--healthz-bind-address`); nowhere if absent.
     pub healthz: Option<SocketAddr>,
     /// Where `/metrics` and `/proxyMode` are answered (`--metrics-bind-address`); nowhere if absent.
@@ -117,6 +123,7 @@ impl Options {
             host_ports: HostPorts::default(),
             devices: None,
             xdp: false,
+            tunnel_port: DEFAULT_TUNNEL_PORT,
             healthz: None,
             metrics: None,
             more_metrics: MoreMetrics::default(),
@@ -195,6 +202,19 @@ pub enum DataplaneError {
         option: &'static str,
         /// The address.
         address: SocketAddr,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The device of direct server return.
+    #[error(
+        "cannot make the VXLAN device {device} at port {port} (--bpf-tunnel-port); packets to other nodes' endpoints get this node's address as their source"
+    )]
+    Tunnel {
+        /// Its name.
+        device: &'static str,
+        /// Its port.
+        port: u16,
         /// The kernel's answer.
         #[source]
         source: io::Error,

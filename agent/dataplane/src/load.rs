@@ -219,13 +219,21 @@ pub fn load(
         Part::Pods => &[POD_PROGRAM],
     };
     for (name, _) in on_devices.iter().copied() {
-        let program = ebpf.program_mut(name).ok_or(LoadError::NoProgram(name))?;
-        let program: Result<&mut aya::programs::SchedClassifier, _> = program.try_into();
-        program
-            .and_then(|program| patiently(|| program.load(), interrupted))
-            .map_err(|e| LoadError::Program { program: name.to_owned(), source: Box::new(e) })?;
+        load_program(&mut ebpf, name)?;
     }
     Ok(ebpf)
+}
+
+/// Loads one packet program.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(crate) fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
+    let program = ebpf.program_mut(name).ok_or(LoadError::NoProgram(name))?;
+    let program: Result<&mut aya::programs::SchedClassifier, _> = program.try_into();
+    program
+        .and_then(|program| patiently(|| program.load(), interrupted))
+        .map_err(|e| LoadError::Program { program: name.to_owned(), source: Box::new(e) })
 }
 
 fn load_cgroup(program: &mut Program) -> Result<(), ProgramError> {

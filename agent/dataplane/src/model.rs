@@ -262,6 +262,8 @@ pub struct ServicePort {
     pub internal_local: bool,
     /// externalTrafficPolicy Local.
     pub external_local: bool,
+    /// Packets from outside go to endpoints on other nodes by direct server return.
+    pub direct: bool,
     /// loadBalancerSourceRanges of this family; empty lets everybody in.
     pub source_ranges: BTreeSet<SourceRange>,
     /// Session affinity timeout in seconds, 1 to 86400.
@@ -285,6 +287,7 @@ impl ServicePort {
             aliases: Vec::new(),
             internal_local: false,
             external_local: false,
+            direct: false,
             source_ranges: BTreeSet::new(),
             affinity: None,
             sets: Sets::default(),

@@ -31,6 +31,7 @@ use crate::model::Family;
 use crate::node::{NodeFacts, OwnNode, listening_addresses, node_addresses};
 use crate::probe::{Probe, probe};
 use crate::reserved::reserve_ports;
+use crate::tunnel::follow::Direct;
 use crate::world::World;
 use crate::{DataplaneError, Options, sys};
 
@@ -86,7 +87,8 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
     let mut slices = pin!(watcher(Api::<EndpointSlice>::all(client.clone()), config()).default_backoff());
     let mut cidrs = pin!(watcher(Api::<ServiceCIDR>::all(client.clone()), config()).default_backoff());
     let only_own = config().fields(&format!("metadata.name={}", options.node_name));
-    let mut nodes = pin!(watcher(Api::<Node>::all(client), only_own).default_backoff());
+    let mut nodes = pin!(watcher(Api::<Node>::all(client.clone()), only_own).default_backoff());
+    let mut direct = Direct::new(client, &options)?;
     let mut world = World::default();
     let mut host_ports = options.host_ports.follow();
     world.set_host_ports(&host_ports.take());
@@ -102,14 +104,18 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
                 if follow_node(event, &mut own, &mut status.write()) {
                     applier.lock().set_zone(own.facts().zone.as_deref(), &mut world);
                     refresh_addresses(&applier, &mut devices, &options, own.facts(), &mut places);
+                    direct.stale = true;
                 } else if known {
                     continue;
                 }
             }
+            event = direct.next() => take(event, "nodes", |e| world.node(e)),
             () = host_ports.changed() => world.set_host_ports(&host_ports.take()),
             changed = addresses.changed() => {
                 changed.map_err(DataplaneError::Addresses)?;
                 behind |= refresh_addresses(&applier, &mut devices, &options, own.facts(), &mut places);
+                direct.stale = true;
+                behind |= direct.prepare(&mut world, &mut devices, own.facts());
                 continue;
             }
             _ = collection.tick() => {
@@ -129,7 +135,9 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
         // Before the node's zone is known, hints could only be read wrong.
         if world.synced() && own.is_settled() {
             let start = Instant::now();
+            let unprepared = direct.prepare(&mut world, &mut devices, own.facts());
             let unwritten = step(&applier, &mut world, &options);
+            let unwritten = unwritten | unprepared | direct.finish();
             if applier.lock().take_drain() {
                 drained.want();
             }

@@ -1,6 +1,8 @@
 //! The Services and EndpointSlices as last seen, as facts, and who changed. PURE: the API's events come in, names of
 //! Services to compile again go out. Nothing is complete before both first lists are.
 
+mod direct;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -45,6 +47,11 @@ pub struct World {
     /// Pods with host ports, under names that no Service has.
     hosts: HashMap<Owner, PodPorts>,
     by_service: HashMap<Owner, BTreeSet<Owner>>,
+    /// Addresses of the nodes, the primary first, while some Service needs them.
+    nodes: Listed<Vec<IpAddr>>,
+    /// Services with direct server return.
+    direct: BTreeSet<Owner>,
+    direct_changed: bool,
     /// Services with a health check, and their UIDs.
     checked: BTreeMap<Owner, Arc<str>>,
     dirty: BTreeSet<Owner>,
@@ -201,7 +208,9 @@ impl World {
         } else {
             self.checked.remove(name);
         }
+        let direct = fact.as_ref().is_some_and(|f| f.direct);
         if self.services.put(name, fact).is_some() {
+            self.note_direct(name, direct);
             self.dirty.insert(name.clone());
             self.changes.services.pending += 1;
         }
@@ -232,6 +241,8 @@ impl World {
         let family = fact.as_ref().map(|f| f.family);
         let Some((old, _)) = self.slices.put(name, fact) else { return };
         self.changes.slices.pending += 1;
+        let of = service.iter().chain(old.iter().map(|old| &old.owner));
+        self.direct_changed |= of.into_iter().any(|owner| self.direct.contains(owner));
         match (&service, &old) {
             (Some(service), _) => {
                 let triggers = self.changes.triggers.entry(service.clone()).or_default();

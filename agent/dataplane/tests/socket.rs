@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "test code and its child processes")]
 
 mod cost;
+mod direct;
 mod drain;
 mod flows;
 mod health;

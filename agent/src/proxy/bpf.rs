@@ -25,6 +25,10 @@ pub(crate) struct BpfOptions {
     /// answered. A driver may set its device up anew for it; one that cannot run programs goes without.
     #[arg(long)]
     bpf_xdp: bool,
+    /// The UDP port of VXLAN by which nodes send each other packets of Services with the annotation
+    /// network.xebec.dev/forwarding-mode: dsr. The same on every node, free, and open between them.
+    #[arg(long, default_value_t = xebec_dataplane::DEFAULT_TUNNEL_PORT, value_parser = clap::value_parser!(u16).range(1..))]
+    bpf_tunnel_port: u16,
     /// How many endpoints of Services the maps have room for when they are made; maps that are pinned keep their size until
     /// `--cleanup`. Every thousand takes 0.2 MB.
     #[arg(long, default_value_t = Capacity::ENDPOINTS, value_parser = clap::value_parser!(u32).range(1..=Capacity::MOST_ENDPOINTS.into()))]
@@ -82,6 +86,7 @@ impl BpfOptions {
         options.capacity = Capacity::of_endpoints(self.bpf_max_endpoints);
         options.devices.clone_from(&self.bpf_devices);
         options.xdp = self.bpf_xdp;
+        options.tunnel_port = self.bpf_tunnel_port;
         options.log_programs = self.bpf_log;
         options.healthz = self.healthz_bind_address.0;
         options.metrics = self.metrics_bind_address.0;

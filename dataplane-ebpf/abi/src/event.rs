@@ -73,6 +73,8 @@ pub enum Verdict {
     Answered = 4,
     /// A socket was shown the VIP in an endpoint's place: with each datagram it receives.
     Reversed = 5,
+    /// A new flow was sent on, as it is, to the node of its endpoint.
+    Direct = 6,
 }
 
 /// Why.

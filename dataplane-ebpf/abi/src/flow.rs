@@ -31,6 +31,10 @@ pub const NO_SERVICE: u32 = u32::MAX;
 pub const FLOW_SNAT: u8 = 1;
 /// [`Flow::flags`]: a FIN or RST was seen through this entry.
 pub const FLOW_CLOSING: u8 = 2;
+/// [`Flow::flags`]: sent on to [`Flow::node`] as it is; the flow has only its [`Role::Forward`] here.
+pub const FLOW_DIRECT: u8 = 4;
+/// [`Flow::flags`]: came from another node, which the client asked.
+pub const FLOW_TUNNELLED: u8 = 8;
 
 /// Source, destination and transport of a packet at one hook; IPv4 addresses in mapped form.
 #[repr(C)]
@@ -91,7 +95,8 @@ pub struct Flow {
     pub vip: Ip6,
     /// The endpoint.
     pub backend: Ip6,
-    /// The source the endpoint sees with [`FLOW_SNAT`]; zero until the first packet went out.
+    /// The source the endpoint sees with [`FLOW_SNAT`]; zero until the first packet went out. With [`FLOW_DIRECT`] the
+    /// endpoint's node.
     pub node: Ip6,
     /// The client's port.
     pub cport: Be16,
@@ -138,6 +143,12 @@ impl Flow {
             Role::Reply => (HOOK_EGRESS, self.vip, self.vport, self.client, self.cport),
         };
         FlowKey { src, dst, sport, dport, proto: self.proto, hook, pad: 0 }
+    }
+
+    /// Whether its packets go to another node as they are.
+    #[inline(always)]
+    pub const fn is_direct(&self) -> bool {
+        self.flags & FLOW_DIRECT != 0
     }
 
     /// Whether the source is replaced on the way out.
@@ -225,6 +236,12 @@ pub enum PacketStat {
     Unallocated = 10,
     /// Packets translated and sent on in the device's driver.
     Driver = 11,
+    /// Packets sent on to an endpoint's node (direct server return).
+    Direct = 12,
+    /// Packets from another node that were dropped: not from one of the cluster's, or for nothing that is to come so.
+    Misdirected = 13,
+    /// Packets too long between the nodes, whose senders were told so where they can be.
+    Oversize = 14,
 }
 
 /// Number of [`PacketStat`]s.

@@ -19,6 +19,7 @@ pub mod policy;
 pub mod reverse;
 pub mod service;
 pub mod state;
+pub mod tunnel;
 
 pub use affinity::{AffinityKey, AffinityValue};
 pub use net::{Be16, Be32, Ip6, PROTO_ICMP, PROTO_ICMP6, PROTO_MPTCP, PROTO_TCP, PROTO_UDP};

@@ -35,6 +35,8 @@ pub const META_V6: u32 = 4;
 pub const META_EXTERNAL_LOCAL: u32 = 8;
 /// [`Meta::flags`]: load balancer frontends answer only sources in SRC_LPM.
 pub const META_SOURCE_RANGES: u32 = 16;
+/// [`Meta::flags`]: from outside, endpoints on other nodes get the packets by direct server return (see `tunnel`).
+pub const META_DIRECT: u32 = 32;
 
 /// Most shards of SERVED; beyond so many CPUs several share one, and a few counts get lost among them.
 pub const MAX_SHARDS: u32 = 32;

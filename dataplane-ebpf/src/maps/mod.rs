@@ -9,6 +9,7 @@ pub mod policy;
 pub mod reverse;
 pub mod service;
 pub mod state;
+pub mod tunnel;
 
 /// Lets user space map an array's memory (kernel 5.5).
 const F_MMAPABLE: u32 = 1 << 10;

@@ -1,5 +1,6 @@
 //! ICMP errors about a flow: rewritten within and without, so that whoever gets one knows the flow it names.
 
+use aya_ebpf::programs::TcContext;
 use xebec_abi::{
     PROTO_TCP, PROTO_UDP,
     flow::{FlowKey, PacketStat, Role},
@@ -9,7 +10,7 @@ use super::{
     Verdict,
     access::{Packet, Sum},
     header::{Header, split},
-    track,
+    track, tunnel,
 };
 use crate::{maps::flow::count, socket::Family as _};
 
@@ -22,34 +23,37 @@ pub fn is_error(v6: bool, kind: u8) -> bool {
     if v6 { kind >= 1 && kind <= 4 } else { kind == 3 || kind == REDIRECT || kind == 11 || kind == 12 }
 }
 
-/// Translates an error; whatever is no error about one of our flows passes.
+/// Translates an error, or sends it on to where its flow is; `None` for whatever is no error about one of our flows.
 ///
 /// The packet an error quotes went the other way, so its ends reversed are the flow's key at this hook. The quoted
 /// transport checksum is left as it is: the quote is cut off, and nobody can check it.
 #[inline(always)]
-pub fn translate<P: Packet>(p: &P, h: &Header, hook: u8) -> Verdict {
+pub fn translate(p: &TcContext, h: &Header, hook: u8) -> Option<Verdict> {
     if h.later || h.more {
-        return Verdict::Next;
+        return None;
     }
-    let Some(kind) = p.load::<u8>(h.l4) else { return Verdict::Next };
+    let kind: u8 = Packet::load(p, h.l4)?;
     if !is_error(h.v6, kind) {
-        return Verdict::Next;
+        return None;
     }
-    let Some(inner) = Header::read(p, h.l4 + 8, h.v6) else { return Verdict::Next };
+    let inner = Header::read(p, h.l4 + 8, h.v6)?;
     if inner.later || (inner.proto != PROTO_TCP && inner.proto != PROTO_UDP) {
-        return Verdict::Next;
+        return None;
     }
-    let Some(ports) = p.load::<u32>(inner.l4) else { return Verdict::Next };
+    let ports: u32 = Packet::load(p, inner.l4)?;
     let (sport, dport) = split(ports);
     let quoted = FlowKey { src: inner.src, dst: inner.dst, sport, dport, proto: inner.proto, hook, pad: 0 };
     let key = quoted.reversed();
-    let Some(entry) = track::find(&key) else { return Verdict::Next };
+    let entry = track::find(&key)?;
     if !h.v6 && kind == REDIRECT {
-        return Verdict::Drop;
+        return Some(Verdict::Drop);
+    }
+    if entry.get().is_direct() {
+        return Some(tunnel::forward(p, entry.get().node));
     }
     let role = entry.role();
     if matches!(role, Role::Out) && entry.get().nport.0 == 0 {
-        return Verdict::Next;
+        return None;
     }
     let to = entry.get().target(role);
     count(PacketStat::Errors);
@@ -72,5 +76,5 @@ pub fn translate<P: Packet>(p: &P, h: &Header, hook: u8) -> Verdict {
         p.fix_l4_sum(sum, addresses, false);
         p.fix_l4_sum(sum, outer, true);
     }
-    Verdict::Next
+    Some(Verdict::Next)
 }

@@ -22,7 +22,7 @@ use super::{
     header::{ETHERNET, Header},
     replied,
     route::route,
-    tcp_flags, track,
+    tcp_flags, track, tunnel,
 };
 use crate::maps::{
     flow::{DEVICES, count},
@@ -80,6 +80,7 @@ fn answer(p: &TcContext, h: &Header) -> Option<Verdict> {
     entry.touch(tcp_flags(p, h) & (FIN | RST) != 0);
     let to = replied(&entry, &key, way.device);
     h.rewrite(p, &key, &to);
+    tunnel::clamp(p, h, entry.get());
     count(PacketStat::Translated);
     h.renew(p, hops - 1);
     Packet::store(p, 0, &way.macs);

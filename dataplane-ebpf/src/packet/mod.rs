@@ -11,11 +11,13 @@ mod error;
 mod frame;
 mod header;
 pub mod local;
+mod oversize;
 pub mod policy;
 mod route;
 mod select;
 mod socket;
 mod track;
+pub mod tunnel;
 
 use core::ptr::null;
 
@@ -27,8 +29,8 @@ use xebec_abi::{
     Be16, Be32, Ip6, PROTO_ICMP, PROTO_ICMP6, PROTO_TCP,
     event::{Hook, Reason, Verdict as Told},
     flow::{
-        BACKEND_REJECT, FLOW_CLOSING, FLOW_SNAT, Flow, FlowKey, HOOK_EGRESS, HOOK_INGRESS, PacketStat,
-        REJECT_PORT, Role,
+        BACKEND_REJECT, FLOW_CLOSING, FLOW_DIRECT, FLOW_SNAT, FLOW_TUNNELLED, Flow, FlowKey, HOOK_EGRESS,
+        HOOK_INGRESS, PacketStat, REJECT_PORT, Role,
     },
 };
 
@@ -90,86 +92,111 @@ fn tcp_flags<P: Packet>(p: &P, h: &Header) -> u8 {
     if h.proto == PROTO_TCP && !h.later { p.load(h.l4 + 13).unwrap_or(0) } else { 0 }
 }
 
-/// A packet comes in.
+/// What is nobody's here: the node's own business, or if it is `tunnelled` nobody's at all.
 #[inline(always)]
-pub fn ingress<P: Packet>(p: &P, v6: bool) -> Verdict {
-    let Some(h) = Header::read(p, ETHERNET, v6) else { return Verdict::Next };
+fn other(tunnelled: bool) -> Verdict {
+    if tunnelled { tunnel::misdirected() } else { Verdict::Next }
+}
+
+/// A packet comes in, from outside or `tunnelled` by another node.
+#[inline(always)]
+pub fn ingress(p: &TcContext, v6: bool, tunnelled: bool) -> Verdict {
+    let Some(h) = Header::read(p, ETHERNET, v6) else { return other(tunnelled) };
     if h.proto == PROTO_ICMP || h.proto == PROTO_ICMP6 {
+        if tunnelled {
+            return match error::translate(p, &h, HOOK_INGRESS) {
+                Some(verdict) => verdict,
+                None => tunnel::misdirected(),
+            };
+        }
         return icmp(p, &h, HOOK_INGRESS);
     }
-    let Some(key) = h.key(p, HOOK_INGRESS) else { return Verdict::Next };
+    let Some(key) = h.key(p, HOOK_INGRESS) else { return other(tunnelled) };
     let flags = tcp_flags(p, &h);
-    if let Some(entry) = track::find(&key) {
-        if matches!(entry.role(), Role::Return) {
-            entry.touch(flags & (FIN | RST) != 0);
-            let to = entry.get().target(Role::Return);
-            if entry.probation {
-                track::promote(&key);
+    let node = 'direct: {
+        if let Some(entry) = track::find(&key) {
+            if matches!(entry.role(), Role::Return) {
+                entry.touch(flags & (FIN | RST) != 0);
+                let to = entry.get().target(Role::Return);
+                if entry.probation {
+                    track::promote(&key);
+                }
+                return translated(p, &h, &key, &to);
             }
-            return translated(p, &h, &key, &to);
-        }
-        if keep(&entry, &h, flags) {
-            entry.touch(flags & (FIN | RST) != 0);
-            if entry.probation {
-                track::mend(&entry);
+            // What this node once sent on to others and now gets from one of them is a flow of its own here.
+            let direct = entry.get().is_direct();
+            if keep(&entry, &h, flags) && !(tunnelled && direct) {
+                entry.touch(flags & (FIN | RST) != 0);
+                if direct {
+                    break 'direct entry.get().node;
+                }
+                if entry.probation {
+                    track::mend(&entry);
+                }
+                let to = entry.get().target(Role::Forward);
+                return arrived(p, &h, &key, &to);
             }
-            let to = entry.get().target(Role::Forward);
-            return arrived(p, &h, &key, &to);
+            // A new connection from an old one's port is nothing of the kind.
+            if h.proto != PROTO_TCP && entry.get().id != BACKEND_REJECT {
+                count(PacketStat::Reselected);
+            }
+            track::end(&entry);
         }
-        // A new connection from an old one's port is nothing of the kind.
-        if h.proto != PROTO_TCP && entry.get().id != BACKEND_REJECT {
-            count(PacketStat::Reselected);
+        // Its number may be a node port's all the same: only then is there a socket to look for.
+        if !tunnelled && flags & (SYN | ACK) != SYN && is_own(&key, v6) && p.has_called(&key, v6) {
+            return Verdict::Next;
         }
-        track::end(&entry);
-    }
-    // Its number may be a node port's all the same: only then is there a socket to look for.
-    if flags & (SYN | ACK) != SYN && is_own(&key, v6) && p.has_called(&key, v6) {
-        return Verdict::Next;
-    }
-    let selection = if v6 { select::<Ip6>(&key) } else { select::<Be32>(&key) };
-    let (index, chosen) = match selection {
-        Selection::None => return Verdict::Next,
-        Selection::Drop(index, reason) => {
-            event::packet((Told::Dropped, reason, Hook::Ingress), p.device(), &key, index, null());
-            return Verdict::Drop;
-        }
-        Selection::To(index, chosen) => {
-            count(PacketStat::Flows);
-            served(index);
-            (index, chosen)
-        }
-        Selection::Refuse(index) => {
-            count(PacketStat::Rejected);
-            let Some(chosen) = refusal(p.device(), v6) else {
-                let told = (Told::Dropped, Reason::NoAddress, Hook::Ingress);
+        let selection = if v6 { select::<Ip6>(&key, tunnelled) } else { select::<Be32>(&key, tunnelled) };
+        let (index, chosen) = match selection {
+            Selection::None => return other(tunnelled),
+            Selection::Drop(index, reason) => {
+                event::packet((Told::Dropped, reason, Hook::Ingress), p.device(), &key, index, null());
+                return Verdict::Drop;
+            }
+            Selection::To(index, chosen) => {
+                count(PacketStat::Flows);
+                served(index);
+                (index, chosen)
+            }
+            Selection::Refuse(index) => {
+                count(PacketStat::Rejected);
+                let Some(chosen) = refusal(p.device(), v6) else {
+                    let told = (Told::Dropped, Reason::NoAddress, Hook::Ingress);
+                    event::packet(told, p.device(), &key, index, null());
+                    return Verdict::Drop;
+                };
+                (index, chosen)
+            }
+        };
+        match track::begin(draft(&key, index, &chosen, tunnelled)) {
+            Some(flow) => {
+                // SAFETY: this CPU's draft, just filled.
+                let begun = unsafe { &*flow };
+                let direct = !tunnelled && begun.is_direct();
+                let verdict = if direct { Told::Direct } else { Told::Translated };
+                event::packet((verdict, Reason::None, Hook::Ingress), p.device(), &key, index, flow);
+                if direct {
+                    break 'direct begun.node;
+                }
+                let to = begun.target(Role::Forward);
+                return arrived(p, &h, &key, &to);
+            }
+            None => {
+                let told = (Told::Dropped, Reason::Exhausted, Hook::Ingress);
                 event::packet(told, p.device(), &key, index, null());
                 return Verdict::Drop;
-            };
-            (index, chosen)
-        }
+            }
+        };
     };
-    match track::begin(draft(&key, index, &chosen)) {
-        Some(flow) => {
-            let told = (Told::Translated, Reason::None, Hook::Ingress);
-            event::packet(told, p.device(), &key, index, flow);
-            // SAFETY: this CPU's draft, just filled.
-            let to = unsafe { &*flow }.target(Role::Forward);
-            arrived(p, &h, &key, &to)
-        }
-        None => {
-            let told = (Told::Dropped, Reason::Exhausted, Hook::Ingress);
-            event::packet(told, p.device(), &key, index, null());
-            Verdict::Drop
-        }
-    }
+    tunnel::send(p, &h, node)
 }
 
 /// An echo request to a VIP, else perhaps an error about a flow.
 #[inline(always)]
-fn icmp<P: Packet>(p: &P, h: &Header, hook: u8) -> Verdict {
+fn icmp(p: &TcContext, h: &Header, hook: u8) -> Verdict {
     match echo::answer(p, h, hook) {
         Some(verdict) => verdict,
-        None => error::translate(p, h, hook),
+        None => error::translate(p, h, hook).unwrap_or(Verdict::Next),
     }
 }
 
@@ -195,28 +222,40 @@ fn refusal(device: u32, v6: bool) -> Option<Chosen> {
     if addr.same(Ip6([0; 4])) {
         return None;
     }
-    Some(Chosen { addr, port: Be16::new(REJECT_PORT), id: BACKEND_REJECT, state: 0, local: true })
+    Some(Chosen {
+        addr,
+        port: Be16::new(REJECT_PORT),
+        id: BACKEND_REJECT,
+        state: 0,
+        local: true,
+        node: Ip6([0; 4]),
+    })
 }
 
 #[inline(always)]
-fn draft(key: &FlowKey, index: u32, chosen: &Chosen) -> Flow {
+fn draft(key: &FlowKey, index: u32, chosen: &Chosen, tunnelled: bool) -> Flow {
     // An endpoint elsewhere answers to where the packet came from, and a client that is its own endpoint would answer
     // itself: both must see the node.
     let hidden = !chosen.local || chosen.addr.same(key.src);
+    let flags = match chosen.node.same(Ip6([0; 4])) {
+        false => FLOW_DIRECT,
+        true if hidden => FLOW_SNAT,
+        true => 0,
+    };
     Flow {
         last: 0,
         state: chosen.state,
         client: key.src,
         vip: key.dst,
         backend: chosen.addr,
-        node: Ip6([0; 4]),
+        node: chosen.node,
         cport: key.sport,
         vport: key.dport,
         bport: chosen.port,
         port: key.sport,
         nport: Be16(0),
         proto: key.proto,
-        flags: if hidden { FLOW_SNAT } else { 0 },
+        flags: if tunnelled { flags | FLOW_TUNNELLED } else { flags },
         id: chosen.id,
         index,
         role: 0,
@@ -225,7 +264,7 @@ fn draft(key: &FlowKey, index: u32, chosen: &Chosen) -> Flow {
 
 /// A packet goes out.
 #[inline(always)]
-pub fn egress<P: Packet>(p: &P, v6: bool) -> Verdict {
+pub fn egress(p: &TcContext, v6: bool) -> Verdict {
     let Some(h) = Header::read(p, ETHERNET, v6) else { return Verdict::Next };
     if h.proto == PROTO_ICMP || h.proto == PROTO_ICMP6 {
         return icmp(p, &h, HOOK_EGRESS);
@@ -245,7 +284,9 @@ pub fn egress<P: Packet>(p: &P, v6: bool) -> Verdict {
         return translated(p, &h, &key, &to);
     }
     let to = replied(&entry, &key, p.device());
-    translated(p, &h, &key, &to)
+    let verdict = translated(p, &h, &key, &to);
+    tunnel::clamp(p, &h, entry.get());
+    verdict
 }
 
 /// A flow is answered, by a packet that leaves by a device: off probation, and what the answer becomes.

@@ -6,8 +6,8 @@ use xebec_abi::{
     event::Reason,
     flow::{ClientKey, FlowKey, NO_SERVICE, PacketStat, SourceKey},
     service::{
-        FeValue, KIND_CLUSTER_IP, KIND_LOAD_BALANCER, KIND_PROBE, META_EXTERNAL_LOCAL, META_INTERNAL_LOCAL,
-        META_SOURCE_RANGES, SCOPE_ADDRESS, SCOPE_NODE,
+        FeValue, KIND_CLUSTER_IP, KIND_LOAD_BALANCER, KIND_PROBE, META_DIRECT, META_EXTERNAL_LOCAL,
+        META_INTERNAL_LOCAL, META_SOURCE_RANGES, SCOPE_ADDRESS, SCOPE_NODE,
     },
     state::{NODE_IP_ANY, VIP_SERVED},
 };
@@ -17,6 +17,7 @@ use crate::{
         flow::{AFF_CLIENTS, SRC_LPM, VIPS, count},
         service::META,
         state::node_ports,
+        tunnel::{ENDPOINT_NODES, tunnel},
     },
     socket::{Choice, Family, Vacancy, choose_for, host_port, tagged, vacancy},
 };
@@ -31,6 +32,8 @@ pub struct Chosen {
     pub id: u32,
     pub state: u64,
     pub local: bool,
+    /// The endpoint's node, if that is to get the packet as it is; else zero.
+    pub node: Ip6,
 }
 
 /// What is to be done with the first packet of a flow.
@@ -71,9 +74,13 @@ pub fn is_own(key: &FlowKey, v6: bool) -> bool {
     flags.is_some()
 }
 
-/// What answers at a port of the node, if the address is its: a Service's node port, else a pod's hostPort.
+/// What answers at a port of the node, if the address is its: a Service's node port, else a pod's hostPort. Out of the
+/// tunnel comes what the client asked of another node's address.
 #[inline(always)]
-fn at_node<A: Family>(vip: A, key: &FlowKey) -> Option<FeValue> {
+fn at_node<A: Family>(vip: A, key: &FlowKey, tunnelled: bool) -> Option<FeValue> {
+    if tunnelled {
+        return tagged::<A>(A::ANY, key.dport, key.proto, SCOPE_NODE);
+    }
     let (ports, port) = (node_ports(), key.dport.host());
     if !ports.maybe_service(port) && !ports.maybe_host(port) {
         return None;
@@ -87,16 +94,29 @@ fn at_node<A: Family>(vip: A, key: &FlowKey) -> Option<FeValue> {
     if ports.maybe_host(port) { host_port(vip, key.dport, key.proto) } else { None }
 }
 
-/// Looks the destination up and chooses.
+/// The node of an endpoint, if packets can be sent there as they are; else zero.
 #[inline(always)]
-pub fn select<A: Family>(key: &FlowKey) -> Selection {
+fn node_of(endpoint: Ip6) -> Ip6 {
+    if tunnel().is_none() {
+        return Ip6([0; 4]);
+    }
+    // SAFETY: written before a Service's endpoint is selected; user space replaces the element whole.
+    unsafe { ENDPOINT_NODES.get(endpoint) }.copied().unwrap_or(Ip6([0; 4]))
+}
+
+/// Looks the destination up and chooses; what is `tunnelled` came from another node, which chose this one for it.
+#[inline(always)]
+pub fn select<A: Family>(key: &FlowKey, tunnelled: bool) -> Selection {
     let vip = A::narrow(key.dst);
     let own = tagged::<A>(vip, key.dport, key.proto, SCOPE_ADDRESS);
     let found = match own {
         Some(value) => Some(value),
-        None => at_node(vip, key),
+        None => at_node(vip, key, tunnelled),
     };
     let Some(service) = found else {
+        if tunnelled {
+            return Selection::None;
+        }
         if is_vip(vip) {
             return Selection::Refuse(NO_SERVICE);
         }
@@ -123,13 +143,26 @@ pub fn select<A: Family>(key: &FlowKey) -> Selection {
     let external = kind != KIND_CLUSTER_IP;
     let policy = if external { META_EXTERNAL_LOCAL } else { META_INTERNAL_LOCAL };
     // What comes from the cluster's own pods is not external, whatever address of the Service they ask.
-    let local = flags & policy != 0 && !(external && is_listed(NO_SERVICE, key.src));
+    let mut local = flags & policy != 0 && !(external && is_listed(NO_SERVICE, key.src));
+    if tunnelled {
+        if !external || flags & META_DIRECT == 0 {
+            return Selection::None;
+        }
+        // Where the last endpoint of this node has just left, any other is better than none.
+        // SAFETY: one aligned word of the map's memory.
+        local = unsafe { core::ptr::read_volatile(&raw const (*meta).sel_local) }.count() != 0;
+    }
     let client = ClientKey { addr: key.src, index, pad: 0 };
     match choose_for::<A, _>(&AFF_CLIENTS, client, index, meta, local) {
-        Choice::Endpoint(e) => Selection::To(
-            index,
-            Chosen { addr: e.addr.wide(), port: e.port, id: e.backend, state: e.state, local: e.local },
-        ),
+        Choice::Endpoint(e) => {
+            let addr = e.addr.wide();
+            let direct = external && !tunnelled && !e.local && flags & META_DIRECT != 0;
+            let node = if direct { node_of(addr) } else { Ip6([0; 4]) };
+            Selection::To(
+                index,
+                Chosen { addr, port: e.port, id: e.backend, state: e.state, local: e.local, node },
+            )
+        }
         // Endpoints elsewhere: upstream drops, so that a load balancer's retry finds a node that has one.
         // SAFETY: one aligned word of the map's memory.
         Choice::Empty

@@ -16,8 +16,12 @@ use crate::{
 
 const BPF_ANY: u64 = 0;
 const BPF_NOEXIST: u64 = 1;
-/// Ports tried before a packet is dropped.
+/// Nanoseconds in which a connection that ended may still have something to say.
+const LINGER: u64 = 1_000_000_000;
+/// Ports of a client tried inside the node before a packet is dropped.
 const TRIES: u32 = 8;
+/// Translated sources tried before a packet is dropped.
+const SOURCES: u32 = 24;
 
 /// An entry in the kernel's memory.
 #[derive(Clone, Copy)]
@@ -110,6 +114,10 @@ pub fn begin(flow: Flow) -> Option<*mut Flow> {
         (*draft).last = now();
         &mut *draft
     };
+    if new.is_direct() {
+        // What comes back goes another way.
+        return if put(draft, Role::Forward, BPF_ANY) { Some(draft) } else { None };
+    }
     let mut reserved = false;
     let mut attempt = 0;
     while attempt < TRIES {
@@ -143,6 +151,29 @@ pub fn begin(flow: Flow) -> Option<*mut Flow> {
     Some(draft)
 }
 
+/// Whether the endpoint of a flow said so long ago that it is done that the port may be given to another where no free one is
+/// found, as netfilter does (`nf_nat_may_kill`): else one endpoint would get no more connections, in the time that ended ones
+/// are remembered, than there are ports. It may refuse the new one at first, and then the client asks again at once.
+#[inline(always)]
+fn is_over(flow: &Flow) -> bool {
+    flow.flags & FLOW_CLOSING != 0 && now().saturating_sub(flow.last) > LINGER
+}
+
+/// Takes the port of a flow that [`is_over`], if its client is done, too. What else is known of it is collected in time.
+#[inline(always)]
+fn take_port(way: &FlowKey) {
+    let Some(flow) = FLOWS.get_ptr(way) else { return };
+    // SAFETY: the element's memory, valid for the program's run.
+    let flow = unsafe { &*flow };
+    let open = find(&flow.key(Role::Out)).is_some_and(|out| {
+        // Another life of the same client port says nothing.
+        out.get().nport.0 == flow.nport.0 && out.get().flags & FLOW_CLOSING == 0
+    });
+    if !open {
+        forget(way);
+    }
+}
+
 /// Gives a flow that leaves by a device that device's address and a port of the block; false if none is free.
 #[inline(always)]
 pub fn allocate(entry: &Entry, device: u32, v6: bool) -> bool {
@@ -158,20 +189,30 @@ pub fn allocate(entry: &Entry, device: u32, v6: bool) -> bool {
         (*draft).node = node;
         &mut *draft
     };
-    let mut attempt = 0;
-    while attempt < TRIES * 2 {
+    let (mut attempt, mut ended) = (0, 0);
+    while attempt < SOURCES {
         attempt += 1;
         let room = (SNAT_HIGH - SNAT_LOW) as u32 + 1;
         new.nport = Be16::new(SNAT_LOW + (random() % room) as u16);
+        if attempt == SOURCES && ended != 0 {
+            new.nport = Be16(ended);
+            take_port(&new.key(Role::Return));
+        }
         let key = new.key(Role::Return);
-        if FLOWS.get_ptr(key).is_none() && put(draft, Role::Return, BPF_NOEXIST) {
-            // SAFETY: the element's memory; a second packet of the flow at the same moment takes a port of its own,
-            // and answers find the flow by either.
-            unsafe {
-                (*entry.flow).node = node;
-                (*entry.flow).nport = new.nport;
+        match FLOWS.get_ptr(key) {
+            // SAFETY: the element's memory, valid for the program's run.
+            Some(old) if is_over(unsafe { &*old }) => ended = new.nport.0,
+            Some(_) => {}
+            None if put(draft, Role::Return, BPF_NOEXIST) => {
+                // SAFETY: the element's memory; a second packet of the flow at the same moment takes a port of its own,
+                // and answers find the flow by either.
+                unsafe {
+                    (*entry.flow).node = node;
+                    (*entry.flow).nport = new.nport;
+                }
+                return true;
             }
-            return true;
+            None => {}
         }
     }
     false
@@ -213,9 +254,11 @@ pub fn end(entry: &Entry) {
             *draft = *entry.get();
             &*draft
         };
-        forget(&flow.key(Role::Reply));
-        forget(&flow.key(Role::Out));
         forget(&flow.key(Role::Forward));
+        if !flow.is_direct() {
+            forget(&flow.key(Role::Reply));
+            forget(&flow.key(Role::Out));
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! API objects and the events that carry them, as the API server would send them.
 
+use std::net::IpAddr;
+
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::watcher::Event;
@@ -8,6 +10,7 @@ use xebec_dataplane::apply::Applier;
 use xebec_dataplane::devices::Devices;
 use xebec_dataplane::maps::pinned::PinnedMaps;
 use xebec_dataplane::node::node_addresses;
+use xebec_dataplane::tunnel::Tunnel;
 use xebec_dataplane::world::World;
 use xebec_dataplane::{NodePorts, addresses};
 
@@ -77,13 +80,18 @@ impl Agent {
 
     /// The first lists.
     pub fn sync(&mut self, services: Vec<Service>, slices: Vec<EndpointSlice>) {
+        self.list(services, slices);
+        self.apply();
+    }
+
+    /// The first lists, not applied yet.
+    pub fn list(&mut self, services: Vec<Service>, slices: Vec<EndpointSlice>) {
         self.world.service(Event::Init);
         services.into_iter().for_each(|s| self.world.service(Event::InitApply(s)));
         self.world.service(Event::InitDone);
         self.world.slice(Event::Init);
         slices.into_iter().for_each(|s| self.world.slice(Event::InitApply(s)));
         self.world.slice(Event::InitDone);
-        self.apply();
     }
 
     /// Brings the maps up to date.
@@ -109,6 +117,31 @@ impl Agent {
         }
         self.world.service_cidr(Event::InitDone);
         self.apply();
+    }
+
+    /// The first list of Nodes, and direct server return through them, as the agent does before it applies Services. `own` are
+    /// this node's addresses; the calling thread is in its namespace.
+    pub fn follow_nodes(
+        &mut self,
+        options: &xebec_dataplane::Options,
+        nodes: &[(&str, &[&str])],
+        own: &[&str],
+    ) {
+        self.world.node(Event::Init);
+        for (name, addresses) in nodes {
+            let addresses: Vec<Value> =
+                addresses.iter().map(|a| json!({"type": "InternalIP", "address": a})).collect();
+            let node = json!({"metadata": {"name": name}, "status": {"addresses": addresses}});
+            self.world.node(Event::InitApply(serde_json::from_value(node).unwrap()));
+        }
+        self.world.node(Event::InitDone);
+        let own: Vec<IpAddr> = own.iter().map(|a| a.parse().unwrap()).collect();
+        let mut tunnel = Tunnel::open(&options.pin_dir).unwrap();
+        let outside = addresses::outside_devices().unwrap().into_keys().collect();
+        tunnel.up(&mut self.devices, options.tunnel_port, &outside, &own).unwrap();
+        let wanted = self.world.take_direct(&options.node_name, &own).unwrap();
+        tunnel.widen(&wanted).unwrap();
+        tunnel.narrow(&wanted).unwrap();
     }
 
     /// One slice is there or changed.

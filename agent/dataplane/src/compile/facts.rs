@@ -16,6 +16,10 @@ pub const LABEL_HEADLESS: &str = "service.kubernetes.io/headless";
 /// The Service a slice belongs to.
 pub const LABEL_SERVICE_NAME: &str = "kubernetes.io/service-name";
 
+/// How packets from outside come to endpoints on other nodes: `snat`, with the node's address as their source, which is the
+/// default, or `dsr`, by direct server return (see `tunnel`). Another value is as none.
+pub const ANNOTATION_FORWARDING: &str = "network.xebec.dev/forwarding-mode";
+
 /// Upstream's default for ClientIP affinity: three hours.
 const AFFINITY_DEFAULT_SECONDS: i32 = 10_800;
 
@@ -65,6 +69,8 @@ pub struct ServiceFacts {
     pub internal_local: bool,
     /// externalTrafficPolicy Local.
     pub external_local: bool,
+    /// Packets from outside go to endpoints on other nodes by direct server return.
+    pub direct: bool,
     /// loadBalancerSourceRanges.
     pub source_ranges: Vec<SourceRange>,
     /// ClientIP affinity, timeout in seconds.
@@ -171,6 +177,7 @@ pub fn service(object: &Service) -> Option<ServiceFacts> {
         load_balancer_ips,
         ports: ports.collect(),
         external_local,
+        direct: annotation(object, ANNOTATION_FORWARDING) == Some("dsr"),
         source_ranges: spec
             .load_balancer_source_ranges
             .iter()
@@ -182,6 +189,10 @@ pub fn service(object: &Service) -> Option<ServiceFacts> {
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
         health_check_port: spec.health_check_node_port.filter(|_| checked).and_then(port),
     })
+}
+
+fn annotation<'a>(object: &'a Service, name: &str) -> Option<&'a str> {
+    object.metadata.annotations.as_ref()?.get(name).map(String::as_str)
 }
 
 fn endpoint(e: &Endpoint, family: Family) -> Option<EndpointFacts> {

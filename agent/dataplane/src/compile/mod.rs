@@ -43,6 +43,7 @@ pub fn compile(
                 aliases,
                 internal_local: service.internal_local,
                 external_local: service.external_local,
+                direct: service.direct,
                 source_ranges: service
                     .source_ranges
                     .iter()

@@ -19,8 +19,8 @@ use std::net::{IpAddr, SocketAddr};
 pub use pool::{Ids, Range, Ranges};
 use xebec_abi::backend::BackendState;
 use xebec_abi::service::{
-    FeValue, MAX_ENDPOINTS, META_AFFINITY, META_EXTERNAL_LOCAL, META_INTERNAL_LOCAL, META_SOURCE_RANGES,
-    META_V6, Meta, Sel,
+    FeValue, MAX_ENDPOINTS, META_AFFINITY, META_DIRECT, META_EXTERNAL_LOCAL, META_INTERNAL_LOCAL,
+    META_SOURCE_RANGES, META_V6, Meta, Sel,
 };
 
 use crate::maps::{Capacity, Write};
@@ -132,6 +132,9 @@ fn flags(port: &ServicePort) -> u32 {
     }
     if port.external_local {
         flags |= META_EXTERNAL_LOCAL;
+    }
+    if port.direct {
+        flags |= META_DIRECT;
     }
     if !port.source_ranges.is_empty() {
         flags |= META_SOURCE_RANGES;

@@ -35,6 +35,7 @@ fn port(
         kind: Kind::ClusterIp,
         aliases: node_port.map(alias).into_iter().collect(),
         internal_local: affinity,
+        direct: false,
         external_local: !affinity,
         source_ranges: crate::model::SourceRange::parse("10.0.0.0/8")
             .filter(|_| affinity)

@@ -106,9 +106,24 @@ pub fn doctor(pin_dir: &Path, cgroup: Option<&Path>) -> Vec<Check> {
         "sysctl net.ipv4.ip_local_reserved_ports must have 61000-65535, the ports of translated sources; the proxy \
          writes it where it may",
     ));
+    checks.extend(direct(read));
     checks.push(kube_proxy());
     checks.push(ipvs(read("/proc/net/ip_vs")));
     checks
+}
+
+/// Whether packets that other nodes send on get to this node's endpoints; nothing to look at without such a device.
+fn direct(read: impl Fn(&str) -> io::Result<String>) -> Option<Check> {
+    // Both are of the network namespace of who asks, the names of devices among them.
+    let own = read(&format!("/proc/sys/net/ipv4/conf/{}/rp_filter", crate::tunnel::device::NAME)).ok()?;
+    let strict = |text: &str| text.trim() == "1";
+    let all = read("/proc/sys/net/ipv4/conf/all/rp_filter").unwrap_or_default();
+    let found =
+        format!("rp_filter {} on {}, {} for all", own.trim(), crate::tunnel::device::NAME, all.trim());
+    let state = if strict(&own) || strict(&all) { State::Fail } else { State::Ok };
+    let advice = "sysctl net.ipv4.conf.all.rp_filter=0 (or 2): clients of direct server return come by another device \
+                  than the one their answers leave by";
+    Some(Check::new("direct server return", state, found, advice))
 }
 
 /// The version's first two numbers. PURE.

@@ -16,7 +16,7 @@ use crate::addresses::{Ethernet, ethernet_devices};
 use crate::load::versioned;
 use crate::maps::MapError;
 use crate::maps::pinned::PinnedMaps;
-use crate::maps::wide;
+use crate::maps::{from_wide, wide};
 use crate::model::Protocol;
 use crate::sys;
 
@@ -56,6 +56,8 @@ pub enum Fate {
     Untouched,
     /// It is for this endpoint.
     Endpoint(SocketAddr),
+    /// It goes, as it is, to this node, which picks one of its endpoints and answers by itself (direct server return).
+    Node(IpAddr),
     /// The service has no endpoint, or the address no such port: a closed port's answer goes back.
     Refused,
     /// It is dropped: this client is not let in, no endpoint is here (externalTrafficPolicy Local), or a map is full.
@@ -129,6 +131,7 @@ pub fn route(
     let fate = match (answer, &flow) {
         (DROP, _) => Fate::Dropped,
         (_, Some(flow)) if flow.id == BACKEND_REJECT => Fate::Refused,
+        (_, Some(flow)) if flow.is_direct() => Fate::Node(from_wide(&flow.node)),
         _ => match destination(&out, to.is_ipv4()) {
             Some(there) if there != to => Fate::Endpoint(there),
             _ => Fate::Untouched,
@@ -211,6 +214,7 @@ impl fmt::Display for Route {
         match self.fate {
             Fate::Untouched => write!(f, "passed on as it is")?,
             Fate::Endpoint(endpoint) => write!(f, "to {endpoint}")?,
+            Fate::Node(node) => write!(f, "as it is to node {node}, which picks an endpoint and answers")?,
             Fate::Refused => write!(f, "refused, as a closed port does")?,
             Fate::Dropped => write!(
                 f,

@@ -5,7 +5,9 @@ use std::fmt;
 use std::path::Path;
 
 use serde::Serialize;
-use xebec_abi::service::{META_AFFINITY, META_EXTERNAL_LOCAL, META_INTERNAL_LOCAL, META_SOURCE_RANGES, Sel};
+use xebec_abi::service::{
+    META_AFFINITY, META_DIRECT, META_EXTERNAL_LOCAL, META_INTERNAL_LOCAL, META_SOURCE_RANGES, Sel,
+};
 
 use crate::explain::Endpoint;
 use crate::load::versioned;
@@ -99,6 +101,7 @@ fn flags(stored: &Stored, ranges: usize) -> Vec<String> {
         (META_INTERNAL_LOCAL, "internalTrafficPolicy Local".to_owned()),
         (META_EXTERNAL_LOCAL, "externalTrafficPolicy Local".to_owned()),
         (META_AFFINITY, affinity),
+        (META_DIRECT, "direct server return".to_owned()),
         (META_SOURCE_RANGES, format!("loadBalancerSourceRanges {ranges}")),
     ];
     known.into_iter().filter(|(bit, _)| stored.meta.flags & bit != 0).map(|(_, text)| text).collect()

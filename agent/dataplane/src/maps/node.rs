@@ -106,12 +106,26 @@ pub(crate) fn sync<K: aya::Pod + Eq + std::hash::Hash, V: aya::Pod>(
     name: &'static str,
     wanted: &HashMap<K, V>,
 ) -> Result<(), MapError> {
+    put_all(map, name, wanted)?;
+    drop_others(map, name, wanted)
+}
+
+/// Puts all that is `wanted` into a map.
+pub(crate) fn put_all<K: aya::Pod + Eq + std::hash::Hash, V: aya::Pod>(
+    map: &mut BpfHash<MapData, K, V>,
+    name: &'static str,
+    wanted: &HashMap<K, V>,
+) -> Result<(), MapError> {
+    wanted.iter().try_for_each(|(key, value)| map.insert(key, value, 0).map_err(element(name, "insert")))
+}
+
+/// Takes out of a map what is not `wanted`.
+pub(crate) fn drop_others<K: aya::Pod + Eq + std::hash::Hash, V: aya::Pod>(
+    map: &mut BpfHash<MapData, K, V>,
+    name: &'static str,
+    wanted: &HashMap<K, V>,
+) -> Result<(), MapError> {
     let present: Vec<K> = map.keys().collect::<Result<_, _>>().map_err(element(name, "read"))?;
-    for (key, flags) in wanted {
-        map.insert(key, flags, 0).map_err(element(name, "insert"))?;
-    }
-    for key in present.iter().filter(|k| !wanted.contains_key(k)) {
-        map.remove(key).map_err(element(name, "remove"))?;
-    }
-    Ok(())
+    let others = present.iter().filter(|key| !wanted.contains_key(key));
+    others.into_iter().try_for_each(|key| map.remove(key).map_err(element(name, "remove")))
 }

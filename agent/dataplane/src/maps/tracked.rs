@@ -171,8 +171,9 @@ impl Tracked {
     /// # Errors
     /// The kernel's.
     pub fn forget(&mut self, flow: &Flow) -> Result<(), MapError> {
-        ROLES
-            .iter()
+        // Of a flow that was sent on the other ways are another's.
+        let ways = if flow.is_direct() { &[Role::Forward][..] } else { &ROLES };
+        ways.iter()
             .try_for_each(|role| absent_is_fine("FLOWS_NEW", self.probation.remove(&FlowId(flow.key(*role)))))
     }
 

@@ -31,7 +31,7 @@ const SOCKET_EVENTS: [&str; 10] = [
     "unallocated",
 ];
 /// In the order of [`xebec_abi::flow::PacketStat`].
-const PACKET_EVENTS: [&str; 12] = [
+const PACKET_EVENTS: [&str; 15] = [
     "translated",
     "flows",
     "rejected",
@@ -44,6 +44,9 @@ const PACKET_EVENTS: [&str; 12] = [
     "echoes",
     "unallocated",
     "sent_on_in_driver",
+    "sent_on_to_node",
+    "misdirected",
+    "oversize",
 ];
 
 /// Adds the maps' metrics.
@@ -128,5 +131,6 @@ mod tests {
         assert_eq!(SOCKET_EVENTS[Stat::Unallocated as usize], "unallocated");
         assert_eq!(PACKET_EVENTS[PacketStat::Unallocated as usize], "unallocated");
         assert_eq!(PACKET_EVENTS[PacketStat::Echoes as usize], "echoes");
+        assert_eq!(PACKET_EVENTS[PacketStat::Oversize as usize], "oversize");
     }
 }

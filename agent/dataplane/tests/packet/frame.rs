@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-fn sum(parts: &[&[u8]]) -> u16 {
+pub fn sum(parts: &[&[u8]]) -> u16 {
     let bytes: Vec<u8> = parts.concat();
     let word = |c: &[u8]| u64::from(c[0]) << 8 | u64::from(*c.get(1).unwrap_or(&0));
     let mut total: u64 = bytes.chunks(2).map(word).sum();

@@ -276,3 +276,59 @@ fn source_ports_run_out_and_come_back() {
     assert_eq!((verdict, bytes), (NEXT, udp(&source, far)));
     assert_eq!(outside.count(Exhausted), 1);
 }
+
+#[test]
+fn the_port_of_a_connection_that_ended_is_given_again_when_none_is_free() {
+    let Some(mut outside) = Outside::new() else { return };
+    outside.agent.sync(
+        vec![service("far", &["10.196.77.2"], tcp_udp(80), json!({}))],
+        vec![slice("far", 8080, "TCP", &["10.244.1.5@node-b"])],
+    );
+    outside.agent.applier.maps().tracked().set_devices(&own(&["10.198.0.2"])).unwrap();
+    let (vip, far) = ("10.196.77.2:80", "10.244.1.5:8080");
+    const SYN: u8 = 2;
+    const FIN: u8 = 0x11;
+    // Calls from a port, and is answered; the port that the endpoint sees.
+    let call = |outside: &mut Outside, port: u16| {
+        let client = format!("10.199.0.1:{port}");
+        let (_, inside) = run(outside, "tcx_ingress", &tcp(&client, vip, SYN));
+        let (verdict, out) = run(outside, "tcx_egress", &inside);
+        if verdict == DROP {
+            return None;
+        }
+        let node = format!("10.198.0.2:{}", source_port(&out));
+        let (_, back) = run(outside, "tcx_ingress", &tcp(far, &node, 0x12));
+        let answer = run(outside, "tcx_egress", &back);
+        assert_eq!(answer, (NEXT, tcp(vip, &client, 0x12)), "{client}");
+        Some(source_port(&out))
+    };
+    let first = call(&mut outside, 1000).unwrap();
+    let mut taken = vec![first];
+    let refused = (1001..20_000).find(|port| match call(&mut outside, *port) {
+        Some(port) => {
+            taken.push(port);
+            false
+        }
+        None => true,
+    });
+    assert_eq!(outside.count(Exhausted), 1, "open connections keep their ports");
+    // All but the first end, from both ends; of the second only the endpoint is done. They may still have something to say
+    // for a moment.
+    for (client, port) in (1000..).zip(&taken).skip(1) {
+        run(&mut outside, "tcx_ingress", &tcp(far, &format!("10.198.0.2:{port}"), FIN));
+        if client != 1001 {
+            run(&mut outside, "tcx_egress", &tcp(&format!("10.199.0.1:{client}"), far, FIN));
+        }
+    }
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    for port in 30_000..32_500 {
+        if let Some(given) = call(&mut outside, port) {
+            assert!(given != first && given != taken[1], "an open connection's");
+        }
+    }
+    // Where the one it found is of a client that has not ended, the client has to ask again.
+    assert!(outside.count(Exhausted) < 6, "{}", outside.count(Exhausted));
+    assert!(call(&mut outside, refused.unwrap()).is_some());
+    let back = run(&mut outside, "tcx_ingress", &tcp(far, &format!("10.198.0.2:{first}"), 0x10));
+    assert_eq!(back, (NEXT, tcp(far, "10.199.0.1:1000", 0x10)));
+}

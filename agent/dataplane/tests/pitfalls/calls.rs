@@ -34,7 +34,7 @@ fn multipath(netns: &NetNs, address: &str) -> Server {
 }
 
 /// A server that reads a question before it answers.
-fn asked(netns: &NetNs, address: &str) -> Server {
+pub fn asked(netns: &NetNs, address: &str) -> Server {
     let address: SocketAddr = address.parse().unwrap();
     Server::start(netns, address, move |served, stop, ready| {
         let listener = TcpListener::bind(address).unwrap();
@@ -49,7 +49,7 @@ fn asked(netns: &NetNs, address: &str) -> Server {
 }
 
 /// A counter of `/proc/net/netstat`.
-fn netstat(netns: &NetNs, name: &str) -> u64 {
+pub fn netstat(netns: &NetNs, name: &str) -> u64 {
     within(netns, || {
         let text = std::fs::read_to_string("/proc/thread-self/net/netstat").unwrap();
         let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split(' ').collect()).collect();

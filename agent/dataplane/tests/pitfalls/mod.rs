@@ -2,7 +2,7 @@
 //! beside the paths they belong to: v4-mapped sockets, swaps under load, agents that are killed, narrow hops, fragments,
 //! a socket's ring, source ports that run out.
 
-mod calls;
+pub mod calls;
 mod packets;
 
 use serde_json::json;

@@ -13,13 +13,14 @@ use super::Names;
 use crate::maps::from_wide;
 
 /// Every verdict with its name, in the order of [`Verdict`].
-pub const VERDICTS: [(Verdict, &str); 6] = [
+pub const VERDICTS: [(Verdict, &str); 7] = [
     (Verdict::Translated, "translated"),
     (Verdict::Refused, "refused"),
     (Verdict::Dropped, "dropped"),
     (Verdict::Allowed, "allowed"),
     (Verdict::Answered, "answered"),
     (Verdict::Reversed, "reversed"),
+    (Verdict::Direct, "sent-on"),
 ];
 
 const HOOKS: [(Hook, &str); 7] = [

@@ -15,10 +15,11 @@ pub use filter::{Filter, namespaced, network, verdict};
 pub use flow::{End, Flow, Process, VERDICTS};
 pub use names::Names;
 pub use watcher::{FlowsError, Lost, RENEWAL, Wanted, Watcher};
+use xebec_abi::event::Verdict;
 pub use xebec_abi::flow::NO_SERVICE;
 
 /// What is watched for unless told otherwise: all but what happens with each datagram.
-pub const NEW_FLOWS: u32 = (1 << (VERDICTS.len() - 1)) - 1;
+pub const NEW_FLOWS: u32 = ((1 << VERDICTS.len()) - 1) & !(1 << Verdict::Reversed as u32);
 
 /// What the clock on the wall shows, in nanoseconds of the Unix epoch, when the programs' is zero.
 pub fn clock_zero() -> i128 {

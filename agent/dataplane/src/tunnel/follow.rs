@@ -1,0 +1,119 @@
+//! Direct server return, in step with the API. Enters: what the cache knows, at every change. Leaves: the device and the
+//! maps. Called by run, before and after it applies Services.
+
+use std::net::IpAddr;
+
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
+use k8s_openapi::api::core::v1::Node;
+use kube::runtime::watcher::{Config, Error, Event};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client};
+use tracing::error;
+
+use super::{Tunnel, Wanted};
+use crate::addresses::outside_devices;
+use crate::devices::Devices;
+use crate::maps::MapError;
+use crate::model::Family;
+use crate::node::NodeFacts;
+use crate::world::World;
+use crate::{DataplaneError, Options};
+
+/// What a watch of Nodes tells.
+type NodeEvent = Result<Event<Node>, Error>;
+
+/// Keeps direct server return in step. Costs nothing while no Service wants it: not even Nodes are watched.
+pub(crate) struct Direct {
+    client: Client,
+    node: String,
+    given: Vec<IpAddr>,
+    only: Option<Vec<String>>,
+    port: u16,
+    nodes: BoxStream<'static, NodeEvent>,
+    following: bool,
+    maps: Tunnel,
+    /// The node's addresses or devices are others, or something failed: the device is to be looked at.
+    pub(crate) stale: bool,
+    /// What is in the maps, perhaps with more beside it.
+    wanted: Option<Wanted>,
+    narrow: bool,
+}
+
+impl Direct {
+    /// Nothing is made or watched yet.
+    ///
+    /// # Errors
+    /// The maps.
+    pub(crate) fn new(client: Client, options: &Options) -> Result<Self, MapError> {
+        Ok(Self {
+            client,
+            node: options.node_name.clone(),
+            given: options.node_ips.clone(),
+            only: options.devices.clone(),
+            port: options.tunnel_port,
+            nodes: futures::stream::pending().boxed(),
+            following: false,
+            maps: Tunnel::open(&options.pin_dir)?,
+            stale: true,
+            wanted: None,
+            narrow: false,
+        })
+    }
+
+    /// The next event of the cluster's Nodes; none ever comes before they are needed.
+    pub(crate) async fn next(&mut self) -> Option<NodeEvent> {
+        self.nodes.next().await
+    }
+
+    /// Before Services are applied: the device, and where their endpoints are. True if something is to be tried again.
+    pub(crate) fn prepare(&mut self, world: &mut World, devices: &mut Devices, node: &NodeFacts) -> bool {
+        if !world.has_direct() && !self.following {
+            return false;
+        }
+        if !self.following {
+            let nodes = Api::<Node>::all(self.client.clone());
+            self.nodes = watcher(nodes, Config::default()).default_backoff().boxed();
+            self.following = true;
+        }
+        while let Some(Some(Ok(event))) = self.nodes.next().now_or_never() {
+            world.node(event);
+        }
+        let given = |a: &&IpAddr| !self.given.iter().any(|own| Family::of(own) == Family::of(a));
+        let own: Vec<IpAddr> =
+            self.given.iter().chain(node.addresses.iter().filter(given)).copied().collect();
+        if self.stale {
+            self.stale = self.up(devices, &own).map_err(|e| said(&e)).is_err();
+        }
+        if let Some(wanted) = world.take_direct(&self.node, &own) {
+            self.wanted = Some(wanted);
+            self.narrow = true;
+        }
+        match &self.wanted {
+            Some(wanted) if self.narrow => {
+                let written = self.maps.widen(wanted).map_err(|e| said(&e)).is_ok();
+                !written || self.stale
+            }
+            _ => self.stale,
+        }
+    }
+
+    /// After Services were applied: what is not wanted goes. True if it is to be tried again.
+    pub(crate) fn finish(&mut self) -> bool {
+        let Some(wanted) = self.wanted.as_ref().filter(|_| self.narrow) else { return false };
+        self.narrow = self.maps.narrow(wanted).map_err(|e| said(&e)).is_err();
+        self.narrow
+    }
+
+    fn up(&mut self, devices: &mut Devices, own: &[IpAddr]) -> Result<(), DataplaneError> {
+        let mut found = outside_devices().map_err(DataplaneError::Addresses)?;
+        if let Some(only) = &self.only {
+            found.retain(|_, device| only.contains(&device.name));
+        }
+        self.maps.up(devices, self.port, &found.into_keys().collect(), own)
+    }
+}
+
+fn said(error: &(dyn std::error::Error + 'static)) {
+    error!(error = %xebec_program::chain(error), "direct server return is not as it should be; will try again");
+}
