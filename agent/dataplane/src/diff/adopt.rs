@@ -4,7 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Freed, Ids, Installed, Leftover, Live, Range, Ranges, vip};
+use super::frontends::vip;
+use super::{Freed, Ids, Installed, Leftover, Live, Range, Ranges};
 use crate::maps::{Capacity, Snapshot, Stored, StoredSlot, Write};
 use crate::model::{Family, FrontKey, Kind};
 

@@ -7,8 +7,12 @@
 //! after a grace period: [`Installed::seal`] names what waits, [`Installed::release`] says that the period is over.
 
 mod adopt;
+mod change;
 mod fill;
+mod flags;
+mod frontends;
 mod held;
+mod layout;
 mod pool;
 #[cfg(test)]
 mod tests;
@@ -16,15 +20,14 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
+use flags::flags;
+use layout::{Layout, layout};
 pub use pool::{Ids, Range, Ranges};
 use xebec_abi::backend::BackendState;
-use xebec_abi::service::{
-    FeValue, MAX_ENDPOINTS, META_AFFINITY, META_DIRECT, META_EXTERNAL_LOCAL, META_INTERNAL_LOCAL,
-    META_SOURCE_RANGES, META_V6, Meta, Sel,
-};
+use xebec_abi::service::{MAX_ENDPOINTS, Meta, Sel};
 
 use crate::maps::{Capacity, Write};
-use crate::model::{Family, FrontKey, Kind, PROBE_ADDRESS, ServicePort, Sets, SourceRange, Vip};
+use crate::model::{Family, FrontKey, Kind, ServicePort, SourceRange};
 
 /// A map has no room for a service port; what it had before stays in force.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,9 +44,6 @@ pub struct Full {
     /// How many there are, in one piece or not.
     pub left: u32,
 }
-
-/// Where host ports' range is in the word of node ports.
-const HOST_PORTS: u32 = 32;
 
 /// Names what was freed up to one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,63 +101,6 @@ pub struct Installed {
     freed: Vec<Freed>,
     waiting: VecDeque<(Grace, Vec<Freed>)>,
     next_grace: u64,
-}
-
-/// The slots of a service port in order, and which part of them each selection covers.
-struct Layout {
-    order: Vec<SocketAddr>,
-    /// First slot and number for `sel_cluster`.
-    cluster: (u32, u32),
-    /// For `sel_local`.
-    local: (u32, u32),
-}
-
-/// Local endpoints first: those only local, then those in both sets, then the rest of the cluster's, so that one
-/// range serves both selections.
-fn layout(sets: &Sets) -> Layout {
-    let in_cluster = |a: &SocketAddr| sets.cluster.binary_search(a).is_ok();
-    let in_local = |a: &SocketAddr| sets.local.binary_search(a).is_ok();
-    let only_local = sets.local.iter().filter(|a| !in_cluster(a));
-    let both = sets.local.iter().filter(|a| in_cluster(a));
-    let rest = sets.cluster.iter().filter(|a| !in_local(a));
-    let first = only_local.clone().count() as u32;
-    let order: Vec<SocketAddr> = only_local.chain(both).chain(rest).copied().collect();
-    Layout { cluster: (first, sets.cluster.len() as u32), local: (0, sets.local.len() as u32), order }
-}
-
-fn flags(port: &ServicePort) -> u32 {
-    let mut flags = 0;
-    if port.internal_local {
-        flags |= META_INTERNAL_LOCAL;
-    }
-    if port.external_local {
-        flags |= META_EXTERNAL_LOCAL;
-    }
-    if port.direct {
-        flags |= META_DIRECT;
-    }
-    if !port.source_ranges.is_empty() {
-        flags |= META_SOURCE_RANGES;
-    }
-    if port.affinity.is_some() {
-        flags |= META_AFFINITY;
-    }
-    if port.primary.family() == Family::V6 {
-        flags |= META_V6;
-    }
-    flags
-}
-
-/// The address a frontend makes a VIP, if it does: not a node's, and not the probe's, which is nobody's.
-fn vip(key: &FrontKey) -> Option<IpAddr> {
-    match key.vip {
-        Vip::Address(addr) if addr != PROBE_ADDRESS => Some(addr),
-        _ => None,
-    }
-}
-
-fn value(key: &FrontKey, index: u32, kind: Kind) -> FeValue {
-    FeValue::new(index, kind.number(), crate::maps::tag(key))
 }
 
 impl Installed {
@@ -323,147 +266,6 @@ impl Installed {
             self.point(*key, index, *kind, writes);
         }
         self.services.insert(port.primary, live);
-        Ok(())
-    }
-
-    fn point(&mut self, key: FrontKey, index: u32, kind: Kind, writes: &mut Vec<Write>) {
-        if let Vip::Node(_) = key.vip {
-            self.widen(key.port, 0, writes);
-        }
-        let new = self.frontends.insert(key, index).is_none();
-        if key.is_host_port() {
-            self.host_ports += usize::from(new);
-            self.widen(key.port, HOST_PORTS, writes);
-        }
-        writes.push(Write::Frontend { key, value: value(&key, index, kind) });
-        if let Some(addr) = vip(&key).filter(|_| new)
-            && self.count(addr)
-        {
-            writes.push(Write::AddVip { addr });
-        }
-    }
-
-    /// Counts one more frontend of an address; true if it is the first.
-    fn count(&mut self, addr: IpAddr) -> bool {
-        let frontends = self.vips.entry(addr).or_insert(0);
-        *frontends += 1;
-        *frontends == 1
-    }
-
-    /// The range of node ports only grows while an agent lives: too wide costs one look-up, too narrow a service.
-    /// That of host ports, at their bits of the same word, ends with the last of them.
-    fn widen(&mut self, port: u16, shift: u32, writes: &mut Vec<Write>) {
-        let present = (self.node_ports >> shift) as u32;
-        let (low, high) = (present as u16, (present >> 16) as u16);
-        let (low, high) = if present == 0 { (port, port) } else { (low.min(port), high.max(port)) };
-        let wanted = u64::from(low) | u64::from(high) << 16;
-        self.set_ports(self.node_ports & !(u64::from(u32::MAX) << shift) | wanted << shift, writes);
-    }
-
-    fn set_ports(&mut self, range: u64, writes: &mut Vec<Write>) {
-        if range != self.node_ports {
-            self.node_ports = range;
-            writes.push(Write::NodePorts { range });
-        }
-    }
-
-    /// Removes a frontend unless another service port has taken it over meanwhile.
-    fn unpoint(&mut self, key: FrontKey, index: u32, writes: &mut Vec<Write>) {
-        if self.frontends.get(&key) == Some(&index) {
-            self.frontends.remove(&key);
-            if let Some(addr) = vip(&key)
-                && let Some(frontends) = self.vips.get_mut(&addr)
-            {
-                *frontends -= 1;
-                if *frontends == 0 {
-                    self.vips.remove(&addr);
-                    writes.push(self.vacate(addr));
-                }
-            }
-            writes.push(Write::RemoveFrontend { key });
-            if key.is_host_port() {
-                self.host_ports -= 1;
-                if self.host_ports == 0 {
-                    self.set_ports(self.node_ports & u64::from(u32::MAX), writes);
-                }
-            }
-        }
-    }
-
-    fn change(&mut self, port: &ServicePort, live: &mut Live, writes: &mut Vec<Write>) -> Result<(), Full> {
-        let layout = layout(&port.sets);
-        let same_slots = layout.order.iter().eq(live.slots.iter().map(|(a, _)| a));
-        let same_parts = {
-            let base = live.range.map_or(0, |r| r.base);
-            let part =
-                |sel: Sel| (if sel.count() == 0 { 0 } else { sel.base().wrapping_sub(base) }, sel.count());
-            let wanted = |(first, count): (u32, u32)| (if count == 0 { 0 } else { first }, count);
-            part(live.cluster) == wanted(layout.cluster) && part(live.local) == wanted(layout.local)
-        };
-        if !(same_slots && same_parts) {
-            self.swap(port, live, &layout, writes)?;
-        }
-        let index = live.index;
-        let new = port.source_ranges.difference(&live.sources);
-        writes.extend(new.map(|range| Write::AddSource { index, range: *range }));
-        if (live.flags, live.affinity) != (flags(port), port.affinity.unwrap_or(0)) {
-            (live.flags, live.affinity) = (flags(port), port.affinity.unwrap_or(0));
-            writes.push(Write::Flags {
-                index: live.index,
-                flags: live.flags,
-                affinity_seconds: live.affinity,
-            });
-        }
-        // Only when the flags no longer ask for them, or others are in their place: never is nobody let in.
-        let old = live.sources.difference(&port.source_ranges);
-        writes.extend(old.map(|range| Write::RemoveSource { index, range: *range }));
-        live.sources.clone_from(&port.source_ranges);
-        let aliases: BTreeMap<FrontKey, Kind> = port.aliases.iter().copied().collect();
-        if self.frontends.get(&port.primary) != Some(&live.index) || live.kind != port.kind {
-            live.kind = port.kind;
-            self.point(port.primary, live.index, port.kind, writes);
-        }
-        for (key, kind) in &aliases {
-            if live.aliases.get(key) != Some(kind) || self.frontends.get(key) != Some(&live.index) {
-                self.point(*key, live.index, *kind, writes);
-            }
-        }
-        for key in live.aliases.keys().filter(|k| !aliases.contains_key(k)) {
-            self.unpoint(*key, live.index, writes);
-        }
-        live.aliases = aliases;
-        Ok(())
-    }
-
-    /// Other endpoints: a fresh range, one store per selection, then the old range and the removed ids wait.
-    fn swap(
-        &mut self,
-        port: &ServicePort,
-        live: &mut Live,
-        layout: &Layout,
-        writes: &mut Vec<Write>,
-    ) -> Result<(), Full> {
-        let kept: HashMap<SocketAddr, u32> = live.slots.iter().copied().collect();
-        let wanted = layout.order.len() as u32;
-        let new = layout.order.iter().filter(|a| !kept.contains_key(a)).count() as u32;
-        let range = self.take_range(port, wanted, new)?;
-        let slots = self.fill(live.index, range, layout, &kept, writes);
-        let base = range.map_or(0, |r| r.base);
-        let next = live.cluster.generation().wrapping_add(1);
-        live.cluster = Sel::new(base + layout.cluster.0, layout.cluster.1, next);
-        live.local = Sel::new(base + layout.local.0, layout.local.1, next);
-        writes.push(Write::Select { index: live.index, local: false, sel: live.cluster });
-        writes.push(Write::Select { index: live.index, local: true, sel: live.local });
-        let stay: HashMap<SocketAddr, u32> = slots.iter().copied().collect();
-        for (endpoint, id) in std::mem::replace(&mut live.slots, slots) {
-            if stay.get(&endpoint) != Some(&id) {
-                self.retire(id, writes);
-            }
-        }
-        if let Some(old) = std::mem::replace(&mut live.range, range) {
-            self.freed.push(Freed::Slots(port.primary.family(), old));
-        }
-        self.clear(port.primary.family(), std::mem::take(&mut live.leftover), writes);
         Ok(())
     }
 

@@ -5,10 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use proptest::prelude::*;
 
+use xebec_abi::service::META_SOURCE_RANGES;
+
+use super::frontends::vip;
 use super::*;
 use crate::maps::MapWriter;
 use crate::maps::fake::{FakeMaps, slots_of};
-use crate::model::Protocol;
+use crate::model::{Protocol, Sets, Vip};
 
 const CAPACITY: Capacity = Capacity { frontends: 64, services: 12, slots4: 96, slots6: 8, backends: 64 };
 
