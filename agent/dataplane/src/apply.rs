@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::compile::facts::Owner;
 use crate::compile::{Place, Tables, compile};
-use crate::diff::{Full, Grace, Installed};
+use crate::diff::{Full, Grace, Installed, NoRow};
 use crate::hostports;
 use crate::maps::pinned::PinnedMaps;
 use crate::maps::{Capacity, MapError, MapWriter, Snapshot, Write};
@@ -38,6 +38,8 @@ pub struct Applied {
     pub writes: usize,
     /// Service ports that did not fit: what they had before stays in force.
     pub full: Vec<Full>,
+    /// Service ports without the Maglev row that they ask for, each told once.
+    pub rowless: Vec<NoRow>,
 }
 
 impl<W: MapWriter> Applier<W> {
@@ -171,6 +173,7 @@ impl<W: MapWriter> Applier<W> {
             dirty.extend(self.tables.primaries());
             dirty.remove(&ServicePort::probe().primary);
         }
+        dirty.extend(self.installed.take_crowded());
         for primary in dirty {
             let desired = self.tables.effective(&primary);
             if let Err(error) = self.reconcile(&primary, desired.as_ref(), &mut applied) {
@@ -178,6 +181,7 @@ impl<W: MapWriter> Applier<W> {
                 failure.get_or_insert(error);
             }
         }
+        applied.rowless = self.installed.take_rowless();
         match failure {
             Some(error) => Err(error),
             None => {

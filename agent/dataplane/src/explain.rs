@@ -9,7 +9,7 @@ use std::path::Path;
 use serde::Serialize;
 use xebec_abi::service::{META_AFFINITY, META_INTERNAL_LOCAL, Sel};
 
-use crate::inspect::endpoints;
+use crate::inspect::{endpoints, row};
 use crate::load::versioned;
 use crate::maps::pinned::PinnedMaps;
 use crate::maps::{MapError, Stored};
@@ -39,6 +39,8 @@ pub struct Explanation {
     pub selects: &'static str,
     /// Session affinity timeout in seconds.
     pub affinity_seconds: Option<u32>,
+    /// From outside, the endpoint is that of the client's entry in a Maglev row of so many, on every node the same.
+    pub maglev_row: Option<u32>,
     /// The endpoints for everybody.
     pub cluster: Vec<Endpoint>,
     /// The endpoints on this node.
@@ -75,6 +77,7 @@ pub fn explain(
         index: 0,
         selects: "nothing",
         affinity_seconds: None,
+        maglev_row: None,
         cluster: Vec::new(),
         local: Vec::new(),
     })
@@ -89,13 +92,15 @@ fn describe(
 ) -> Result<Explanation, MapError> {
     let endpoints = |sel: Sel| endpoints(maps, index, stored, sel);
     let flags = stored.meta.flags;
-    let local = flags & META_INTERNAL_LOCAL != 0 && kind == Kind::ClusterIp.to_string();
+    let primary = kind == Kind::ClusterIp.to_string();
+    let local = flags & META_INTERNAL_LOCAL != 0 && primary;
     Ok(Explanation {
         frontend: key.to_string(),
         kind: Some(kind),
         index,
         selects: if local { "local" } else { "cluster" },
         affinity_seconds: (flags & META_AFFINITY != 0).then_some(stored.meta.affinity_seconds),
+        maglev_row: row(stored).filter(|_| !primary),
         cluster: endpoints(stored.meta.sel_cluster)?,
         local: endpoints(stored.meta.sel_local)?,
     })
@@ -113,6 +118,9 @@ impl fmt::Display for Explanation {
         )?;
         if let Some(seconds) = self.affinity_seconds {
             write!(f, ", ClientIP affinity {seconds} s")?;
+        }
+        if let Some(entries) = self.maglev_row {
+            write!(f, ", maglev row of {entries}")?;
         }
         let chosen = if self.selects == "local" { &self.local } else { &self.cluster };
         if chosen.is_empty() {

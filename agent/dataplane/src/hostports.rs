@@ -62,6 +62,8 @@ pub(crate) fn compile(pod: &PodPorts) -> Vec<ServicePort> {
             direct: false,
             source_ranges: std::collections::BTreeSet::new(),
             affinity: None,
+            // Only this node has it.
+            consistent: false,
             sets: Sets { cluster: endpoints.clone(), local: endpoints, serving: Vec::new() },
         })
     };

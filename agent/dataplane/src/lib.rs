@@ -29,6 +29,7 @@ pub mod node;
 pub mod pods;
 pub mod policy;
 pub mod probe;
+mod proglog;
 pub mod ranges;
 pub mod reserved;
 mod run;
@@ -159,9 +160,8 @@ impl Options {
             );
         }
         let c = self.capacity;
-        let least = c.frontends.min(c.services).min(c.slots4).min(c.slots6).min(c.backends);
-        let most = c.frontends.max(c.services).max(c.slots4).max(c.slots6).max(c.backends);
-        if least == 0 || most > xebec_abi::service::MAX_INDEX {
+        let sizes = [c.frontends, c.services, c.slots4, c.slots6, c.backends, c.rows];
+        if sizes.iter().any(|size| *size == 0 || *size > xebec_abi::service::MAX_INDEX) {
             return bad("capacity", format!("{c:?}"), "sizes from 1 to 16777215");
         }
         Ok(())

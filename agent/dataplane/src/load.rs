@@ -291,6 +291,7 @@ fn open(object: &Path, pin_dir: &Path, capacity: Capacity, log_programs: bool) -
             "SLOT4" => Some(capacity.slots4),
             "SLOT6" => Some(capacity.slots6),
             "BE_STATE" => Some(capacity.backends),
+            "LUT" => Some(capacity.rows),
             _ => None,
         });
         if let Some(size) = size {

@@ -268,6 +268,8 @@ pub struct ServicePort {
     pub source_ranges: BTreeSet<SourceRange>,
     /// Session affinity timeout in seconds, 1 to 86400.
     pub affinity: Option<u32>,
+    /// Every node is to give a client's flow from outside the same endpoint (a Maglev row).
+    pub consistent: bool,
     /// Its endpoints.
     pub sets: Sets,
 }
@@ -290,6 +292,7 @@ impl ServicePort {
             direct: false,
             source_ranges: BTreeSet::new(),
             affinity: None,
+            consistent: false,
             sets: Sets::default(),
         }
     }

@@ -23,6 +23,7 @@ use crate::attach::{attach, is_root, resolve_cgroup, root_cgroup};
 use crate::compile::Place;
 use crate::devices::Devices;
 use crate::drain::worker::Drained;
+use crate::events::ServiceEvents;
 use crate::health::{self, Checks, FailureEvents, Places, Status};
 use crate::load::{Part, find_object, load, versioned};
 use crate::maps::pinned::PinnedMaps;
@@ -30,6 +31,7 @@ use crate::metrics::{self, Exporter, ProxyMetrics};
 use crate::model::Family;
 use crate::node::{NodeFacts, OwnNode, listening_addresses, node_addresses};
 use crate::probe::{Probe, probe};
+use crate::proglog::follow_log;
 use crate::reserved::reserve_ports;
 use crate::tunnel::follow::Direct;
 use crate::world::World;
@@ -60,6 +62,7 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
         AbortOnDropHandle::new(tokio::spawn(answers))
     });
     let mut checks = Checks::new(Arc::clone(&status), FailureEvents::new(client.clone(), &options.node_name));
+    let notes = ServiceEvents::new(client.clone(), "kube-proxy", options.node_name.clone());
     let (applier, mut devices) = install(&options)?;
     let applier = Arc::new(Mutex::new(applier));
     let (drained, _draining) = follow_drained(&mut devices, &applier);
@@ -131,6 +134,9 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
         while let Some(event) = slices.next().now_or_never() {
             take(event, "endpointslices", |e| world.slice(e));
         }
+        for (service, uid, note) in world.take_notes() {
+            notes.write(&service, &uid, note);
+        }
         metrics.lock().queue(world.changes().services, world.changes().slices, Timestamp::now());
         // Before the node's zone is known, hints could only be read wrong.
         if world.synced() && own.is_settled() {
@@ -185,6 +191,9 @@ fn step(applier: &Arc<Mutex<Applier<PinnedMaps>>>, world: &mut World, options: &
             }
             for full in &applied.full {
                 error!(error = %full, "a service does not fit into the maps; its previous state stays");
+            }
+            for missing in &applied.rowless {
+                warn!("{missing}");
             }
             !applied.full.is_empty()
         }
@@ -371,31 +380,4 @@ pub fn install(options: &Options) -> Result<(Applier<PinnedMaps>, Devices), Data
         Probe::Unseen(what) => return Err(DataplaneError::Unseen(what)),
     }
     Ok((applier, Devices::new(ebpf, options)?))
-}
-
-/// Hands the programs' own log records to the `log` facade until the process ends.
-fn follow_log(ebpf: &mut aya::Ebpf) {
-    let logger = match aya_log::EbpfLogger::init(ebpf) {
-        Ok(logger) => logger,
-        Err(error) => return warn!(%error, "no log from the programs"),
-    };
-    let follow = async move {
-        #[expect(unsafe_code, reason = "tokio's door for descriptors behind a trait")]
-        // SAFETY: the logger's descriptor is its ring buffer map, the same until the logger is dropped.
-        let mut logger = unsafe { tokio::io::unix::AsyncFd::register(logger) }?;
-        loop {
-            let mut ready = logger.readable_mut().await?;
-            ready.get_inner_mut().flush();
-            ready.clear_ready();
-        }
-    };
-    match tokio::runtime::Handle::try_current() {
-        Ok(runtime) => {
-            runtime.spawn(async move {
-                let result: std::io::Result<()> = follow.await;
-                warn!(?result, "the programs' log ended");
-            });
-        }
-        Err(error) => warn!(%error, "no log from the programs"),
-    }
 }

@@ -13,8 +13,10 @@ use k8s_openapi::api::networking::v1::ServiceCIDR;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::watcher::Event;
 
+use crate::compile::balancing::Balancing;
 use crate::compile::facts::{self, Owner, ServiceFacts, SliceFacts};
 use crate::compile::local_ready;
+use crate::events::Note;
 use crate::health::{Check, Wanted};
 use crate::hostports::{AllPorts, PodPorts};
 use crate::model::{Family, SourceRange};
@@ -54,6 +56,8 @@ pub struct World {
     direct_changed: bool,
     /// Services with a health check, and their UIDs.
     checked: BTreeMap<Owner, Arc<str>>,
+    /// What is to be told of Services, by their UIDs.
+    notes: Vec<(Owner, String, Note)>,
     dirty: BTreeSet<Owner>,
     changes: Changes,
 }
@@ -129,7 +133,9 @@ impl World {
             Event::InitApply(object) | Event::Apply(object) => {
                 self.changes.services.total += 1;
                 let name = name(&object.metadata);
-                self.put_service(&name, facts::service(&object));
+                let fact = facts::service(&object);
+                self.complain(&name, &object, fact.as_ref());
+                self.put_service(&name, fact);
                 if let Some(uid) = self.checked.get_mut(&name) {
                     *uid = object.metadata.uid.as_deref().unwrap_or_default().into();
                 }
@@ -200,6 +206,20 @@ impl World {
     pub fn ranges(&self) -> Option<BTreeSet<SourceRange>> {
         let all = || self.ranges.known.values().flatten().copied().collect();
         self.ranges.synced.then(all)
+    }
+
+    /// Notes what is wrong with a Service's annotations, once for as long as it stays so.
+    fn complain(&mut self, name: &Owner, object: &Service, fact: Option<&ServiceFacts>) {
+        let balancing = fact.map(|fact| &fact.balancing);
+        let known = self.services.known.get(name).map(|fact| &fact.balancing);
+        let note = balancing.filter(|_| known != balancing).and_then(Balancing::complaint);
+        let uid = || object.metadata.uid.clone().unwrap_or_default();
+        self.notes.extend(note.map(|note| (name.clone(), uid(), note)));
+    }
+
+    /// What is to be told of Services since the last call: whose, its UID, what.
+    pub fn take_notes(&mut self) -> Vec<(Owner, String, Note)> {
+        std::mem::take(&mut self.notes)
     }
 
     fn put_service(&mut self, name: &Owner, fact: Option<ServiceFacts>) {

@@ -127,6 +127,37 @@ impl FeValue {
     }
 }
 
+/// Where a client's flow is in every Maglev row, as a fraction of 2^32: the same on all nodes, so that whichever of them a
+/// router sends the flow's next packet to gives it the same endpoint. `port` is zero where the client's address alone
+/// decides (session affinity). Not a secret: who picks their port picks their endpoint, as with a router's own hash.
+#[inline(always)]
+pub const fn client_hash(addr: &Ip6, port: Be16, proto: u8) -> u32 {
+    // In host order, so that nodes of both byte orders agree.
+    let a = addr.0;
+    let low = mix(mix(0xc2b2_ae3d, u32::from_be(a[0])), u32::from_be(a[1]));
+    let high = mix(mix(low, u32::from_be(a[2])), u32::from_be(a[3]));
+    let h = mix(high, ((port.host() as u32) << 16) | proto as u32);
+    // The entry is taken from the high bits: every bit of the client has to reach them (MurmurHash3's finalizer).
+    let h = (h ^ (h >> 16)).wrapping_mul(0x85eb_ca6b);
+    let h = (h ^ (h >> 13)).wrapping_mul(0xc2b2_ae35);
+    h ^ (h >> 16)
+}
+
+/// Which entry of a row of `size` entries a [`client_hash`] leads to.
+#[inline(always)]
+pub const fn row_entry(hash: u32, size: u32) -> u32 {
+    ((hash as u64 * size as u64) >> 32) as u32
+}
+
+/// Entries in one element of LUT: array elements take eight bytes at least, and an entry two.
+pub const ROW_ENTRIES: u32 = 4;
+
+/// Which element of LUT, counted from the row's first, has an entry, and how far its lowest bit is up in it.
+#[inline(always)]
+pub const fn row_place(entry: u32) -> (u32, u32) {
+    (entry / ROW_ENTRIES, entry % ROW_ENTRIES * 16)
+}
+
 /// A selection of endpoints: base slot (32 bits), count (20), generation (12). Published by one aligned store.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -161,10 +192,12 @@ pub struct Meta {
     pub sel_cluster: Sel,
     /// Endpoints on this node.
     pub sel_local: Sel,
-    /// Reserved for the Maglev row of `sel_cluster`; zero.
-    pub lut: u64,
-    /// Reserved for the Maglev row of `sel_local`; zero.
-    pub lut_local: u64,
+    /// The Maglev row of the `sel_cluster` of the same generation: first element of LUT, number of entries, generation;
+    /// zero without one. A reader that finds another generation stands between the stores of both words and chooses
+    /// without the row. `sel_local` has none: nodes need not agree on endpoints that only one of them has.
+    pub lut: Sel,
+    /// Zero.
+    pub reserved: u64,
     /// `META_` bits.
     pub flags: u32,
     /// Session affinity timeout in seconds, 1 to 86400; 0 without affinity.
@@ -214,4 +247,53 @@ const _: () = {
     assert!(size_of::<Meta>() == 64 && align_of::<Meta>() == 8);
     assert!(size_of::<Slot4>() == 16 && size_of::<Slot6>() == 32);
     assert!(core::mem::offset_of!(Meta, sel_local) == 8 && core::mem::offset_of!(Meta, flags) == 32);
+    assert!(core::mem::offset_of!(Meta, lut) == 16);
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many of the hashes fall into each of 64 parts of a row, least and most.
+    fn spread(hashes: impl Iterator<Item = u32>) -> (u32, u32) {
+        let mut parts = [0_u32; 64];
+        for hash in hashes {
+            parts[row_entry(hash, 64) as usize] += 1;
+        }
+        (*parts.iter().min().unwrap(), *parts.iter().max().unwrap())
+    }
+
+    #[test]
+    fn neighbouring_clients_spread_evenly() {
+        let v4 = |n: u32| Ip6::mapped(Be32::new(0x0a00_0000 + n));
+        let v6 = |n: u32| Ip6([0xfd00_0000_u32.to_be(), 0, 0, n.to_be()]);
+        let port = |p: u32| Be16::new(p as u16);
+        // 1,000 in each part on average, so a standard deviation of 32; the bounds are six of them.
+        for (least, most) in [
+            spread((0..64_000).map(|p| client_hash(&v4(1), port(p), 6))),
+            spread((0..64_000).map(|p| client_hash(&v6(1), port(p), 17))),
+            spread((0..64_000).map(|n| client_hash(&v4(n), Be16(0), 6))),
+            spread((0..64_000).map(|n| client_hash(&v6(n), port(40_000), 6))),
+            spread((0..64_000).map(|n| client_hash(&v6(n << 16), port(n), 6))),
+        ] {
+            assert!(least > 800 && most < 1200, "{least} {most}");
+        }
+    }
+
+    #[test]
+    fn every_part_of_a_client_counts_and_no_version_changes_it() {
+        let hash = |n: u32, port: u16, proto| client_hash(&Ip6::mapped(Be32::new(n)), Be16::new(port), proto);
+        let all = [hash(1, 1, 6), hash(2, 1, 6), hash(1, 2, 6), hash(1, 1, 17), hash(1, 256, 6)];
+        assert!(all.iter().enumerate().all(|(i, h)| !all[..i].contains(h)));
+        // Nodes of two versions serve one address together while a cluster is upgraded.
+        assert_eq!(hash(0x0ac7_0001, 5000, 17), 375_112_382);
+    }
+
+    #[test]
+    fn entries_lie_in_the_row() {
+        for size in [1, 251, 131_071] {
+            assert_eq!((row_entry(0, size), row_entry(u32::MAX, size)), (0, size - 1));
+        }
+        assert_eq!([0, 3, 4, 250].map(row_place), [(0, 0), (0, 48), (1, 0), (62, 32)]);
+    }
+}

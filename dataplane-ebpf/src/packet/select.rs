@@ -6,8 +6,8 @@ use xebec_abi::{
     event::Reason,
     flow::{ClientKey, FlowKey, NO_SERVICE, PacketStat, SourceKey},
     service::{
-        FeValue, KIND_CLUSTER_IP, KIND_LOAD_BALANCER, KIND_PROBE, META_DIRECT, META_EXTERNAL_LOCAL,
-        META_INTERNAL_LOCAL, META_SOURCE_RANGES, SCOPE_ADDRESS, SCOPE_NODE,
+        FeValue, KIND_CLUSTER_IP, KIND_LOAD_BALANCER, KIND_PROBE, META_AFFINITY, META_DIRECT, META_EXTERNAL_LOCAL,
+        META_INTERNAL_LOCAL, META_SOURCE_RANGES, SCOPE_ADDRESS, SCOPE_NODE, client_hash,
     },
     state::{NODE_IP_ANY, VIP_SERVED},
 };
@@ -153,7 +153,14 @@ pub fn select<A: Family>(key: &FlowKey, tunnelled: bool) -> Selection {
         local = unsafe { core::ptr::read_volatile(&raw const (*meta).sel_local) }.count() != 0;
     }
     let client = ClientKey { addr: key.src, index, pad: 0 };
-    match choose_for::<A, _>(&AFF_CLIENTS, client, index, meta, local) {
+    // Only what is exposed has a row, and only these frontends are entered through several nodes.
+    let hash = if external && !local {
+        let port = if flags & META_AFFINITY != 0 { Be16(0) } else { key.sport };
+        Some(client_hash(&key.src, port, key.proto))
+    } else {
+        None
+    };
+    match choose_for::<A, _>(&AFF_CLIENTS, client, index, meta, local, hash) {
         Choice::Endpoint(e) => {
             let addr = e.addr.wide();
             let direct = external && !tunnelled && !e.local && flags & META_DIRECT != 0;

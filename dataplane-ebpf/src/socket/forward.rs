@@ -23,7 +23,7 @@ use crate::maps::{
     affinity::AFF,
     backend,
     flow::VIPS,
-    service::META,
+    service::{META, row_offset},
     state::{count, node_ports},
 };
 
@@ -116,12 +116,12 @@ pub fn choose<A: Family>(call: &Call<'_>, service: FeValue) -> Choice<A> {
     let flags = unsafe { (*meta).flags };
     let local = flags & META_INTERNAL_LOCAL != 0 && service.kind() == KIND_CLUSTER_IP;
     if flags & META_AFFINITY == 0 {
-        return pick(index, meta, local);
+        return pick(index, meta, local, None);
     }
-    choose_for::<A, _>(&AFF, AffinityKey { netns: call.netns(), index, pad: 0 }, index, meta, local)
+    choose_for::<A, _>(&AFF, AffinityKey { netns: call.netns(), index, pad: 0 }, index, meta, local, None)
 }
 
-/// An endpoint for a client, who keeps it while the service has affinity.
+/// An endpoint for a client, who keeps it while the service has affinity; `hash` as for [`pick`].
 #[inline(always)]
 pub fn choose_for<A: Family, K: Copy>(
     clients: &LruHashMap<K, AffinityValue>,
@@ -129,11 +129,12 @@ pub fn choose_for<A: Family, K: Copy>(
     index: u32,
     meta: *const Meta,
     local: bool,
+    hash: Option<u32>,
 ) -> Choice<A> {
     // SAFETY: the map's own memory, written before the frontend was.
     let (flags, seconds) = unsafe { ((*meta).flags, (*meta).affinity_seconds) };
     if flags & META_AFFINITY == 0 {
-        return pick(index, meta, local);
+        return pick(index, meta, local, hash);
     }
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_coarse_ns() };
@@ -142,7 +143,7 @@ pub fn choose_for<A: Family, K: Copy>(
     if let Some(endpoint) = valid {
         return Choice::Endpoint(endpoint);
     }
-    let chosen = pick::<A>(index, meta, local);
+    let chosen = pick::<A>(index, meta, local, hash);
     if let Choice::Endpoint(endpoint) = &chosen {
         let value = AffinityValue {
             last: now,
@@ -203,8 +204,18 @@ fn is_local(at: u32, sel: Sel, meta: *const Meta) -> bool {
     local.generation() == sel.generation() && at.wrapping_sub(local.base()) < local.count()
 }
 
+/// The place of a client's endpoint in a selection of everybody's by its row; `None` without a row of that selection.
 #[inline(always)]
-fn pick<A: Family>(index: u32, meta: *const Meta, local: bool) -> Choice<A> {
+fn by_row(hash: u32, sel: Sel, meta: *const Meta) -> Option<u32> {
+    // SAFETY: one aligned word, replaced whole by user space.
+    let row: Sel = unsafe { core::ptr::read_volatile(&raw const (*meta).lut) };
+    if row.count() == 0 || row.generation() != sel.generation() { None } else { row_offset(row, hash) }
+}
+
+/// An endpoint: that of the client's hash if there is one and the service has a row, else any. Sockets have no hash: what
+/// they choose is theirs on this node only, and nothing here is compiled into their programs for it.
+#[inline(always)]
+fn pick<A: Family>(index: u32, meta: *const Meta, local: bool, hash: Option<u32>) -> Choice<A> {
     let mut attempt = 0;
     while attempt < RETRIES {
         attempt += 1;
@@ -220,10 +231,16 @@ fn pick<A: Family>(index: u32, meta: *const Meta, local: bool) -> Choice<A> {
             count(Stat::NoEndpoint);
             return Choice::Empty;
         }
-        // The helper is a tenth of what this costs beside the socket's storage; one endpoint needs no choice.
-        // SAFETY: a helper without arguments.
-        let random = if sel.count() == 1 { 0 } else { unsafe { bpf_get_prandom_u32() } };
-        let at = sel.base().wrapping_add(((random as u64 * sel.count() as u64) >> 32) as u32);
+        let offset = match hash.and_then(|hash| by_row(hash, sel, meta)) {
+            Some(offset) => offset,
+            None => {
+                // The helper is a tenth of what this costs beside the socket's storage; one endpoint needs no choice.
+                // SAFETY: a helper without arguments.
+                let random = if sel.count() == 1 { 0 } else { unsafe { bpf_get_prandom_u32() } };
+                ((random as u64 * sel.count() as u64) >> 32) as u32
+            }
+        };
+        let at = sel.base().wrapping_add(offset);
         let Some(mut endpoint) = A::slot(at) else { break };
         let state = backend::state(endpoint.backend).unwrap_or(0);
         if endpoint.index == index && BackendState(state).is_live() {

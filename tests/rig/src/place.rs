@@ -19,7 +19,7 @@ pub struct Place {
 
 /// Room for a test's Services.
 pub const SMALL: Capacity =
-    Capacity { frontends: 1024, services: 256, slots4: 4096, slots6: 1024, backends: 4096 };
+    Capacity { frontends: 1024, services: 256, slots4: 4096, slots6: 1024, backends: 4096, rows: 8192 };
 
 #[derive(Debug)]
 struct Cgroup(PathBuf);

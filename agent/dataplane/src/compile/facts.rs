@@ -7,6 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 
+use super::balancing::Balancing;
 use crate::model::{Family, Protocol, SourceRange};
 
 /// Another proxy's service (KEP-2447): such Services and their slices are not ours.
@@ -75,6 +76,8 @@ pub struct ServiceFacts {
     pub source_ranges: Vec<SourceRange>,
     /// ClientIP affinity, timeout in seconds.
     pub affinity: Option<u32>,
+    /// The annotation of [`super::balancing`].
+    pub balancing: Balancing,
     /// publishNotReadyAddresses.
     pub publish_not_ready: bool,
     /// healthCheckNodePort, of a load balancer with externalTrafficPolicy Local: for others it has no meaning.
@@ -186,6 +189,7 @@ pub fn service(object: &Service) -> Option<ServiceFacts> {
             .collect(),
         internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
         affinity,
+        balancing: Balancing::of(object),
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
         health_check_port: spec.health_check_node_port.filter(|_| checked).and_then(port),
     })

@@ -1,6 +1,7 @@
 //! Objects to tables. PURE. Enters: a Service's facts, its slices, where this node is. Leaves: [`ServicePort`]s, and
 //! in [`Tables`] who has a frontend that several claim. Called by run; its output goes to diff.
 
+pub mod balancing;
 pub mod facts;
 mod sets;
 mod tables;
@@ -36,6 +37,7 @@ pub fn compile(
             }));
             aliases.sort_unstable();
             aliases.dedup_by_key(|(key, _)| *key);
+            let consistent = service.balancing.is_consistent(&aliases, service.external_local);
             out.push(ServicePort {
                 name: format!("{}/{}:{}", owner.namespace, owner.name, port_label(&port.name, port.port)),
                 primary: FrontKey::at(*cluster_ip, port.port, port.protocol),
@@ -51,6 +53,7 @@ pub fn compile(
                     .copied()
                     .collect(),
                 affinity: service.affinity,
+                consistent,
                 sets: sets(slices, family, &port.name, port.protocol, service.publish_not_ready, place),
             });
         }

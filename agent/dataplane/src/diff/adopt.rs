@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::frontends::vip;
-use super::{Freed, Ids, Installed, Leftover, Live, Range, Ranges};
+use super::{Freed, Ids, Installed, Leftover, Live, Range, Ranges, rows};
 use crate::maps::{Capacity, Snapshot, Stored, StoredSlot, Write};
 use crate::model::{Family, FrontKey, Kind};
 
@@ -13,7 +13,7 @@ impl Installed {
     /// The state behind a snapshot, and the writes that clear what belongs to nobody.
     pub fn adopt(capacity: Capacity, snapshot: &Snapshot) -> (Self, Vec<Write>) {
         let mut installed = Self::new(capacity);
-        let mut used = Used::default();
+        let mut used = Used { elements: capacity.rows, ..Used::default() };
         let mut repairs = Vec::new();
         let mut groups: HashMap<u32, Vec<(FrontKey, Kind)>> = HashMap::new();
         for (key, value) in &snapshot.frontends {
@@ -65,6 +65,7 @@ impl Installed {
         installed.backends = Ids::adopt(capacity.backends, &used.backends);
         installed.slots4 = Ranges::adopt(capacity.slots4, &used.slots4);
         installed.slots6 = Ranges::adopt(capacity.slots6, &used.slots6);
+        installed.rows = Ranges::adopt(capacity.rows, &used.rows);
         installed.node_ports = snapshot.node_ports;
         installed.host_ports = installed.frontends.keys().filter(|key| key.is_host_port()).count();
         (installed, repairs)
@@ -77,6 +78,9 @@ struct Used {
     backends: BTreeSet<u32>,
     slots4: BTreeSet<Range>,
     slots6: BTreeSet<Range>,
+    rows: BTreeSet<Range>,
+    /// Of LUT.
+    elements: u32,
 }
 
 impl Used {
@@ -120,6 +124,10 @@ impl Used {
             leftover =
                 Leftover { ranges: stale.into_iter().collect(), backends: damaged.into_iter().collect() };
         }
+        // A row of an earlier selection, too: it is in its place until the next reconcile names another or none.
+        let fits = |row: &Range| row.base.checked_add(row.len).is_some_and(|end| end <= self.elements);
+        let row = rows::range(stored.meta.lut).filter(fits);
+        self.rows.extend(row);
         let aliases: BTreeMap<FrontKey, Kind> = keys.iter().filter(|(k, _)| k != primary).copied().collect();
         Live {
             index,
@@ -132,6 +140,8 @@ impl Used {
             slots,
             cluster: stored.meta.sel_cluster,
             local: stored.meta.sel_local,
+            lut: stored.meta.lut,
+            row,
             leftover,
         }
     }

@@ -29,6 +29,8 @@ impl Installed {
         };
         if !(same_slots && same_parts) {
             self.swap(port, live, &layout, writes)?;
+        } else {
+            self.settle_row(port, live, &layout, writes);
         }
         let index = live.index;
         let new = port.source_ranges.difference(&live.sources);
@@ -62,7 +64,8 @@ impl Installed {
         Ok(())
     }
 
-    /// Other endpoints: a fresh range, one store per selection, then the old range and the removed ids wait.
+    /// Other endpoints: a fresh range and row, one store per selection and one for the row, then the old range, the old row
+    /// and the removed ids wait.
     fn swap(
         &mut self,
         port: &ServicePort,
@@ -74,6 +77,11 @@ impl Installed {
         let wanted = layout.order.len() as u32;
         let new = layout.order.iter().filter(|a| !kept.contains_key(a)).count() as u32;
         let range = self.take_range(port, wanted, new)?;
+        let row = self.write_row(port, layout, writes);
+        if row.is_none() {
+            // Before the selection changes: after as many changes as there are generations it would name another's.
+            self.drop_row(live, writes);
+        }
         let slots = self.fill(live.index, range, layout, &kept, writes);
         let base = range.map_or(0, |r| r.base);
         let next = live.cluster.generation().wrapping_add(1);
@@ -81,6 +89,9 @@ impl Installed {
         live.local = Sel::new(base + layout.local.0, layout.local.1, next);
         writes.push(Write::Select { index: live.index, local: false, sel: live.cluster });
         writes.push(Write::Select { index: live.index, local: true, sel: live.local });
+        if let Some(row) = &row {
+            self.name_row(live, row, writes);
+        }
         let stay: HashMap<SocketAddr, u32> = slots.iter().copied().collect();
         for (endpoint, id) in std::mem::replace(&mut live.slots, slots) {
             if stay.get(&endpoint) != Some(&id) {

@@ -17,6 +17,7 @@ impl Installed {
             of("META", used(capacity.services, self.indices.left()), capacity.services),
             of("SLOT4", used(capacity.slots4, self.slots4.left()), capacity.slots4),
             of("SLOT6", used(capacity.slots6, self.slots6.left()), capacity.slots6),
+            of("LUT", used(capacity.rows, self.rows.left()), capacity.rows),
             of("BE_STATE", used(capacity.backends, self.backends.left()), capacity.backends),
         ]
     }

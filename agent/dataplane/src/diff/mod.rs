@@ -13,7 +13,9 @@ mod flags;
 mod frontends;
 mod held;
 mod layout;
+pub mod maglev;
 mod pool;
+mod rows;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +25,7 @@ use std::net::{IpAddr, SocketAddr};
 use flags::flags;
 use layout::{Layout, layout};
 pub use pool::{Ids, Range, Ranges};
+pub use rows::{NoRow, Why};
 use xebec_abi::backend::BackendState;
 use xebec_abi::service::{MAX_ENDPOINTS, Meta, Sel};
 
@@ -52,6 +55,7 @@ pub struct Grace(u64);
 #[derive(Clone, Debug)]
 enum Freed {
     Slots(Family, Range),
+    Row(Range),
     Index(u32),
     Backend(u32),
 }
@@ -70,6 +74,10 @@ struct Live {
     slots: Vec<(SocketAddr, u32)>,
     cluster: Sel,
     local: Sel,
+    /// The Maglev row of `cluster` and where it lies; of an earlier one only as an agent killed before it named the next
+    /// has left it.
+    lut: Sel,
+    row: Option<Range>,
     /// What an agent killed in the middle of a change left behind, to be freed with the next one.
     leftover: Leftover,
 }
@@ -94,6 +102,14 @@ pub struct Installed {
     slots4: Ranges,
     slots6: Ranges,
     backends: Ids,
+    /// Elements of LUT.
+    rows: Ranges,
+    /// Service ports that are to have a row and have none.
+    rowless: BTreeMap<FrontKey, Why>,
+    /// Of these, who was not told yet.
+    unsaid: Vec<NoRow>,
+    /// Rows were freed.
+    roomier: bool,
     states: Vec<BackendState>,
     node_ports: u64,
     /// How many frontends are pods' host ports.
@@ -115,6 +131,10 @@ impl Installed {
             slots4: Ranges::new(capacity.slots4),
             slots6: Ranges::new(capacity.slots6),
             backends: Ids::new(capacity.backends),
+            rows: Ranges::new(capacity.rows),
+            rowless: BTreeMap::new(),
+            unsaid: Vec::new(),
+            roomier: false,
             states: Vec::new(),
             node_ports: 0,
             host_ports: 0,
@@ -237,6 +257,7 @@ impl Installed {
         }
         let range = self.take_range(port, wanted, wanted)?;
         let Some(index) = self.indices.take() else { return Ok(()) };
+        let row = self.write_row(port, &layout, writes);
         let slots = self.fill(index, range, &layout, &HashMap::new(), writes);
         let base = range.map_or(0, |r| r.base);
         let live = Live {
@@ -250,11 +271,14 @@ impl Installed {
             slots,
             cluster: Sel::new(base + layout.cluster.0, layout.cluster.1, 0),
             local: Sel::new(base + layout.local.0, layout.local.1, 0),
+            lut: row.as_ref().map_or(Sel::default(), |row| row.lut(0)),
+            row: row.map(|row| row.range()),
             leftover: Leftover::default(),
         };
         let meta = Meta {
             sel_cluster: live.cluster,
             sel_local: live.local,
+            lut: live.lut,
             flags: live.flags,
             affinity_seconds: live.affinity,
             ..Meta::default()
@@ -289,6 +313,8 @@ impl Installed {
         if let Some(range) = live.range {
             self.freed.push(Freed::Slots(primary.family(), range));
         }
+        self.free_row(live.row);
+        self.rowless.remove(primary);
         self.clear(primary.family(), live.leftover, writes);
         self.freed.push(Freed::Index(live.index));
     }
@@ -311,6 +337,10 @@ impl Installed {
             for freed in freed {
                 match freed {
                     Freed::Slots(family, range) => self.slots(family).give(range),
+                    Freed::Row(range) => {
+                        self.rows.give(range);
+                        self.roomier = true;
+                    }
                     Freed::Index(index) => self.indices.give(index),
                     Freed::Backend(id) => self.backends.give(id),
                 }

@@ -1,5 +1,8 @@
 //! Any sequence of changes, checked after every single write: what a program could see at that moment.
 
+mod rows;
+mod vips;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -8,12 +11,14 @@ use proptest::prelude::*;
 use xebec_abi::service::META_SOURCE_RANGES;
 
 use super::frontends::vip;
+use super::rows::range as row_range;
 use super::*;
 use crate::maps::MapWriter;
-use crate::maps::fake::{FakeMaps, slots_of};
+use crate::maps::fake::{Broken, FakeMaps, slots_of};
 use crate::model::{Protocol, Sets, Vip};
 
-const CAPACITY: Capacity = Capacity { frontends: 64, services: 12, slots4: 96, slots6: 8, backends: 64 };
+const CAPACITY: Capacity =
+    Capacity { frontends: 64, services: 12, slots4: 96, slots6: 8, backends: 64, rows: 2600 };
 
 fn key(service: u8) -> FrontKey {
     FrontKey::at(IpAddr::V4(Ipv4Addr::new(10, 96, 0, service)), 80, Protocol::Tcp)
@@ -45,6 +50,8 @@ fn port(
             .into_iter()
             .collect(),
         affinity: affinity.then_some(60),
+        // Few, since a row takes long to make where nothing is optimised.
+        consistent: node_port.is_some() && service < 4,
         sets: Sets {
             cluster: cluster.iter().map(|i| endpoint(*i)).collect(),
             local: local.iter().map(|i| endpoint(*i)).collect(),
@@ -57,6 +64,7 @@ fn port(
 #[derive(Default)]
 struct Held {
     slots: BTreeSet<u32>,
+    rows: BTreeSet<Range>,
     backends: BTreeSet<u32>,
     indices: BTreeSet<u32>,
 }
@@ -66,6 +74,7 @@ impl Held {
         for value in maps.frontends.values() {
             self.indices.insert(value.index());
             let meta = maps.metas[&value.index()];
+            self.rows.extend(row_range(meta.lut));
             for at in slots_of(meta.sel_cluster).chain(slots_of(meta.sel_local)) {
                 self.slots.insert(at);
                 self.backends.insert(maps.slots[&(Family::V4, at)].2);
@@ -77,6 +86,10 @@ impl Held {
     fn violated_by(&self, write: &Write) -> bool {
         match write {
             Write::Slot { at, .. } => self.slots.contains(at),
+            Write::Row { at, elements } => {
+                let end = at + elements.len() as u32;
+                self.rows.iter().any(|row| row.base < end && *at < row.base + row.len)
+            }
             Write::Meta { index, .. } => self.indices.contains(index),
             Write::Backend { id, state } => state.is_live() && self.backends.contains(id),
             _ => false,
@@ -98,9 +111,11 @@ enum Step {
     },
     /// A grace period begins and ends.
     Grace,
-    /// The agent is killed after this many writes of the next change, and another one adopts the maps.
+    /// The agent is killed after this many writes of the next change, or before as many of the last ones, and another one
+    /// adopts the maps.
     Kill {
         after: usize,
+        from_end: bool,
     },
 }
 
@@ -112,18 +127,21 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(service, cluster, local, node_port, affinity)| Step::Set { service, cluster, local, node_port, affinity }),
         2 => (0_u8..8).prop_map(|service| Step::Remove { service }),
         2 => Just(Step::Grace),
-        1 => (0_usize..6).prop_map(|after| Step::Kill { after }),
+        1 => (0_usize..6, any::<bool>()).prop_map(|(after, from_end)| Step::Kill { after, from_end }),
     ];
     proptest::collection::vec(step, 1..40)
 }
 
 /// Every frontend reaches, now, only endpoints of its own service that are live.
-fn consistent(maps: &FakeMaps) -> Result<(), TestCaseError> {
+fn consistent(maps: &FakeMaps, changed: &FrontKey) -> Result<(), TestCaseError> {
+    let fail = |e: Broken| TestCaseError::fail(e.to_string());
     for key in maps.frontends.keys() {
         for local in [false, true] {
-            maps.reachable(key, local).map_err(|e| TestCaseError::fail(e.to_string()))?;
+            maps.reachable(key, local).map_err(fail)?;
         }
     }
+    // Rows of others are not written to, as `Held` knows.
+    maps.row(changed).map_err(fail)?;
     // A service that asks for source ranges has some: no client of its own is ever turned away by a missing one.
     for index in maps.frontends.values().map(|v| v.index()) {
         let asked = maps.metas[&index].flags & META_SOURCE_RANGES != 0;
@@ -155,7 +173,7 @@ struct World {
     installed: Installed,
     desired: BTreeMap<FrontKey, ServicePort>,
     held: Held,
-    kill_after: Option<usize>,
+    kill: Option<(usize, bool)>,
 }
 
 impl World {
@@ -164,11 +182,14 @@ impl World {
             // No room: nothing may have changed, which `holds` checks against the old desire.
             return holds(&self.maps, &self.desired);
         };
-        let kill = self.kill_after.take().filter(|after| *after < writes.len());
+        let kill = self.kill.take().and_then(|(after, from_end)| {
+            let after = if from_end { writes.len().checked_sub(after + 1)? } else { after };
+            (after < writes.len()).then_some(after)
+        });
         for write in &writes[..kill.unwrap_or(writes.len())] {
             prop_assert!(!self.held.violated_by(write), "{write:?} is under a program's hands");
             self.maps.write(write).unwrap();
-            consistent(&self.maps)?;
+            consistent(&self.maps, &primary)?;
             self.held.look(&self.maps);
         }
         match wanted {
@@ -178,7 +199,21 @@ impl World {
         if kill.is_some() {
             self.adopt()?;
         }
+        self.row_holds(&primary)?;
         holds(&self.maps, &self.desired)
+    }
+
+    /// The row is that of the endpoints, or there is none and that is known.
+    fn row_holds(&self, primary: &FrontKey) -> Result<(), TestCaseError> {
+        let row = self.maps.row(primary).unwrap();
+        let desired = self.desired.get(primary);
+        let wanted = desired.filter(|port| port.consistent).map_or(&[][..], |port| &port.sets.cluster);
+        let made: Vec<SocketAddr> =
+            maglev::row(wanted).into_iter().flatten().map(|at| wanted[usize::from(at)]).collect();
+        let lost = self.installed.rowless.contains_key(primary);
+        prop_assert!(row == made || row.is_empty() && lost, "{} of {} {lost}", row.len(), made.len());
+        prop_assert!(!lost || row.is_empty());
+        Ok(())
     }
 
     /// A new agent: grace period, snapshot, repairs, then every service once, as the first full sync does.
@@ -188,7 +223,7 @@ impl World {
         self.installed = installed;
         for write in repairs {
             self.maps.write(&write).unwrap();
-            consistent(&self.maps)?;
+            consistent(&self.maps, &key(0))?;
         }
         self.held.look(&self.maps);
         let all: BTreeSet<FrontKey> =
@@ -200,7 +235,7 @@ impl World {
             };
             for write in writes {
                 self.maps.write(&write).unwrap();
-                consistent(&self.maps)?;
+                consistent(&self.maps, &primary)?;
                 self.held.look(&self.maps);
             }
         }
@@ -215,7 +250,7 @@ proptest! {
     fn the_maps_are_right_after_every_write(steps in steps()) {
         let installed = Installed::new(CAPACITY);
         let (maps, desired, held) = (FakeMaps::default(), BTreeMap::new(), Held::default());
-        let mut world = World { maps, installed, desired, held, kill_after: None };
+        let mut world = World { maps, installed, desired, held, kill: None };
         for step in steps {
             match step {
                 Step::Set { service, cluster, local, node_port, affinity } => {
@@ -230,14 +265,19 @@ proptest! {
                     world.held = Held::default();
                     world.held.look(&world.maps);
                 }
-                Step::Kill { after } => world.kill_after = Some(after),
+                Step::Kill { after, from_end } => world.kill = Some((after, from_end)),
             }
         }
         // An agent that starts now finds nothing to do: what is in the maps says all there is to know.
         let (mut next, repairs) = Installed::adopt(CAPACITY, &world.maps.snapshot());
         prop_assert_eq!(repairs, vec![]);
         for (primary, port) in &world.desired {
-            prop_assert_eq!(next.reconcile(primary, Some(port)).unwrap(), vec![]);
+            let mut writes = next.reconcile(primary, Some(port)).unwrap();
+            if world.installed.rowless.contains_key(primary) {
+                // Room for a row, maybe, as nothing waits.
+                writes.retain(|write| !matches!(write, Write::Row { .. } | Write::Lut { .. }));
+            }
+            prop_assert_eq!(writes, vec![]);
         }
         // And when everything is gone and the grace period is over, everything is free again.
         for primary in world.desired.keys().copied().collect::<Vec<_>>() {
@@ -247,6 +287,8 @@ proptest! {
             world.installed.release(grace);
         }
         prop_assert_eq!(world.installed.slots4.left(), CAPACITY.slots4);
+        prop_assert_eq!(world.installed.rows.left(), CAPACITY.rows);
+        prop_assert!(world.installed.rowless.is_empty());
         prop_assert_eq!(world.installed.backends.left(), CAPACITY.backends);
         prop_assert_eq!(world.installed.indices.left(), CAPACITY.services);
         prop_assert!(world.maps.frontends.is_empty());
@@ -264,15 +306,15 @@ fn an_unchanged_service_costs_nothing_and_an_endpoint_only_its_range() {
     let mut installed = Installed::new(CAPACITY);
     let first = port(1, &all(&[1, 2, 3]), &all(&[2]), Some(30_001), false);
     let writes = installed.reconcile(&first.primary, Some(&first)).unwrap();
-    // 3 backends, 3 slots, META, two frontends, the range of node ports, the VIP.
-    assert_eq!(writes.len(), 11);
+    // The row, 3 backends, 3 slots, META, two frontends, the range of node ports, the VIP.
+    assert_eq!(writes.len(), 12);
     assert_eq!(installed.reconcile(&first.primary, Some(&first)).unwrap(), vec![]);
     let second = port(1, &all(&[1, 2, 4]), &all(&[2]), Some(30_001), false);
     let writes = installed.reconcile(&first.primary, Some(&second)).unwrap();
-    // The new endpoint comes to life before its slot, the selections follow, the old one is retired last.
-    assert!(matches!(writes.first(), Some(Write::Backend { id: 3, state }) if state.is_live()));
+    // The new endpoint comes to life before its slot, the selections and the row's name follow, the old one is retired last.
+    assert!(matches!(writes.get(1), Some(Write::Backend { id: 3, state }) if state.is_live()));
     assert!(matches!(writes.last(), Some(Write::Backend { id: 2, state }) if !state.is_live()));
-    assert_eq!(writes.len(), 1 + 3 + 2 + 1);
+    assert_eq!(writes.len(), 1 + 1 + 3 + 3 + 1);
 }
 
 #[test]
@@ -327,73 +369,5 @@ proptest! {
             ranges.give(taken.swap_remove((seed >> 33) as usize % taken.len()));
         }
         prop_assert_eq!(ranges.take(100), Some(Range { base: 0, len: 100 }));
-    }
-}
-
-#[test]
-fn an_address_is_a_vip_while_it_has_a_frontend() {
-    let shared = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
-    let service = |n: u8| {
-        let alias = FrontKey::at(shared, 80 + u16::from(n), Protocol::Tcp);
-        ServicePort { aliases: vec![(alias, Kind::ExternalIp)], ..port(n, &all(&[]), &all(&[]), None, false) }
-    };
-    let (mut installed, mut maps) = (Installed::new(CAPACITY), FakeMaps::default());
-    let mut set = |service: &ServicePort, there: bool| {
-        for write in installed.reconcile(&service.primary, there.then_some(service)).unwrap() {
-            maps.write(&write).unwrap();
-        }
-        maps.vips.contains(&shared)
-    };
-    let (one, two) = (service(1), service(2));
-    assert!(set(&one, true) && set(&two, true));
-    assert!(set(&one, false), "the other still has it");
-    assert!(!set(&two, false));
-    set(&ServicePort::probe(), true);
-    assert!(maps.vips.is_empty(), "the probe's address is nobody's");
-    // What an agent killed between two writes left is mended.
-    let mut torn = maps.snapshot();
-    torn.vips.insert(shared);
-    assert!(Installed::adopt(CAPACITY, &torn).1.contains(&Write::RemoveVip { addr: shared }));
-}
-
-proptest! {
-    /// An address that is ours or another's before and after a change is never taken for nobody's in between.
-    #[test]
-    fn what_is_allocated_never_looks_free(
-        worlds in proptest::collection::vec((proptest::collection::btree_set(0_u8..4, 0..4), proptest::collection::btree_set(0_u8..4, 0..4)), 1..12),
-        restart in proptest::collection::vec(any::<bool>(), 12),
-    ) {
-        let capacity = Capacity { frontends: 64, services: 64, slots4: 64, slots6: 8, backends: 64 };
-        let address = |service: u8| vip(&key(service)).unwrap();
-        let (mut maps, mut installed) = (FakeMaps::default(), Installed::new(capacity));
-        let mut before = BTreeSet::new();
-        for ((served, held), restart) in worlds.into_iter().zip(restart) {
-            let held: BTreeSet<IpAddr> = held.into_iter().map(address).collect();
-            let after: BTreeSet<IpAddr> = served.iter().map(|s| address(*s)).chain(held.iter().copied()).collect();
-            let mut repairs = Vec::new();
-            if restart {
-                (installed, repairs) = Installed::adopt(capacity, &maps.snapshot());
-            }
-            let mut write = |writes: Vec<Write>| {
-                for write in writes {
-                    maps.write(&write).unwrap();
-                    let known = |a: &&IpAddr| maps.vips.contains(*a) || maps.held.contains(*a);
-                    let free = before.intersection(&after).find(|a| !known(a));
-                    prop_assert_eq!(free, None, "{:?}", write);
-                }
-                Ok(())
-            };
-            write(repairs)?;
-            write(installed.hold(&held))?;
-            for service in 0..4 {
-                let port = served.contains(&service).then(|| port(service, &BTreeSet::from([1]), &BTreeSet::new(), None, false));
-                write(installed.reconcile(&key(service), port.as_ref()).unwrap())?;
-            }
-            write(installed.hold_only(&held))?;
-            let ours: BTreeSet<IpAddr> = served.iter().map(|s| address(*s)).collect();
-            prop_assert_eq!(&maps.held, &held.difference(&ours).copied().collect());
-            prop_assert_eq!(&maps.vips, &ours);
-            before = after;
-        }
     }
 }

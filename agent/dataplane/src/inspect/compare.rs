@@ -124,7 +124,8 @@ mod tests {
             }))
             .unwrap()
         };
-        let capacity = Capacity { frontends: 16, services: 16, slots4: 16, slots6: 16, backends: 16 };
+        let capacity =
+            Capacity { frontends: 16, services: 16, slots4: 16, slots6: 16, backends: 16, rows: 16 };
         let find = |maps: &FakeMaps, address: &str| {
             compare(capacity, &maps.snapshot(), &node, vec![service.clone()], vec![slice(address)]).unwrap()
         };

@@ -15,6 +15,6 @@ mod status;
 pub use compare::{Difference, compare, compare_pinned};
 pub use doctor::{Check, State, doctor, from_api, from_running};
 pub use packet::{Fate, Route, RouteError, route};
-pub(crate) use services::endpoints;
 pub use services::{ServiceRow, services};
+pub(crate) use services::{endpoints, row};
 pub use status::{LinkStatus, MapStatus, Report, status};

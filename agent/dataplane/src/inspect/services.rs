@@ -53,6 +53,12 @@ pub(crate) fn endpoints(
         .collect()
 }
 
+/// How many entries the Maglev row of a service port's endpoints for everybody has; `None` if each node chooses at random.
+pub(crate) fn row(stored: &Stored) -> Option<u32> {
+    let (lut, sel) = (stored.meta.lut, stored.meta.sel_cluster);
+    (lut.count() > 0 && lut.generation() == sel.generation()).then_some(lut.count())
+}
+
 /// Every service port, in the order of its primary frontend.
 ///
 /// # Errors
@@ -104,7 +110,8 @@ fn flags(stored: &Stored, ranges: usize) -> Vec<String> {
         (META_DIRECT, "direct server return".to_owned()),
         (META_SOURCE_RANGES, format!("loadBalancerSourceRanges {ranges}")),
     ];
-    known.into_iter().filter(|(bit, _)| stored.meta.flags & bit != 0).map(|(_, text)| text).collect()
+    let set = known.into_iter().filter(|(bit, _)| stored.meta.flags & bit != 0).map(|(_, text)| text);
+    set.chain(row(stored).map(|entries| format!("maglev row of {entries}"))).collect()
 }
 
 impl fmt::Display for ServiceRow {

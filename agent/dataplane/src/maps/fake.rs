@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 use xebec_abi::backend::BackendState;
-use xebec_abi::service::{FeValue, Meta, Sel};
+use xebec_abi::service::{FeValue, Meta, Sel, row_place};
 
 use super::{MapError, MapWriter, Snapshot, Stored, Write};
 use crate::model::{Family, FrontKey, SourceRange};
@@ -18,6 +18,8 @@ pub struct FakeMaps {
     pub metas: HashMap<u32, Meta>,
     /// Slots by family and place: endpoint, owner, backend id.
     pub slots: HashMap<(Family, u32), (SocketAddr, u32, u32)>,
+    /// LUT, up to the last element written.
+    pub elements: Vec<u64>,
     /// BE_STATE.
     pub backends: HashMap<u32, BackendState>,
     /// Networks let in, by service index.
@@ -44,6 +46,9 @@ pub enum Broken {
     /// A selected slot was never written or has another owner.
     #[error("{0}: slot {1} is not owned by it")]
     Owner(FrontKey, u32),
+    /// An entry of its row leads out of its selection.
+    #[error("{0}: entry {1} of its row is none of its endpoints")]
+    Entry(FrontKey, u32),
     /// A selected endpoint's backend is not live.
     #[error("{0}: backend {1} is not live")]
     Backend(FrontKey, u32),
@@ -72,6 +77,30 @@ impl FakeMaps {
             out.insert(*endpoint);
         }
         Ok(Some(out))
+    }
+
+    /// The endpoint of every entry of the row that a packet to `key` may be led by now; empty if there is none.
+    ///
+    /// # Errors
+    /// As [`FakeMaps::reachable`], or the row leads elsewhere than its selection.
+    pub fn row(&self, key: &FrontKey) -> Result<Vec<SocketAddr>, Broken> {
+        let Some(index) = self.frontends.get(key).map(|value| value.index()) else { return Ok(Vec::new()) };
+        let meta = self.metas.get(&index).ok_or(Broken::NoMeta(*key, index))?;
+        let (sel, lut) = (meta.sel_cluster, meta.lut);
+        if lut.count() == 0 || lut.generation() != sel.generation() {
+            return Ok(Vec::new());
+        }
+        let slot = |at| self.slots.get(&(key.family(), at)).filter(|(_, owner, _)| *owner == index);
+        let slots: Option<Vec<SocketAddr>> = slots_of(sel).map(|at| Some(slot(at)?.0)).collect();
+        let slots = slots.ok_or(Broken::Owner(*key, sel.base()))?;
+        let mut out = Vec::with_capacity(lut.count() as usize);
+        for entry in 0..lut.count() {
+            let (element, shift) = row_place(entry);
+            let element = self.elements.get((lut.base() + element) as usize);
+            let endpoint = element.and_then(|element| slots.get(usize::from((element >> shift) as u16)));
+            out.push(*endpoint.ok_or(Broken::Entry(*key, entry))?);
+        }
+        Ok(out)
     }
 
     /// As an agent that starts now would read it.
@@ -107,6 +136,12 @@ impl MapWriter for FakeMaps {
             Write::Slot { at, endpoint, index, backend } => {
                 self.slots.insert((Family::of(&endpoint.ip()), *at), (*endpoint, *index, *backend));
             }
+            Write::Row { at, elements } => {
+                let (at, end) = (*at as usize, *at as usize + elements.len());
+                self.elements.resize(end.max(self.elements.len()), 0);
+                self.elements[at..end].copy_from_slice(elements);
+            }
+            Write::Lut { index, lut } => self.metas.entry(*index).or_default().lut = *lut,
             Write::Meta { index, meta } => {
                 self.metas.insert(*index, *meta);
             }

@@ -41,6 +41,20 @@ pub enum Write {
         /// The endpoint's backend id.
         backend: u32,
     },
+    /// Fills elements of LUT that no META entry names.
+    Row {
+        /// The first element.
+        at: u32,
+        /// Four entries each.
+        elements: Vec<u64>,
+    },
+    /// Names the Maglev row of `sel_cluster`, by one store; zero for none.
+    Lut {
+        /// Which entry.
+        index: u32,
+        /// First element, number of entries, the selection's generation.
+        lut: Sel,
+    },
     /// Fills the entry of a service port that no frontend points to yet.
     Meta {
         /// Which entry.
@@ -136,6 +150,8 @@ pub struct Capacity {
     pub slots6: u32,
     /// Endpoints of all service ports, both families.
     pub backends: u32,
+    /// Elements of Maglev rows (LUT), four entries each; a service port needs its row twice while its endpoints change.
+    pub rows: u32,
 }
 
 impl Capacity {
@@ -145,7 +161,8 @@ impl Capacity {
     pub const MOST_ENDPOINTS: u32 = 6_000_000;
 
     /// Room for this many IPv4 endpoints twice over, since a service port needs its own twice while they change, for half
-    /// as many of IPv6, and for a service port to every endpoint and a half: in kernel memory, 170 bytes for each endpoint.
+    /// as many of IPv6, for a service port to every endpoint and a half, and for ten entries of Maglev rows to every endpoint,
+    /// which is 420 service ports of up to 25 endpoints by default: in kernel memory, 191 bytes for each endpoint.
     pub const fn of_endpoints(endpoints: u32) -> Self {
         let endpoints = if endpoints > Self::MOST_ENDPOINTS { Self::MOST_ENDPOINTS } else { endpoints };
         // Never so few that the agent's own do not fit.
@@ -156,6 +173,7 @@ impl Capacity {
             slots4: third * 8,
             slots6: third * 3,
             backends: third * 10,
+            rows: third * 8,
         }
     }
 }

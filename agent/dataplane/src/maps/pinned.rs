@@ -32,7 +32,8 @@ pub(crate) struct Shape {
 impl Shape {
     /// Whether how many keys there are says how full it is: not of arrays, nor of what is kept with sockets.
     pub(crate) fn is_keyed(&self) -> bool {
-        let arrays = ["META", "SLOT4", "SLOT6", "BE_STATE", "SERVED", "STATE", "RANGES", "STAT", "PACKETS"];
+        let arrays =
+            ["META", "SLOT4", "SLOT6", "LUT", "BE_STATE", "SERVED", "STATE", "RANGES", "STAT", "PACKETS"];
         let others = ["REV4", "REV6", "PEERS4", "PEERS6", "POLICY_STATE", "POLICY_COUNTS"];
         let events = ["EVENTS", "WATCH", "WATCH_GATE", "EVENT_COUNTS"];
         ![&arrays[..], &others, &events].iter().any(|names| names.contains(&self.name))
@@ -46,6 +47,7 @@ pub(crate) const PINNED: &[Shape] = &[
     Shape { name: "META", key: 4, value: 64 },
     Shape { name: "SLOT4", key: 4, value: 16 },
     Shape { name: "SLOT6", key: 4, value: 32 },
+    Shape { name: "LUT", key: 4, value: 8 },
     Shape { name: "BE_STATE", key: 4, value: 8 },
     Shape { name: "SERVED", key: 4, value: 8 },
     Shape { name: "STATE", key: 4, value: 32 },
@@ -132,6 +134,7 @@ pub struct PinnedMaps {
     meta: Mapping,
     slots4: Mapping,
     slots6: Mapping,
+    rows: Mapping,
     backends: Mapping,
     pub(super) state: Mapping,
     pub(super) ranges: Mapping,
@@ -165,7 +168,7 @@ impl PinnedMaps {
         };
         let hash = |name: &'static str| Ok::<_, MapError>(Map::HashMap(data(name)?.0));
         let (meta, slots4, slots6) = (mapping("META", 8)?, mapping("SLOT4", 2)?, mapping("SLOT6", 4)?);
-        let backends = mapping("BE_STATE", 1)?;
+        let (backends, rows) = (mapping("BE_STATE", 1)?, mapping("LUT", 1)?);
         let frontends = data("FE4")?.1;
         let capacity = Capacity {
             frontends,
@@ -173,6 +176,7 @@ impl PinnedMaps {
             slots4: slots4.len(),
             slots6: slots6.len(),
             backends: backends.len(),
+            rows: rows.len(),
         };
         Ok(Self {
             frontends4: hash("FE4")?.try_into().map_err(element("FE4", "open"))?,
@@ -187,6 +191,7 @@ impl PinnedMaps {
             meta,
             slots4,
             slots6,
+            rows,
             backends,
             state: mapping("STATE", 4)?,
             ranges: mapping("RANGES", 40)?,
@@ -353,6 +358,10 @@ impl MapWriter for PinnedMaps {
                     }
                 }
             }
+            Write::Row { at, ref elements } => {
+                (at..).zip(elements).try_for_each(|(at, element)| self.rows.publish(at, 0, *element))
+            }
+            Write::Lut { index, lut: Sel(word) } => self.meta.publish(index, 2, word),
             Write::Meta { index, meta } => {
                 self.served.reset(index)?;
                 // SAFETY: 64 bytes of integers without padding.

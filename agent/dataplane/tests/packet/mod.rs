@@ -5,6 +5,7 @@
 mod driver;
 pub mod frame;
 mod hostports;
+mod maglev;
 pub mod net;
 mod paths;
 mod table;

@@ -53,7 +53,8 @@ fn source_port(frame: &[u8]) -> u16 {
     u16::from_be_bytes([frame[34], frame[35]])
 }
 
-fn run(outside: &mut Outside, program: &str, packet: &[u8]) -> (u32, Vec<u8>) {
+/// Runs a program on a packet: the verdict, and what became of the packet.
+pub fn run(outside: &mut Outside, program: &str, packet: &[u8]) -> (u32, Vec<u8>) {
     let mut out = vec![0; packet.len() + 64];
     let options = TestRunOptions { data_in: Some(packet), data_out: Some(&mut out), ..TestRunOptions::new() };
     let result = outside.agent.devices.program(program).unwrap().test_run(options);

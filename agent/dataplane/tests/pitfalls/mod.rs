@@ -72,8 +72,14 @@ fn calls_at_once_of_one_client_with_affinity_reach_one_endpoint() {
 #[test]
 fn what_does_not_fit_is_told_and_the_rest_works() {
     let Some(mut rig) = Rig::new() else { return };
-    rig.options.capacity =
-        xebec_dataplane::Capacity { frontends: 8, services: 8, slots4: 16, slots6: 16, backends: 16 };
+    rig.options.capacity = xebec_dataplane::Capacity {
+        frontends: 8,
+        services: 8,
+        slots4: 16,
+        slots6: 16,
+        backends: 16,
+        rows: 64,
+    };
     let server = Server::tcp(&rig.server_ns, "10.199.1.1:8080", "A1");
     let mut client = Client::start(&rig);
     let mut agent = Agent::new(&rig.options);
