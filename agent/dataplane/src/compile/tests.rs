@@ -170,6 +170,34 @@ fn a_service_has_a_port_per_family_and_all_its_frontends() {
 }
 
 #[test]
+fn nodes_agree_on_what_is_exposed_on_purpose_or_asks() {
+    let consistent = |spec: Value, lb: bool, algorithm: Option<&str>| {
+        let mut whole = json!({"clusterIP": "10.96.0.5", "ports": [{"port": 80}]});
+        whole.as_object_mut().unwrap().extend(spec.as_object().cloned().unwrap());
+        let ingress = if lb { json!([{"ip": "192.0.2.10"}]) } else { json!([]) };
+        let annotations = algorithm.map(|value| json!({balancing::ANNOTATION: value}));
+        let object: Service = serde_json::from_value(json!({
+            "metadata": {"name": "s", "namespace": "default", "annotations": annotations}, "spec": whole,
+            "status": {"loadBalancer": {"ingress": ingress}},
+        }))
+        .unwrap();
+        let facts = facts::service(&object).unwrap();
+        compile(&Owner::new("default", "s"), &facts, &[], &here())[0].consistent
+    };
+    let node_port = || json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30_080}]});
+    let external = || json!({"externalIPs": ["198.51.100.7"]});
+    assert!(consistent(json!({}), true, None) && consistent(external(), false, None));
+    assert!(!consistent(json!({}), false, None) && !consistent(node_port(), false, None));
+    // Asked for: by a node port only, too; nobody comes from outside to a ClusterIP alone.
+    assert!(consistent(node_port(), false, Some("maglev")) && !consistent(json!({}), false, Some("maglev")));
+    assert!(!consistent(json!({}), true, Some("random")));
+    // What is not known counts as absent.
+    assert!(consistent(json!({}), true, Some("Random")) && !consistent(node_port(), false, Some("x")));
+    let local = json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local"});
+    assert!(!consistent(local.clone(), true, None) && !consistent(local, true, Some("maglev")));
+}
+
+#[test]
 fn only_load_balancers_of_local_traffic_have_a_health_check() {
     let port = |kind: &str, policy: &str, number: u16| {
         let spec = json!({

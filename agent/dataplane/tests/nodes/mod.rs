@@ -248,3 +248,27 @@ fn the_agent_of_a_node_is_killed_ten_times_under_load() {
     assert_eq!(exchange(&socket, 10), first, "the flow is where it was");
     assert!(running.is_some());
 }
+
+#[test]
+fn clients_keep_their_endpoints_when_another_node_lets_them_in() {
+    let Some(cluster) = Cluster::new(2, 1, 1500) else { return };
+    let pods = [cluster.nodes[0].pod(1), cluster.nodes[1].pod(1)];
+    let _one = servers(&pods[0], "A", "10.244.1.1", "fd44:1::1");
+    let _two = servers(&pods[1], "B", "10.244.2.1", "fd44:2::1");
+    let exposed = json!({"externalIPs": ["198.51.100.7"]});
+    let _agents = agents(&cluster, &objects(exposed, &["10.244.1.1@node-1", "10.244.2.1@node-2"], &[]));
+    let outside = &cluster.outside[0];
+    // A router that takes the one node, and then the other.
+    let by = |node: &str| outside.ip(&format!("route replace 198.51.100.7 via {node}"));
+    let answers = |sockets: &[std::net::UdpSocket]| -> Vec<String> {
+        sockets.iter().map(|socket| exchange(socket, 10)[..1].to_owned()).collect()
+    };
+    by("10.199.0.101");
+    let sockets: Vec<_> =
+        within(outside, || (0..30).map(|_| udp_socket("198.51.100.7:80").unwrap()).collect());
+    let first = answers(&sockets);
+    assert!(first.contains(&"A".to_owned()) && first.contains(&"B".to_owned()), "{first:?}");
+    by("10.199.0.102");
+    assert_eq!(answers(&sockets), first);
+    assert_eq!(all_checksum_errors(&cluster, &[&pods[0], &pods[1]]), 0);
+}

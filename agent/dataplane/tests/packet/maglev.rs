@@ -147,3 +147,30 @@ fn a_service_may_choose_how() {
         asks.iter().zip(&given).map(|(ask, given)| *given == expected(ask, false)).collect();
     assert_eq!(by_row, [true, false, false, false, true]);
 }
+
+#[test]
+fn what_is_in_the_kernel_says_so() {
+    let Some(mut outside) = Outside::new() else { return };
+    outside.agent.sync(
+        vec![exposed(None, json!({}))],
+        vec![slice("a", 8080, "UDP", &FIVE), slice("a", 8080, "UDP", &SIX)],
+    );
+    let explain = |to: &str| {
+        let protocol = xebec_dataplane::Protocol::Udp;
+        xebec_dataplane::explain(outside.rig.pin_dir(), to.parse().unwrap(), 80, protocol)
+            .unwrap()
+            .to_string()
+    };
+    for to in ["198.51.100.8", "fd96::8"] {
+        let text = explain(to);
+        assert!(text.contains("selects cluster endpoints, maglev row of 2503\n"), "{text}");
+    }
+    assert!(!explain("10.196.77.1").contains("maglev"), "a ClusterIP has none");
+    let rows = xebec_dataplane::inspect::services(outside.rig.pin_dir(), None).unwrap();
+    let with =
+        |row: &&xebec_dataplane::inspect::ServiceRow| row.flags.contains(&"maglev row of 2503".to_owned());
+    assert_eq!(rows.iter().filter(with).count(), 2, "UDP of both families; TCP has no endpoints: {rows:?}");
+    let status = xebec_dataplane::inspect::status(outside.rig.pin_dir(), None).unwrap();
+    let used = status.maps.iter().find(|map| map.name == "LUT").map(|map| map.entries);
+    assert_eq!(used, Some(Some(2 * 626)), "{status}");
+}
