@@ -194,7 +194,8 @@ pub struct Meta {
     pub sel_local: Sel,
     /// The Maglev row of the `sel_cluster` of the same generation: first element of LUT, number of entries, generation;
     /// zero without one. A reader that finds another generation stands between the stores of both words and chooses
-    /// without the row. `sel_local` has none: nodes need not agree on endpoints that only one of them has.
+    /// without the row. `sel_local` has none: nodes need not agree on endpoints that only one of them has. Programs that
+    /// know no rows need no other layout: they never look here, and zero is what agents that know none write.
     pub lut: Sel,
     /// Zero.
     pub reserved: u64,

@@ -152,7 +152,8 @@ impl Installed {
         std::mem::take(&mut self.unsaid)
     }
 
-    /// The service ports whose row did not fit, if rows were freed since the last call.
+    /// The service ports whose row did not fit, if rows were freed since the last call: they are to be reconciled again with
+    /// whatever changes next. Nothing hurries, as they are served.
     pub fn take_crowded(&mut self) -> Vec<FrontKey> {
         if !std::mem::take(&mut self.roomier) {
             return Vec::new();
