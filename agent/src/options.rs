@@ -67,7 +67,10 @@ pub(crate) struct RunOptions {
     /// Let packets between pods of this node take the node's IP stack, where its packet filter sees them.
     #[arg(long)]
     pub(crate) no_pod_path: bool,
-    /// Leave service virtual IPs to somebody else, such as kube-proxy.
+    /// Leave service virtual IPs to somebody else, such as kube-proxy or the pod of deploy/proxy.yaml. Host ports go with
+    /// them (a portmap plugin in a CNI configuration of one's own), and so do load balancers' addresses and the metrics of
+    /// network policies; pod network, policies, ways between pods and cluster DNS are the agent's all the same. What the
+    /// agent made for Services before stays in the kernel for a proxy to take over, or for `proxy --cleanup` to remove.
     #[arg(long)]
     pub(crate) no_proxy: bool,
     /// Answer for no load balancer's address on the node's networks (ARP, neighbour discovery); so does --no-proxy.

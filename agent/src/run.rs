@@ -27,6 +27,9 @@ pub(crate) async fn run(options: RunOptions, stop: CancellationToken) -> Result<
     // Before anything else is started: a port in use is the most common mistake.
     let server = serve::bind(&options).await?;
 
+    if options.no_proxy {
+        tracing::info!("Services, host ports and load balancers' addresses are left to somebody else");
+    }
     let mut parts: JoinSet<Result<(), Failure>> = JoinSet::new();
     let mut dataplane = options.bpf.options(&options.node_name);
     dataplane.more_metrics = requests;

@@ -12,8 +12,10 @@ use aya::Ebpf;
 use aya::programs::links::FdLink;
 use aya::programs::{CgroupAttachMode, CgroupSockAddr, Program, ProgramError};
 
-use crate::devices::{TUNNEL_PROGRAM, pinned};
-use crate::load::{PROGRAMS, versioned};
+use crate::devices::{PACKET_PROGRAMS, TUNNEL_PROGRAM, pinned, pinned_index};
+use crate::driver::DRIVER_PROGRAM;
+use crate::load::{PROGRAMS, Part, versioned};
+use crate::maps::shapes::{OF_PODS, PINNED};
 use crate::{reserved, sys, tunnel};
 
 /// Why a program is not on its hook.
@@ -205,6 +207,19 @@ fn link(program: &mut Program, cgroup: &File) -> Result<Option<FdLink>, ProgramE
 /// # Errors
 /// [`AttachError::Link`] with the first thing that could not be removed, [`AttachError::Ports`].
 pub fn detach(pin_dir: &Path) -> Result<(), AttachError> {
+    remove(pin_dir, |_| false)
+}
+
+/// As [`detach`], but where an agent has policies and ways for this node's pods, those stay, with the maps they use.
+///
+/// # Errors
+/// As [`detach`].
+pub fn detach_services(pin_dir: &Path) -> Result<(), AttachError> {
+    remove(pin_dir, |version| version.join("maps").join(OF_PODS).exists())
+}
+
+/// Removes everything, or from those layouts that are `kept` what is of Services only.
+fn remove(pin_dir: &Path, kept: impl Fn(&Path) -> bool) -> Result<(), AttachError> {
     let fail = |action, source| AttachError::Link { action, program: "every program", source };
     let entries = |dir: &Path| -> io::Result<Vec<PathBuf>> {
         match std::fs::read_dir(dir) {
@@ -214,29 +229,47 @@ pub fn detach(pin_dir: &Path) -> Result<(), AttachError> {
         }
     };
     let versions = entries(pin_dir).map_err(|e| fail("list", e))?;
+    let mut whole = true;
     for version in versions.iter().filter(|p| p.is_dir() && !reserved::is_record(p)) {
+        let kept = kept(version);
+        whole &= !kept;
         for (index, _) in pinned(&version.join("links"), &[TUNNEL_PROGRAM.0]).unwrap_or_default() {
             tunnel::device::remove(index).map_err(|e| fail("remove the device of", e))?;
         }
         // Translation into VIPs ends before translation back does.
         let mut links = entries(&version.join("links")).map_err(|e| fail("list", e))?;
         links.sort_by_key(|p| PROGRAMS.iter().rev().position(|n| p.ends_with(n)));
-        for pin in links {
-            if let Ok(link) = sys::open_pin(&pin) {
+        for pin in links.iter().filter(|pin| !kept || is_link_of_services(pin)) {
+            if let Ok(link) = sys::open_pin(pin) {
                 // One whose cgroup is gone has nothing left to detach.
                 let _ = sys::link_detach(link.as_fd());
             }
-            std::fs::remove_file(&pin).map_err(|e| fail("remove", e))?;
+            std::fs::remove_file(pin).map_err(|e| fail("remove", e))?;
         }
-        for pin in entries(&version.join("maps")).map_err(|e| fail("list", e))? {
-            std::fs::remove_file(&pin).map_err(|e| fail("remove", e))?;
+        let maps = entries(&version.join("maps")).map_err(|e| fail("list", e))?;
+        for pin in maps.iter().filter(|pin| !kept || is_map_of_services(pin)) {
+            std::fs::remove_file(pin).map_err(|e| fail("remove", e))?;
         }
-        for dir in [version.join("links"), version.join("maps"), version.clone()] {
-            remove_dir(&dir).map_err(|e| fail("remove the directory of", e))?;
+        if !kept {
+            for dir in [version.join("links"), version.join("maps"), version.clone()] {
+                remove_dir(&dir).map_err(|e| fail("remove the directory of", e))?;
+            }
         }
     }
     reserved::release_ports(pin_dir).map_err(AttachError::Ports)?;
-    remove_dir(pin_dir).map_err(|e| fail("remove the directory of", e))
+    if whole { remove_dir(pin_dir).map_err(|e| fail("remove the directory of", e)) } else { Ok(()) }
+}
+
+/// Whether a link is of a program of Services. PURE.
+fn is_link_of_services(pin: &Path) -> bool {
+    let [(out, _), (back, _)] = PACKET_PROGRAMS;
+    PROGRAMS.iter().any(|name| pin.ends_with(name))
+        || pinned_index(&[out, back, TUNNEL_PROGRAM.0, DRIVER_PROGRAM], pin).is_some()
+}
+
+/// Whether a map is of Services and of nothing else. PURE.
+fn is_map_of_services(pin: &Path) -> bool {
+    PINNED.iter().any(|shape| pin.ends_with(shape.name) && !shape.is_of(Part::Pods))
 }
 
 fn remove_dir(dir: &Path) -> io::Result<()> {

@@ -192,7 +192,7 @@ pub(crate) fn pinned(links: &Path, programs: &[&str]) -> io::Result<Vec<(u32, Pa
 }
 
 /// The index at the end of the pin of one of `programs`, if it is one. PURE.
-fn pinned_index(programs: &[&str], pin: &Path) -> Option<u32> {
+pub(crate) fn pinned_index(programs: &[&str], pin: &Path) -> Option<u32> {
     let name = pin.file_name()?.to_str()?;
     programs.iter().find_map(|program| name.strip_prefix(program)?.strip_prefix('-')?.parse().ok())
 }

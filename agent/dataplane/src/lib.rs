@@ -3,7 +3,7 @@
 //! Follow one Service: `world` (the API's events, as facts) -> `compile` (PURE: facts to service ports) -> `diff`
 //! (PURE: service ports to map writes, safe after every single one) -> `maps` (the kernel's memory) -> the programs
 //! of `dataplane-ebpf`, which `load` and `attach` put on the cgroup hooks. Called by the agent: [`run`], [`explain`],
-//! [`detach`].
+//! [`detach`], [`detach_services`].
 //!
 //! Maps and links are pinned: killing this process breaks no connection and no new connect, and the next process
 //! takes over without a gap.
@@ -41,7 +41,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-pub use attach::detach;
+pub use attach::{detach, detach_services};
 pub use explain::{Endpoint, Explanation, explain};
 pub use hostports::{HostPort, HostPorts, PodPorts};
 pub use maps::Capacity;

@@ -11,7 +11,7 @@ use aya::{Ebpf, EbpfLoader};
 use xebec_abi::{LAYOUT_VERSION, MARKER_PREFIX};
 
 use crate::devices::{PACKET_PROGRAMS, POD_PROGRAM, POLICY_PROGRAMS};
-use crate::maps::pinned::{PINNED, inspect};
+use crate::maps::shapes::{PINNED, inspect};
 use crate::maps::{Capacity, MapError, shards};
 use crate::sys;
 
@@ -129,7 +129,7 @@ pub fn versioned(pin_dir: &Path) -> PathBuf {
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 
 /// Makes the pin directory on a bpf file system, which is mounted at /sys/fs/bpf if the directory is to be there and
-/// no such file system is.
+/// no such file system is; but not where only a container would see it, and its pins would end with it.
 ///
 /// # Errors
 /// [`LoadError::PinDir`].
@@ -145,6 +145,16 @@ pub fn ensure_bpffs(pin_dir: &Path) -> Result<(), LoadError> {
                 existing.display()
             ))));
         }
+        let namespace = |process| std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        if namespace("self") != namespace("1") && !is_shared(&mounts, root) {
+            return Err(fail(io::Error::other(format!(
+                "{} is not a bpf file system, and one mounted in this container would end with it: run \
+                 `mount -t bpf bpf {}` on the node",
+                root.display(),
+                root.display()
+            ))));
+        }
         let flags = rustix::mount::MountFlags::NOSUID
             | rustix::mount::MountFlags::NODEV
             | rustix::mount::MountFlags::NOEXEC;
@@ -155,6 +165,18 @@ pub fn ensure_bpffs(pin_dir: &Path) -> Result<(), LoadError> {
         std::fs::create_dir_all(versioned(pin_dir).join(dir)).map_err(fail)?;
     }
     Ok(())
+}
+
+/// Whether what is mounted at a path is mounted elsewhere, too, by the text of a mountinfo file. PURE.
+fn is_shared(mountinfo: &str, path: &Path) -> bool {
+    let mounts = mountinfo.lines().filter_map(|line| {
+        let (fields, _) = line.split_once(" - ")?;
+        let mut fields = fields.split(' ').skip(4);
+        let point = Path::new(fields.next()?);
+        // After the options; the last of those at one place is what is seen there.
+        path.starts_with(point).then(|| (point, fields.skip(1).any(|field| field.starts_with("shared:"))))
+    });
+    mounts.max_by_key(|(point, _)| point.components().count()).is_some_and(|(_, shared)| shared)
 }
 
 /// How often a program is shown to the verifier at most, as libbpf does.
@@ -205,7 +227,7 @@ pub fn load(
     part: Part,
 ) -> Result<Ebpf, LoadError> {
     let _alone = LOADING.lock();
-    let mut ebpf = open(object, pin_dir, capacity, log_programs)?;
+    let mut ebpf = open(object, pin_dir, capacity, log_programs, part)?;
     let on_devices = match part {
         Part::Services => {
             for name in PROGRAMS {
@@ -220,6 +242,10 @@ pub fn load(
     };
     for (name, _) in on_devices.iter().copied() {
         load_program(&mut ebpf, name)?;
+    }
+    // The other part's maps are made with the object's others, and nothing uses them.
+    for shape in PINNED.iter().filter(|shape| !shape.is_of(part)) {
+        drop(ebpf.take_map(shape.name));
     }
     Ok(ebpf)
 }
@@ -253,8 +279,14 @@ fn tells_process() -> bool {
     known(BpfHelper::BPF_FUNC_get_current_pid_tgid) && known(BpfHelper::BPF_FUNC_get_current_comm)
 }
 
-/// Reads the object and makes or takes over its maps.
-fn open(object: &Path, pin_dir: &Path, capacity: Capacity, log_programs: bool) -> Result<Ebpf, LoadError> {
+/// Reads the object and makes or takes over the maps of one part.
+fn open(
+    object: &Path,
+    pin_dir: &Path,
+    capacity: Capacity,
+    log_programs: bool,
+    part: Part,
+) -> Result<Ebpf, LoadError> {
     let bytes =
         std::fs::read(object).map_err(|source| LoadError::Read { path: object.to_owned(), source })?;
     match object_version(&bytes) {
@@ -283,6 +315,12 @@ fn open(object: &Path, pin_dir: &Path, capacity: Capacity, log_programs: bool) -
     let mask = shards - 1;
     loader.override_global("SERVICES", &services, true).override_global("SHARD_MASK", &mask, true);
     for shape in PINNED {
+        if !shape.is_of(part) {
+            if !shape.is_of_sockets() {
+                loader.map_max_entries(shape.name, 1);
+            }
+            continue;
+        }
         let pinned = inspect(&dir, shape)?;
         let size = pinned.map(|info| info.max_entries()).or(match shape.name {
             "FE4" | "FE6" => Some(capacity.frontends),
@@ -326,6 +364,19 @@ mod tests {
         // A pin directory that is on no bpf file system is named, and nothing is mounted over it.
         let error = load(&good).to_string();
         assert!(error.contains("cannot prepare the pin directory"), "{error}");
+    }
+
+    #[test]
+    fn a_mount_is_shared_as_the_one_it_is_in() {
+        let text = "22 1 0:21 / / rw shared:1 - ext4 /dev/sda rw\n\
+                    23 22 0:22 / /sys rw,nosuid - sysfs sysfs rw\n\
+                    24 22 0:23 / /run rw shared:5 master:2 - tmpfs tmpfs rw\n";
+        for (path, shared) in [("/sys/fs/bpf", false), ("/run/bpf", true), ("/system", true), ("/run", true)]
+        {
+            assert_eq!(is_shared(text, Path::new(path)), shared, "{path}");
+        }
+        let over = format!("{text}25 23 0:24 / /sys/fs rw shared:7 - tmpfs tmpfs rw\n");
+        assert!(is_shared(&over, Path::new("/sys/fs/bpf")) && !is_shared("", Path::new("/sys")));
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub(crate) struct ProxyArgs {
     /// proxy ends when its content changes, to be started again.
     #[arg(long)]
     config: Option<PathBuf>,
-    /// Remove everything that is pinned from this node, and end.
+    /// Remove what Services have in this node's kernel, and end; an agent's policies and ways for its pods stay.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     cleanup: bool,
     /// This node's primary address, in place of its Node object's; where `--nodeport-addresses=primary` answers.
@@ -124,9 +124,9 @@ pub(crate) async fn run(args: ProxyArgs, stop: CancellationToken) -> Result<(), 
         return explain(&args.bpf, address, &protocol);
     }
     if args.cleanup {
-        xebec_dataplane::detach(&args.bpf.bpf_pin_dir)
+        xebec_dataplane::detach_services(&args.bpf.bpf_pin_dir)
             .map_err(|error| Failure::part("service dataplane")(&error))?;
-        tracing::info!(pins = %args.bpf.bpf_pin_dir.display(), "removed the eBPF programs and maps, gave back their ports");
+        tracing::info!(pins = %args.bpf.bpf_pin_dir.display(), "removed the eBPF programs and maps of Services, gave back their ports");
         return Ok(());
     }
     let text = args.config.as_deref().map(read_config).transpose()?;

@@ -7,6 +7,7 @@
 mod failure;
 
 use std::future::Future;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -34,10 +35,11 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts the log, on stderr. Once in a process.
+    /// Starts the log, on stderr, in colours if that is a terminal. Once in a process.
     pub fn start_log(self) {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| self.level.into());
         let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
+        let log = log.with_ansi(std::io::stderr().is_terminal());
         if self.json { log.json().init() } else { log.init() }
     }
 

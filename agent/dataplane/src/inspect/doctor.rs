@@ -170,7 +170,7 @@ fn bpffs(pin_dir: &Path) -> Check {
     let is_bpf = rustix::fs::statfs(existing).is_ok_and(|fs| fs.f_type as u64 == BPF_FS_MAGIC);
     let state = match (is_bpf, pin_dir.starts_with("/sys/fs/bpf")) {
         (true, _) => State::Ok,
-        // The proxy mounts it there by itself.
+        // The proxy mounts it there by itself, unless it is in a container.
         (false, true) => State::Warn,
         (false, false) => State::Fail,
     };

@@ -12,7 +12,8 @@ use crate::addresses::ethernet_devices;
 use crate::diff::Installed;
 use crate::load::versioned;
 use crate::maps::MapError;
-use crate::maps::pinned::{PINNED, PinnedMaps, inspect};
+use crate::maps::pinned::PinnedMaps;
+use crate::maps::shapes::{OF_PODS, PINNED, inspect};
 use crate::metrics::Running;
 use crate::reserved::is_record;
 use crate::sys;
@@ -73,11 +74,7 @@ pub struct Report {
 /// [`MapError::Pin`] if no dataplane is installed under the pin directory.
 pub fn status(pin_dir: &Path, running: Option<Running>) -> Result<Report, MapError> {
     let dir = versioned(pin_dir).join("maps");
-    let maps = PinnedMaps::open(&dir)?;
-    let snapshot = maps.snapshot()?;
-    let (installed, _) = Installed::adopt(maps.capacity(), &snapshot);
-    let arrays: HashMap<&str, u64> =
-        installed.fills(maps.capacity()).into_iter().map(|fill| (fill.map, fill.entries)).collect();
+    let tables = tables(&dir)?.unwrap_or_default();
     let names = |dir: &Path| -> Vec<String> {
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
         let entries = entries.filter(|entry| !is_record(&entry.path()));
@@ -93,7 +90,8 @@ pub fn status(pin_dir: &Path, running: Option<Running>) -> Result<Report, MapErr
             sys::count_keys(map.as_fd(), info.key_size(), 2 * u64::from(info.max_entries())).ok()
         };
         // An array has all of its keys always.
-        let entries = arrays.get(shape.name).copied().or_else(|| shape.is_keyed().then(counted).flatten());
+        let entries =
+            tables.arrays.get(shape.name).copied().or_else(|| shape.is_keyed().then(counted).flatten());
         found.push(MapStatus { name: shape.name.to_owned(), entries, max: info.max_entries().into() });
     }
     let links = versioned(pin_dir).join("links");
@@ -102,12 +100,37 @@ pub fn status(pin_dir: &Path, running: Option<Running>) -> Result<Report, MapErr
         layout: LAYOUT_VERSION,
         pinned_layouts: names(pin_dir),
         pins: pin_dir.display().to_string(),
-        syncs: snapshot.epoch,
-        service_ports: installed.len(),
+        syncs: tables.syncs,
+        service_ports: tables.service_ports,
         links: names(&links).into_iter().map(|name| link(&links, name)).collect(),
         maps: found,
         running,
     })
+}
+
+/// What the maps of Services hold.
+#[derive(Default)]
+struct Tables {
+    syncs: u64,
+    service_ports: usize,
+    /// Entries of arrays in use.
+    arrays: HashMap<&'static str, u64>,
+}
+
+/// None where there are none, as the agent leaves Services to somebody else and has only its pods' maps.
+fn tables(dir: &Path) -> Result<Option<Tables>, MapError> {
+    if dir.join(OF_PODS).exists() && !dir.join("META").exists() {
+        return Ok(None);
+    }
+    let maps = PinnedMaps::open(dir)?;
+    let snapshot = maps.snapshot()?;
+    let (installed, _) = Installed::adopt(maps.capacity(), &snapshot);
+    let fills = installed.fills(maps.capacity());
+    Ok(Some(Tables {
+        syncs: snapshot.epoch,
+        service_ports: installed.len(),
+        arrays: fills.into_iter().map(|fill| (fill.map, fill.entries)).collect(),
+    }))
 }
 
 fn link(dir: &Path, name: String) -> LinkStatus {

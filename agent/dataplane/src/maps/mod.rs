@@ -7,6 +7,7 @@ mod mapping;
 pub(crate) mod node;
 pub mod pinned;
 mod served;
+pub(crate) mod shapes;
 mod snapshot;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{HashMap as BpfHash, Map, MapData, MapInfo, PerCpuArray};
+use aya::maps::{HashMap as BpfHash, Map, MapData, PerCpuArray};
 use xebec_abi::backend::BackendState;
 use xebec_abi::flow::NO_SERVICE;
 use xebec_abi::service::{FeValue, META_V6, Meta, Sel, Slot4, Slot6};
@@ -15,99 +15,13 @@ use xebec_abi::state::{STATS, VIP_HELD, VIP_SERVED};
 use xebec_abi::{Be16, Be32, Ip6};
 
 use super::served::Served;
+use super::shapes::{PINNED, inspect};
 use super::tracked::Tracked;
 use super::{Capacity, Key4, Key6, MapError, MapWriter, Mapping, Snapshot, Stored, StoredSlot, Write};
 use super::{
     endpoint4, endpoint6, from_key4, from_key6, from_source_key, from_wide, key4, key6, source_key, tag, wide,
 };
 use crate::model::{Family, FrontKey, SourceRange};
-
-/// A map that lives as a pin: name, key size, value size.
-pub(crate) struct Shape {
-    pub(crate) name: &'static str,
-    key: u32,
-    value: u32,
-}
-
-impl Shape {
-    /// Whether how many keys there are says how full it is: not of arrays, nor of what is kept with sockets.
-    pub(crate) fn is_keyed(&self) -> bool {
-        let arrays =
-            ["META", "SLOT4", "SLOT6", "LUT", "BE_STATE", "SERVED", "STATE", "RANGES", "STAT", "PACKETS"];
-        let others = ["REV4", "REV6", "PEERS4", "PEERS6", "POLICY_STATE", "POLICY_COUNTS"];
-        let events = ["EVENTS", "WATCH", "WATCH_GATE", "EVENT_COUNTS"];
-        ![&arrays[..], &others, &events].iter().any(|names| names.contains(&self.name))
-    }
-}
-
-/// Every pinned map. Session affinity and socket storage are pinned too: sockets and clients outlive an agent.
-pub(crate) const PINNED: &[Shape] = &[
-    Shape { name: "FE4", key: 8, value: 8 },
-    Shape { name: "FE6", key: 24, value: 8 },
-    Shape { name: "META", key: 4, value: 64 },
-    Shape { name: "SLOT4", key: 4, value: 16 },
-    Shape { name: "SLOT6", key: 4, value: 32 },
-    Shape { name: "LUT", key: 4, value: 8 },
-    Shape { name: "BE_STATE", key: 4, value: 8 },
-    Shape { name: "SERVED", key: 4, value: 8 },
-    Shape { name: "STATE", key: 4, value: 32 },
-    Shape { name: "RANGES", key: 4, value: 320 },
-    Shape { name: "NODE_IPS4", key: 4, value: 4 },
-    Shape { name: "NODE_IPS6", key: 16, value: 4 },
-    Shape { name: "STAT", key: 4, value: 8 },
-    Shape { name: "AFF", key: 16, value: 40 },
-    Shape { name: "OVERFLOW", key: 32, value: 24 },
-    Shape { name: "REV4", key: 4, value: 104 },
-    Shape { name: "REV6", key: 4, value: 200 },
-    Shape { name: "PEERS4", key: 4, value: 24 },
-    Shape { name: "PEERS6", key: 4, value: 48 },
-    Shape { name: "FLOWS", key: 40, value: 104 },
-    Shape { name: "FLOWS_NEW", key: 40, value: 104 },
-    Shape { name: "FRAGMENTS", key: 40, value: 4 },
-    Shape { name: "AFF_CLIENTS", key: 24, value: 40 },
-    Shape { name: "SRC_LPM", key: 24, value: 4 },
-    Shape { name: "VIPS", key: 16, value: 4 },
-    Shape { name: "DEVICES", key: 4, value: 32 },
-    Shape { name: "WIRES", key: 4, value: 8 },
-    Shape { name: "TUNNEL", key: 4, value: 28 },
-    Shape { name: "NODES", key: 16, value: 4 },
-    Shape { name: "ENDPOINT_NODES", key: 16, value: 16 },
-    Shape { name: "PACKETS", key: 4, value: 8 },
-    Shape { name: "LOCAL_PODS", key: 16, value: 16 },
-    Shape { name: "POLICY_PODS", key: 4, value: 8 },
-    Shape { name: "POLICY_CLASSES", key: 24, value: 4 },
-    Shape { name: "POLICY_RULES", key: 16, value: 4 },
-    Shape { name: "POLICY_FLOWS", key: 44, value: 24 },
-    Shape { name: "POLICY_STATE", key: 4, value: 8 },
-    Shape { name: "POLICY_COUNTS", key: 4, value: 8 },
-    Shape { name: "EVENTS", key: 0, value: 0 },
-    Shape { name: "WATCH", key: 4, value: 32 },
-    Shape { name: "WATCH_GATE", key: 4, value: 16 },
-    Shape { name: "EVENT_COUNTS", key: 4, value: 8 },
-];
-
-/// Opens the pin of a map; `None` if there is none.
-pub(crate) fn inspect(dir: &Path, shape: &Shape) -> Result<Option<MapInfo>, MapError> {
-    let path = dir.join(shape.name);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let fail = |source| MapError::Pin { map: shape.name, path: path.display().to_string(), source };
-    let info = MapInfo::from_pin(&path).map_err(fail)?;
-    for (what, found, wanted) in
-        [("key size", info.key_size(), shape.key), ("value size", info.value_size(), shape.value)]
-    {
-        if found != wanted {
-            return Err(MapError::Shape {
-                map: shape.name,
-                what,
-                found: found.into(),
-                wanted: wanted.into(),
-            });
-        }
-    }
-    Ok(Some(info))
-}
 
 /// Opens the pin of a map, after its shape was checked; with the most entries it can have.
 pub(crate) fn open(dir: &Path, name: &'static str) -> Result<(MapData, u32), MapError> {

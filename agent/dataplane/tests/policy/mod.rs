@@ -15,7 +15,7 @@ use xebec_abi::policy::PolicyStat;
 use xebec_rig::ask::{REFUSED, SILENCE, ask_tcp, ask_udp, exchange, ping, say, udp_socket};
 use xebec_rig::within;
 
-fn deny_ingress() -> Value {
+pub fn deny_ingress() -> Value {
     policy("deny", json!({"podSelector": of_a(), "policyTypes": ["Ingress"]}))
 }
 
