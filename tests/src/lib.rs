@@ -25,7 +25,7 @@ pub use call::{Call, Output, Stream, kubectl, program};
 pub use http::{Proxy, Response, get};
 pub use manifest::{PodManifest, shell_pod, web};
 pub use namespace::Namespace;
-pub use outage::Outage;
+pub use outage::{OtherAgent, Outage};
 pub use outside::{Outside, Reply};
 pub use process::{kill, pod_process};
 pub use wait::until;

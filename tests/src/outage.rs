@@ -8,6 +8,8 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{PATIENCE, kill, kubectl, node, program, setting, until};
 
+const AGENT: &str = "xebec-agent";
+
 /// A component that was killed; it is restarted at the latest when this is dropped.
 pub struct Outage {
     component: &'static str,
@@ -31,9 +33,13 @@ impl Outage {
     ///
     /// # Errors
     /// It did not come back.
-    pub fn restart(mut self) -> Result<()> {
+    pub fn restart(self) -> Result<()> {
+        self.restart_with(None)
+    }
+
+    fn restart_with(mut self, argument: Option<&str>) -> Result<()> {
         let before = lease().ok();
-        self.start()?;
+        self.start(argument)?;
         until("the API server is ready", PATIENCE, || {
             kubectl("get --raw /readyz").timeout(Duration::from_secs(10)).ok().map(Some)
         })?;
@@ -43,9 +49,13 @@ impl Outage {
         })
     }
 
-    fn start(&mut self) -> Result<()> {
+    fn start(&mut self, argument: Option<&str>) -> Result<()> {
         self.restarted = true;
-        program(setting("XEBEC_XTASK")?).words("up --restart-only").ok().map(drop)?;
+        let mut up = program(setting("XEBEC_XTASK")?).words("up --restart-only");
+        if let Some(argument) = argument {
+            up = up.arg(format!("--agent-arg={argument}"));
+        }
+        up.ok().map(drop)?;
         ensure!(alive(pid(self.component)?), "{} was not restarted", self.component);
         Ok(())
     }
@@ -55,8 +65,38 @@ impl Drop for Outage {
     fn drop(&mut self) {
         if !self.restarted {
             // The test has failed already; the next ones need the component.
-            self.start().ok();
+            self.start(None).ok();
         }
+    }
+}
+
+/// An agent that runs with one more argument, until this is dropped.
+pub struct OtherAgent(());
+
+impl OtherAgent {
+    /// Kills the agent and starts it so.
+    ///
+    /// # Errors
+    /// It did not come back.
+    pub fn start(argument: &str) -> Result<Self> {
+        Outage::kill(AGENT)?.restart_with(Some(argument))?;
+        Ok(Self(()))
+    }
+
+    /// Kills it and starts the agent as it is elsewhere.
+    ///
+    /// # Errors
+    /// It did not come back.
+    pub fn end(self) -> Result<()> {
+        std::mem::forget(self);
+        Outage::kill(AGENT)?.restart()
+    }
+}
+
+impl Drop for OtherAgent {
+    fn drop(&mut self) {
+        // The test has failed already; the next ones need the agent.
+        Outage::kill(AGENT).and_then(Outage::restart).ok();
     }
 }
 

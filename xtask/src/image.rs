@@ -11,7 +11,8 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::{build, ebpf, packages, shell};
+use crate::build::{self, Profile};
+use crate::{ebpf, packages, shell};
 
 /// What one image holds.
 struct Image {
@@ -28,10 +29,22 @@ struct Image {
 /// The sandbox image of the cluster's own containerd.
 pub(crate) const PAUSE: &str = "xebec.local/pause:1";
 
+/// Options of `image`.
+#[derive(clap::Args)]
+pub(crate) struct ImageArgs {
+    /// The agent in the proxy's image: `release` is a static one, `dev` is what `up` built, with its libraries.
+    #[arg(long, value_enum, default_value = "release")]
+    profile: Profile,
+}
+
 /// `cargo xtask image`.
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(args: &ImageArgs) -> Result<()> {
     let mut built = build()?;
-    built.push(proxy()?);
+    let agent = match args.profile {
+        Profile::Release => build::static_programs(&["xebec-agent"])?.join("xebec-agent"),
+        Profile::Dev => build::prebuilt(Profile::Dev)?.agent,
+    };
+    built.push(proxy(&agent)?);
     for path in built {
         println!("built {}", path.display());
     }
@@ -39,17 +52,36 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Builds the image of `deploy/proxy.yaml`: the agent with the eBPF object beside it. No cluster of `up` needs it.
-fn proxy() -> Result<PathBuf> {
+/// Builds the image of `deploy/proxy.yaml`: an agent with the eBPF object beside it, and the libraries that it needs: none if
+/// it is static. No cluster of `up` needs it but that of the tests, which spares itself a static agent.
+pub(crate) fn proxy(agent: &Path) -> Result<PathBuf> {
     let object = ebpf::build()?;
-    let programs = build::static_programs(&["xebec-agent"])?;
     let image = Image {
         reference: "xebec.local/proxy:1",
         file: "proxy.tar",
         entrypoint: vec!["/bin/xebec-agent"],
         command: vec!["proxy"],
     };
-    image.write(&[(programs.join("xebec-agent"), "bin/xebec-agent"), (object, "bin/xebec.bpf.o")])
+    let mut files =
+        vec![(agent.to_owned(), "bin/xebec-agent".to_owned()), (object, "bin/xebec.bpf.o".to_owned())];
+    files.extend(libraries(agent)?);
+    image.write(&files)
+}
+
+/// The shared libraries of a program and what loads them, each with its place in an image.
+fn libraries(program: &Path) -> Result<Vec<(PathBuf, String)>> {
+    // It fails where there is nothing to load.
+    let needed = shell::output(Command::new("ldd").arg(program)).unwrap_or_default();
+    Ok(needed
+        .lines()
+        .filter_map(library)
+        .map(|path| (path.into(), path.trim_start_matches('/').to_owned()))
+        .collect())
+}
+
+/// The path in a line of `ldd`; none for what the kernel brings.
+fn library(line: &str) -> Option<&str> {
+    line.split_whitespace().find(|word| word.starts_with('/'))
 }
 
 /// Builds every image that a cluster of `up` needs and returns the archives.
@@ -85,7 +117,7 @@ pub(crate) fn build() -> Result<Vec<PathBuf>> {
 }
 
 impl Image {
-    fn write(&self, files: &[(PathBuf, &str)]) -> Result<PathBuf> {
+    fn write(&self, files: &[(PathBuf, impl AsRef<Path>)]) -> Result<PathBuf> {
         let folder = shell::products().join("images");
         let work = folder.join(format!("{}.work", self.file));
         if work.exists() {
@@ -123,7 +155,7 @@ impl Image {
 }
 
 /// The file tree of an image: its programs, busybox's applets as links, and the folders a program expects.
-fn lay_out(root: &Path, files: &[(PathBuf, &str)]) -> Result<()> {
+fn lay_out(root: &Path, files: &[(PathBuf, impl AsRef<Path>)]) -> Result<()> {
     for folder in ["bin", "etc", "tmp", "proc", "sys", "dev", "root", "var", "usr"] {
         fs::create_dir_all(root.join(folder))?;
     }
@@ -136,6 +168,7 @@ fn lay_out(root: &Path, files: &[(PathBuf, &str)]) -> Result<()> {
     fs::write(root.join("etc/nsswitch.conf"), "hosts: files dns\n")?;
     for (from, to) in files {
         let to = root.join(to);
+        fs::create_dir_all(to.parent().unwrap_or(root))?;
         fs::copy(from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
         if to.ends_with("bin/busybox") {
             let applets = shell::output(Command::new(from).arg("--list"))?;
@@ -168,6 +201,18 @@ fn store_blob(oci: &Path, bytes: &[u8], media_type: &str) -> Result<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn libraries_are_found_in_what_ldd_says() {
+        let line = "\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f0000000000)";
+        assert_eq!(library(line), Some("/lib/x86_64-linux-gnu/libc.so.6"));
+        assert_eq!(
+            library("\t/lib64/ld-linux-x86-64.so.2 (0x00007f0000000000)"),
+            Some("/lib64/ld-linux-x86-64.so.2")
+        );
+        assert_eq!(library("\tlinux-vdso.so.1 (0x00007f0000000000)"), None);
+        assert_eq!(library("\tstatically linked"), None);
+    }
 
     #[test]
     fn a_blob_is_named_by_its_digest() {

@@ -43,7 +43,7 @@ enum Command {
     /// Build the eBPF object, installing its toolchain when missing.
     Ebpf,
     /// Build the container images of the demo, the tests and the proxy as OCI archives.
-    Image,
+    Image(image::ImageArgs),
     /// Measure the hot paths of a running cluster, side by side.
     Bench(bench::BenchArgs),
     /// Many Services that change, many connections, an agent killed every few seconds: nothing may fail or grow.
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
         Command::Down(args) => up::down::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Ebpf => ebpf::run(),
-        Command::Image => image::run(),
+        Command::Image(args) => image::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Soak(args) => soak::run(&args),
         Command::Check => check::run(),

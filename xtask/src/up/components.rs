@@ -104,7 +104,8 @@ pub(crate) fn agent(plan: &Plan) -> Result<Duration> {
                 ])
                 .arg("--bpf-object")
                 .arg(ebpf::object())
-                .args(["--bpf-pin-dir", Layout::BPF]);
+                .args(["--bpf-pin-dir", Layout::BPF])
+                .args(&plan.agent_args);
             Process::spawn("xebec-agent", &mut command)?
         }
     };

@@ -43,7 +43,10 @@ pub(crate) struct UpArgs {
     /// Start what is not running from what was built before; build, install and demonstrate nothing.
     #[arg(long)]
     restart_only: bool,
-    /// Share the compilation with the tests.
+    /// An argument for the agent, if it is started now, such as `--agent-arg=--no-proxy`; again for more.
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    agent_arg: Vec<String>,
+    /// Share the compilation with the tests, and bring the proxy's image along.
     #[arg(skip)]
     beside_tests: bool,
 }
@@ -58,6 +61,7 @@ impl UpArgs {
             node_name: None,
             node_ip: None,
             restart_only: false,
+            agent_arg: Vec::new(),
             beside_tests: true,
         }
     }
@@ -80,6 +84,7 @@ pub(crate) struct Plan {
     pub(crate) own_runtime: bool,
     pub(crate) store: StoreKind,
     pub(crate) programs: Programs,
+    pub(crate) agent_args: Vec<String>,
     pub(crate) kubectl: PathBuf,
 }
 
@@ -100,7 +105,13 @@ pub(crate) fn run(args: &UpArgs) -> Result<()> {
     let plan = if args.restart_only { prebuilt(args)? } else { make(args, &mut steps)? };
     steps.step("Starting the container runtime", || runtime::start(&plan))?;
     if !args.restart_only {
-        steps.step("Importing the images", || runtime::import(&plan, &image::build()?))?;
+        steps.step("Importing the images", || {
+            let mut images = image::build()?;
+            if args.beside_tests {
+                images.push(image::proxy(&plan.programs.agent)?);
+            }
+            runtime::import(&plan, &images)
+        })?;
     }
     let ready = steps.step("Starting the control plane", || components::control(&plan))?;
     let node =
@@ -165,6 +176,7 @@ fn plan(args: &UpArgs, programs: Programs, kubectl: PathBuf) -> Result<Plan> {
         own_runtime: args.cri_socket.is_none(),
         store: args.store,
         programs,
+        agent_args: args.agent_arg.clone(),
         kubectl,
     })
 }

@@ -14,6 +14,9 @@ use crate::process::Process;
 const PORTS: [(u16, &str); 4] =
     [(6443, "xebec-control"), (10250, "xebec-agent"), (10256, "xebec-agent"), (10249, "xebec-agent")];
 
+/// Those of them that a proxy needs.
+const PROXY_PORTS: [u16; 2] = [10256, 10249];
+
 /// Fails with every problem at once; nothing has been changed then.
 pub(crate) fn check(args: &UpArgs) -> Result<()> {
     let mut problems = Vec::new();
@@ -38,7 +41,9 @@ pub(crate) fn check(args: &UpArgs) -> Result<()> {
     {
         problems.push(format!("--cri-socket {}: no such socket; give a running runtime's", socket.display()));
     }
-    for (port, component) in PORTS {
+    // Then they are the proxy's that takes the agent's place.
+    let others = if args.agent_arg.iter().any(|arg| arg == "--no-proxy") { &PROXY_PORTS[..] } else { &[] };
+    for (port, component) in PORTS.into_iter().filter(|(port, _)| !others.contains(port)) {
         if Process::of(component).is_none() && TcpListener::bind(("0.0.0.0", port)).is_err() {
             problems
                 .push(format!("TCP port {port} is in use and {component} needs it: stop what listens there"));
