@@ -168,12 +168,11 @@ fn attach_one(
         }
         replaced = Some(link);
     }
-    let link = link(program, cgroup).map_err(refused)?;
-    let link = link.ok_or_else(|| fail("take", io::Error::other("not a link of this kernel")))?;
+    let link = link(program, name, cgroup)?;
     if replaced.is_some() {
         std::fs::remove_file(pin).map_err(|e| fail("replace", e))?;
     }
-    link.pin(pin).map_err(|e| fail("pin", io::Error::other(e)))?;
+    pin_link(link, pin, name)?;
     if let Some(old) = replaced {
         match sys::link_detach(old.as_fd()) {
             // ENOLINK: its cgroup is gone, and the attachment with it.
@@ -184,21 +183,41 @@ fn attach_one(
     Ok(())
 }
 
-/// Attaches a loaded program; `None` where the kernel knows no such links.
-fn link(program: &mut Program, cgroup: &File) -> Result<Option<FdLink>, ProgramError> {
+/// Attaches a loaded program.
+fn link(program: &mut Program, name: &'static str, cgroup: &File) -> Result<FdLink, AttachError> {
+    let refused = |source| AttachError::Attach { program: name, source: Box::new(source) };
     // Links always allow others beside them; the mode only matters without links (AllowMultiple is EINVAL here).
     let mode = CgroupAttachMode::Single;
-    Ok(match program {
+    match program {
         Program::CgroupSock(program) => {
-            let id = program.attach(cgroup, mode)?;
-            program.take_link(id)?.try_into().ok()
+            let id = program.attach(cgroup, mode).map_err(refused)?;
+            fd_link(program.take_link(id).map_err(refused)?, name)
         }
         other => {
-            let program = <&mut CgroupSockAddr>::try_from(other)?;
-            let id = program.attach(cgroup, mode)?;
-            program.take_link(id)?.try_into().ok()
+            let program = <&mut CgroupSockAddr>::try_from(other).map_err(refused)?;
+            let id = program.attach(cgroup, mode).map_err(refused)?;
+            fd_link(program.take_link(id).map_err(refused)?, name)
         }
+    }
+}
+
+/// A program's attachment as a link, which old kernels do not know.
+fn fd_link(link: impl TryInto<FdLink>, program: &'static str) -> Result<FdLink, AttachError> {
+    link.try_into().map_err(|_| AttachError::Link {
+        action: "take",
+        program,
+        source: io::Error::other("not a link of this kernel"),
     })
+}
+
+/// Pins a program's attachment, which then outlives this process.
+pub(crate) fn pin_link(
+    link: impl TryInto<FdLink>,
+    pin: &Path,
+    program: &'static str,
+) -> Result<(), AttachError> {
+    let fail = |e| AttachError::Link { action: "pin", program, source: io::Error::other(e) };
+    fd_link(link, program)?.pin(pin).map(drop).map_err(fail)
 }
 
 /// Removes everything pinned under `pin_dir`, detaches the programs and gives back the ports that were reserved for them.

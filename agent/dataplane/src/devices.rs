@@ -10,10 +10,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
-use aya::programs::links::FdLink;
 use aya::programs::{SchedClassifier, TcAttachType};
 
-use crate::attach::AttachError;
+use crate::attach::{AttachError, pin_link};
 use crate::drain::{Drain, DrainError};
 use crate::driver::Drivers;
 use crate::load::{load_program, versioned};
@@ -126,10 +125,10 @@ pub(crate) fn attach_device(
     index: u32,
     device: &str,
 ) -> Result<(), AttachError> {
-    let fail = |action, source| AttachError::Link { action, program: name, source };
     let refused =
         |source| AttachError::Device { program: name, device: device.to_owned(), source: Box::new(source) };
-    let absent = || fail("find", io::ErrorKind::NotFound.into());
+    let absent =
+        || AttachError::Link { action: "find", program: name, source: io::ErrorKind::NotFound.into() };
     let program = ebpf.program_mut(name).ok_or_else(absent)?;
     let program: &mut SchedClassifier = program.try_into().map_err(refused)?;
     let pin = links.join(format!("{name}-{index}"));
@@ -137,10 +136,7 @@ pub(crate) fn attach_device(
         return Ok(());
     }
     let id = program.attach(device, hook).map_err(refused)?;
-    let link = program.take_link(id).map_err(refused)?;
-    let link: FdLink =
-        link.try_into().map_err(|_| fail("take", io::Error::other("not a link of this kernel")))?;
-    link.pin(&pin).map_err(|e| fail("pin", io::Error::other(e)))?;
+    pin_link(program.take_link(id).map_err(refused)?, &pin, name)?;
     tracing::info!(program = name, device, "the packet program is on a device");
     Ok(())
 }

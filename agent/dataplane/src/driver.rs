@@ -5,18 +5,16 @@
 //! programs do the same work.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
 use aya::maps::{HashMap as BpfHash, Map, MapData};
-use aya::programs::links::FdLink;
 use aya::programs::{Xdp, XdpMode};
 
 use crate::DataplaneError;
 use crate::addresses::ethernet_devices;
-use crate::attach::AttachError;
+use crate::attach::{AttachError, pin_link};
 use crate::devices::{adopt_link, detach_device, pinned};
 use crate::load::{LoadError, versioned};
 use crate::maps::node::sync;
@@ -94,7 +92,6 @@ impl Drivers {
     }
 
     fn attach(&self, ebpf: &mut Ebpf, index: u32, device: &str) -> Result<(), DataplaneError> {
-        let fail = |action, source| AttachError::Link { action, program: DRIVER_PROGRAM, source };
         let refused = |source| AttachError::Driver { device: device.to_owned(), source: Box::new(source) };
         let pin = self.links.join(format!("{DRIVER_PROGRAM}-{index}"));
         let program = program(ebpf)?;
@@ -102,10 +99,7 @@ impl Drivers {
             return Ok(());
         }
         let id = program.attach_to_if_index(index, XdpMode::Driver).map_err(refused)?;
-        let link = program.take_link(id).map_err(refused)?;
-        let link: FdLink =
-            link.try_into().map_err(|_| fail("take", io::Error::other("not a link of this kernel")))?;
-        link.pin(&pin).map_err(|e| fail("pin", io::Error::other(e)))?;
+        pin_link(program.take_link(id).map_err(refused)?, &pin, DRIVER_PROGRAM)?;
         tracing::info!(device, "the program is in the device's driver");
         Ok(())
     }
