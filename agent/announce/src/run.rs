@@ -6,22 +6,20 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use futures::{FutureExt, Stream, StreamExt};
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
-use k8s_openapi::jiff::Timestamp;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::DeleteParams;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
-use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 use xebec_dataplane::addresses::AddressWatch;
 use xebec_dataplane::events::{Note, ServiceEvents};
+use xebec_lease::NodeLease;
 
 use crate::election::{Announced, Cluster};
 use crate::lease::{self, Leases};
@@ -153,13 +151,21 @@ fn drain<T>(
 
 /// Renews the own Lease for ever, on a task of its own, and tells when the last renewal that succeeded began.
 async fn renew(client: Client, node: String, renewed: watch::Sender<Option<Instant>>) {
+    let name = lease::name(&node);
+    let own = NodeLease {
+        namespace: lease::NAMESPACE,
+        name: &name,
+        node: &node,
+        label: Some(lease::LABEL),
+        duration: lease::DURATION,
+    };
     let mut ticks = tokio::time::interval(lease::RENEWAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut failing = false;
     loop {
         ticks.tick().await;
         let began = Instant::now();
-        let problem = match tokio::time::timeout(lease::RENEWAL, write(&client, &node)).await {
+        let problem = match tokio::time::timeout(lease::RENEWAL, own.renew(&client)).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(xebec_program::chain(&error)),
             Err(_) => Some("no answer in time".to_owned()),
@@ -179,39 +185,4 @@ async fn renew(client: Client, node: String, renewed: watch::Sender<Option<Insta
             Some(error) => debug!(error, "the lease of announcements is not renewed"),
         }
     }
-}
-
-async fn write(client: &Client, node: &str) -> Result<(), kube::Error> {
-    let api: Api<Lease> = Api::namespaced(client.clone(), lease::NAMESPACE);
-    let name = lease::name(node);
-    let now = MicroTime(Timestamp::now());
-    let patch = json!({"spec": {"renewTime": now}});
-    match api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
-        Err(kube::Error::Api(status)) if status.code == 404 => {}
-        other => return other.map(drop),
-    }
-    // Owned by the Node, so that it goes with it.
-    let owner = Api::<Node>::all(client.clone()).get_opt(node).await?.and_then(|node| node.metadata.uid);
-    let owner = owner.map(|uid| OwnerReference {
-        api_version: "v1".to_owned(),
-        kind: "Node".to_owned(),
-        name: node.to_owned(),
-        uid,
-        ..OwnerReference::default()
-    });
-    let lease = Lease {
-        metadata: ObjectMeta {
-            name: Some(name),
-            labels: Some(BTreeMap::from([(lease::LABEL.0.to_owned(), lease::LABEL.1.to_owned())])),
-            owner_references: owner.map(|owner| vec![owner]),
-            ..ObjectMeta::default()
-        },
-        spec: Some(LeaseSpec {
-            holder_identity: Some(node.to_owned()),
-            lease_duration_seconds: i32::try_from(lease::DURATION.as_secs()).ok(),
-            renew_time: Some(now),
-            ..LeaseSpec::default()
-        }),
-    };
-    api.create(&PostParams::default(), &lease).await.map(drop)
 }
