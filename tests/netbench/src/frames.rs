@@ -5,16 +5,16 @@
 //! sends it, which costs little and the same for all. In the driver of the node's end there is a program that lets them pass
 //! into the stack, or the dataplane's own, or one that turns every frame round unseen, which is as fast as it gets. Back at the
 //! outer end a program drops what arrives, and all of it must have arrived. One processor does all of this.
-#![expect(unsafe_code, reason = "bpf(2)")]
 
 use std::io;
 use std::net::UdpSocket;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use xebec_rig::bpf::{self, Hook, Instruction, answer};
 use xebec_rig::{enter, netns::pin};
 
 use crate::rig::{NODE, OUTSIDE, Rig};
@@ -37,29 +37,9 @@ pub(crate) enum Verdict {
     Turn = 3,
 }
 
-/// bpf(2) with an attribute of 120 bytes, more than any used here.
-fn bpf(command: libc::c_long, words: &[(usize, u64)], halves: &[(usize, u32)]) -> io::Result<i32> {
-    let mut attribute = [0_u8; 120];
-    for (at, word) in words {
-        attribute[*at..at + 8].copy_from_slice(&word.to_ne_bytes());
-    }
-    for (at, half) in halves {
-        attribute[*at..at + 4].copy_from_slice(&half.to_ne_bytes());
-    }
-    // SAFETY: pointers among the words point to what the callers hold during the call.
-    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, attribute.as_mut_ptr(), attribute.len()) };
-    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer as i32) }
-}
-
 /// Loads `r0 = verdict; exit`.
 pub(crate) fn program(verdict: Verdict) -> Result<OwnedFd> {
-    load(&answer(verdict))
-}
-
-type Instruction = [u8; 8];
-
-fn answer(verdict: Verdict) -> [Instruction; 2] {
-    [[0xb7, 0, 0, 0, verdict as u8, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]]
+    load(&answer(verdict as u8))
 }
 
 /// Loads a program that writes the frame's words over whatever it is given, and sends it by the device it is at: the kernel
@@ -75,38 +55,24 @@ fn sender(frame: &[u8]) -> Result<OwnedFd> {
         [0x07, 0x04, 0, 0, frame.len() as u8, 0, 0, 0],
         [0xbd, 0x34, 2, 0, 0, 0, 0, 0],
     ];
-    text.extend(answer(Verdict::Drop));
+    text.extend(answer(Verdict::Drop as u8));
     for (at, word) in words.enumerate() {
         // r5 = word; *(u64 *)(r2 + at) = r5
         text.push([0x18, 0x05, 0, 0, word[0], word[1], word[2], word[3]]);
         text.push([0, 0, 0, 0, word[4], word[5], word[6], word[7]]);
         text.push([0x7b, 0x52, at as u8 * 8, 0, 0, 0, 0, 0]);
     }
-    text.extend(answer(Verdict::Turn));
+    text.extend(answer(Verdict::Turn as u8));
     load(&text)
 }
 
 fn load(instructions: &[Instruction]) -> Result<OwnedFd> {
-    const BPF_PROG_LOAD: libc::c_long = 5;
-    const BPF_PROG_TYPE_XDP: u32 = 6;
-    let fd = bpf(
-        BPF_PROG_LOAD,
-        &[(8, instructions.as_ptr() as u64), (16, c"GPL".as_ptr() as u64)],
-        &[(0, BPF_PROG_TYPE_XDP), (4, instructions.len() as u32)],
-    );
-    // SAFETY: a new descriptor, ours alone.
-    fd.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).context("load a program")
+    bpf::load(Hook::Xdp, instructions).context("load a program")
 }
 
 /// Puts a program into a device's driver; it leaves when the link is dropped.
 fn attach(program: BorrowedFd<'_>, device: u32) -> Result<OwnedFd> {
-    const BPF_LINK_CREATE: libc::c_long = 28;
-    const BPF_XDP: u32 = 37;
-    const XDP_FLAGS_DRV_MODE: u32 = 4;
-    let halves = [(0, program.as_raw_fd() as u32), (4, device), (8, BPF_XDP), (12, XDP_FLAGS_DRV_MODE)];
-    let fd = bpf(BPF_LINK_CREATE, &[], &halves);
-    // SAFETY: a new descriptor, ours alone.
-    fd.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).context("a program in the driver of a wire's end")
+    bpf::attach(program, device, Hook::Xdp).context("a program in the driver of a wire's end")
 }
 
 /// Lets `count` copies of a frame arrive at a device and a program run on each.
@@ -115,7 +81,7 @@ fn feed(program: BorrowedFd<'_>, frame: &[u8], device: u32, count: u32) -> io::R
     const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 2;
     // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
     let context = [0, frame.len() as u32, 0, device, 0, 0];
-    bpf(
+    bpf::bpf(
         BPF_PROG_TEST_RUN,
         &[(16, frame.as_ptr() as u64), (48, context.as_ptr() as u64)],
         &[

@@ -1,11 +1,13 @@
 //! The run: rigs are made and filled, then every measurement is taken on all of them in turn. Leaves: a line of JSON each,
 //! on standard output: `{"title", "target", "kind", "answer"}`.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use xebec_rig::bpf::{self, Nothing};
 use xebec_rig::enter;
 
 use crate::frames::{self, Driver, Verdict};
@@ -48,13 +50,14 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         let targets: Vec<Target> =
             TARGETS.into_iter().filter(|target| with_peers || !target.is_peer()).collect();
         for step in plan::steps(services, index + 1 == args.services.len()) {
-            for target in plan::order(&targets, args.rounds) {
+            let (turns, seconds) = plan::turns(step.kind, args.rounds, args.seconds);
+            for target in plan::order(&targets, turns) {
                 let place =
                     places.iter_mut().find(|place| place.target == target).context("no such target")?;
-                place.take(&step, services, args.seconds)?;
+                place.take(&step, services, seconds)?;
             }
         }
-        programs(&mut places, services, args.seconds)?;
+        programs(&mut places, services, args)?;
         if index + 1 == args.services.len() {
             forwarding(&mut places, &targets, args)?;
         }
@@ -96,23 +99,43 @@ fn forwarding(places: &mut [Place], targets: &[Target], args: &RunArgs) -> Resul
     Ok(())
 }
 
-/// What each program takes, with the kernel counting, after everything else.
-fn programs(places: &mut [Place], services: usize, seconds: f64) -> Result<()> {
+/// What each program takes, with the kernel counting, after everything else: medians of many short turns. Beside the programs
+/// at `connect` is one that does nothing: what it takes is what counting adds to each, and is taken off.
+fn programs(places: &mut [Place], services: usize, args: &RunArgs) -> Result<()> {
     let place =
         places.iter_mut().find(|place| place.target == Target::Xebec).context("xebec is not there")?;
     let Some(xebec) = &place.xebec else { return Ok(()) };
-    let counting = cost::count()?;
+    let nothing = Nothing::attach(xebec.cgroup()).context("a program that does nothing")?;
+    let mut ids = bpf::pinned(&xebec.pins())?;
+    ids.push(nothing.id);
+    let counting = bpf::count().context("kernel.bpf_stats")?;
     let steps = plan::steps(services, true);
-    for step in steps.iter().filter(|step| matches!(step.kind, "crr" | "udp")) {
-        let to = address(place.target, step, services)?;
-        let client = if step.from == From::Pod { &mut place.inside } else { &mut place.outside };
-        client.ask(step.kind, to, seconds)?;
+    let mut turns: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
+    for _ in 0..args.rounds * 2 {
+        let before = bpf::counted(&ids);
+        for step in steps.iter().filter(|step| matches!(step.kind, "crr" | "udp")) {
+            let to = address(place.target, step, services)?;
+            let client = if step.from == From::Pod { &mut place.inside } else { &mut place.outside };
+            client.ask(step.kind, to, args.seconds / 4.0)?;
+        }
+        for program in bpf::counted(&ids) {
+            let mean = program.mean_since(before.iter().find(|earlier| earlier.id == program.id));
+            turns.entry(program.id).or_default().extend(mean);
+        }
     }
-    let runs = cost::runs(&xebec.pins())?;
+    let all = bpf::counted(&ids);
     drop(counting);
-    for run in runs {
-        let title = format!("program {}; {}", run.name, plan::count(services));
-        let answer = json!({"operations": run.runs, "ns": run.nanoseconds});
+    let mut median = |id| {
+        let turns = turns.get_mut(&id)?;
+        turns.sort_unstable_by(f64::total_cmp);
+        turns.get(turns.len() / 2).copied()
+    };
+    let empty = median(nothing.id).context("the program that does nothing never ran")?;
+    for program in all {
+        let Some(mean) = median(program.id) else { continue };
+        let name = if program.id == nothing.id { "that does nothing" } else { &program.name };
+        let title = format!("program {name}; {}", plan::count(services));
+        let answer = json!({"operations": program.runs, "ns": mean, "net_ns": mean - empty});
         tell(&title, place.target, "program", &answer);
     }
     Ok(())

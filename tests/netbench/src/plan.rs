@@ -87,6 +87,12 @@ pub(crate) fn steps(services: usize, last: bool) -> Vec<Step> {
     steps
 }
 
+/// How many turns of how many seconds a kind of measurement gets. Bytes on one connection spread by half from one turn to the
+/// next, whoever carries them, as it is chance where sender and receiver meet: only many turns have a median that says something.
+pub(crate) fn turns(kind: &str, turns: usize, seconds: f64) -> (usize, f64) {
+    if kind == "stream" { (turns * 4, seconds / 4.0) } else { (turns, seconds) }
+}
+
 /// The order in which the targets take turns: forth and back, so that a drift of the machine meets all.
 pub(crate) fn order(targets: &[Target], rounds: usize) -> Vec<Target> {
     (0..rounds.max(1)).flat_map(|_| targets.iter().chain(targets.iter().rev())).copied().collect()
@@ -122,6 +128,12 @@ mod tests {
     fn turns_go_forth_and_back() {
         assert_eq!(order(&TARGETS[..2], 1), [Target::Xebec, Target::Direct, Target::Direct, Target::Xebec]);
         assert_eq!(order(&TARGETS, 3).len(), 24);
+    }
+
+    #[test]
+    fn bytes_get_more_turns_in_the_same_time() {
+        assert_eq!(turns("stream", 5, 0.4), (20, 0.1));
+        assert_eq!(turns("rr", 5, 0.4), (5, 0.4));
     }
 
     #[test]

@@ -15,6 +15,7 @@
 
 pub mod api;
 pub mod ask;
+pub mod bpf;
 pub mod client;
 pub mod cluster;
 pub mod netns;

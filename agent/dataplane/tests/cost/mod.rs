@@ -1,13 +1,14 @@
 //! What the programs cost: measurements, to be looked at by people. Both ask for a quiet machine.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::json;
 
 use crate::VIP;
 use xebec_rig::Rig;
+use xebec_rig::bpf::{self, Counted, Nothing};
 use xebec_rig::client::Client;
+use xebec_rig::netns::pin;
 use xebec_rig::objects::{Agent, service, slice, tcp_udp};
 use xebec_rig::server::Server;
 
@@ -44,51 +45,90 @@ fn by_size() {
         }
         let one = start.elapsed() / changes as u32;
         let mut client = Client::start(&rig);
-        let stats = aya::sys::enable_stats(aya::sys::Stats::RunTime).unwrap();
+        let counting = bpf::count().unwrap();
         let answer = client.ask(&format!("hammer 2 1 A={}:80", vip(last)));
         for _ in 0..50 {
             client.ask(&format!("udpseq 40 {}:80", vip(last)));
         }
-        drop(stats);
+        drop(counting);
         println!(
             "{services} services x 10: full sync {full:?}, one change {one:?} (slice decoding included); {answer}"
         );
-        for (name, mean, runs) in run_times(&rig) {
-            println!("    {name}: {mean} ns/run over {runs} runs");
+        for program in bpf::counted(&bpf::pinned(&rig.place().pins()).unwrap()) {
+            if let Some(mean) = program.mean_since(None) {
+                println!("    {}: {mean:.0} ns/run over {} runs", program.name, program.runs);
+            }
         }
     }
 }
 
-/// How variants of the programs compare: objects in XEBEC_BPF_OBJECTS, separated by colons, in turns, so that what else
-/// the machine does falls on all of them.
+/// How variants of the programs compare: objects in XEBEC_BPF_OBJECTS, separated by colons, forth and back in short turns, so
+/// that what else the machine does falls on all of them. Each has a client of its own, and beside its programs one that does
+/// nothing, whose time (what counting adds) is taken off. XEBEC_BPF_PROGRAM names another program than `connect4`.
 /// `cargo test -p xebec-dataplane --test socket -- --ignored --exact cost::by_variant --nocapture`
 #[test]
 #[ignore = "a measurement: prints ns per run of connect4 for each given object"]
 fn by_variant() {
+    const TURNS: usize = 40;
     let objects = std::env::var("XEBEC_BPF_OBJECTS").expect("XEBEC_BPF_OBJECTS=OBJECT:OBJECT...");
-    let mut measured: BTreeMap<&str, Vec<u128>> = BTreeMap::new();
-    for _ in 0..9 {
-        for object in objects.split(':') {
-            let Some(mut rig) = Rig::new() else { return };
-            rig.options.bpf_object = Some(PathBuf::from(object));
-            let _server = Server::tcp(&rig.server_ns, "10.199.1.1:8080", "A1");
-            let mut agent = Agent::new(&rig.options);
-            agent.sync(
-                vec![service("a", &[VIP], tcp_udp(80), json!({}))],
-                vec![slice("a", 8080, "TCP", &["10.199.1.1"])],
-            );
-            let mut client = Client::start(&rig);
-            let stats = aya::sys::enable_stats(aya::sys::Stats::RunTime).unwrap();
-            client.ask(&format!("hammer 0.5 1 A={VIP}:80"));
-            drop(stats);
-            let connect4 = run_times(&rig).into_iter().find(|(name, ..)| name == "connect4");
-            measured.entry(object).or_default().extend(connect4.map(|(_, mean, _)| mean));
+    let program = std::env::var("XEBEC_BPF_PROGRAM").unwrap_or_else(|_| "connect4".to_owned());
+    let mut variants = Vec::new();
+    for object in objects.split(':') {
+        let Some(mut rig) = Rig::new() else { return };
+        rig.options.bpf_object = Some(PathBuf::from(object));
+        let server = on(1, || Server::tcp(&rig.server_ns, "0.0.0.0:8080", "A1"));
+        let client = on(0, || Client::start(&rig));
+        let mut agent = Agent::new(&rig.options);
+        let endpoints: Vec<String> = (1..8).map(|i| format!("10.199.1.{i}")).collect();
+        let endpoints: Vec<&str> = endpoints.iter().map(String::as_str).collect();
+        agent.sync(
+            vec![service("a", &[VIP], tcp_udp(80), json!({}))],
+            vec![slice("a", 8080, "TCP", &endpoints)],
+        );
+        let nothing = Nothing::attach(rig.cgroup()).unwrap();
+        variants.push((object, Vec::new(), client, nothing, agent, server, rig));
+    }
+    let counting = bpf::count().unwrap();
+    for turn in 0..TURNS {
+        for at in 0..variants.len() {
+            let at = if turn % 2 == 0 { at } else { variants.len() - 1 - at };
+            let (_, means, client, nothing, _, _, rig) = &mut variants[at];
+            let mut ids = bpf::pinned(&rig.place().pins()).unwrap();
+            ids.push(nothing.id);
+            let before = bpf::counted(&ids);
+            client.ask(&format!("hammer 0.1 1 A={VIP}:80"));
+            let after = bpf::counted(&ids);
+            let mean = |is: &dyn Fn(&Counted) -> bool| {
+                after.iter().find(|p| is(p))?.mean_since(before.iter().find(|p| is(p)))
+            };
+            let (whole, empty) = (mean(&|p| p.name == program), mean(&|p| p.id == nothing.id));
+            means.extend(whole.zip(empty));
         }
     }
-    for (object, mut means) in measured {
-        means.sort_unstable();
-        println!("{object}: connect4 median {} ns/run, {means:?}", means[means.len() / 2]);
+    drop(counting);
+    for (object, means, ..) in variants {
+        let median = |of: &dyn Fn(&(f64, f64)) -> f64| {
+            let mut all: Vec<f64> = means.iter().map(of).collect();
+            all.sort_unstable_by(f64::total_cmp);
+            let at = |part: f64| all[((all.len() - 1) as f64 * part) as usize];
+            format!("{:.0} ({:.0} to {:.0})", at(0.5), at(0.25), at(0.75))
+        };
+        println!(
+            "{object}: {program} {} ns/run, nothing {}, difference {}",
+            median(&|m| m.0),
+            median(&|m| m.1),
+            median(&|m| m.0 - m.1),
+        );
     }
+}
+
+/// Does something on one processor, where whatever it starts stays.
+fn on<T: Send>(processor: usize, work: impl FnOnce() -> T + Send) -> T {
+    let work = move || {
+        pin(processor);
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(work).join().unwrap())
 }
 
 /// How near the programs are to the most that the verifier looks at, a million instructions.
@@ -107,22 +147,4 @@ fn to_verify() {
         let name = program.name_as_str().unwrap_or("?").to_owned();
         println!("{name}: {:?}", program.verified_instruction_count());
     }
-}
-
-/// The pinned programs' mean run time in nanoseconds, and how often they ran.
-fn run_times(rig: &Rig) -> Vec<(String, u128, u64)> {
-    let links = rig.pin_dir().join(format!("v{}/links", xebec_abi::LAYOUT_VERSION));
-    let ids: Vec<u32> = std::fs::read_dir(links)
-        .unwrap()
-        .map(|pin| aya::programs::links::PinnedLink::from_pin(pin.unwrap().path()).unwrap())
-        .map(|link| aya::programs::links::FdLink::from(link).info().unwrap().program_id())
-        .collect();
-    aya::programs::loaded_programs()
-        .filter_map(Result::ok)
-        .filter(|p| ids.contains(&p.id()) && p.run_count() > 0)
-        .map(|p| {
-            let mean = p.run_time().as_nanos() / u128::from(p.run_count());
-            (p.name_as_str().unwrap_or("?").to_owned(), mean, p.run_count())
-        })
-        .collect()
 }
