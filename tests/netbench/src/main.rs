@@ -10,6 +10,7 @@ mod cost;
 mod frames;
 mod load;
 mod measure;
+mod paths;
 mod plan;
 mod rig;
 mod rules;
@@ -34,6 +35,8 @@ enum Command {
     Run(RunArgs),
     /// Measures the experiment of sockets that pass TCP by; needs root.
     Bypass(bypass::BypassArgs),
+    /// Measures pods' way past the node's IP stack; needs root.
+    Paths(paths::PathsArgs),
     /// Runs for long under changes, connections and kills of the agent; needs root.
     Soak(soak::SoakArgs),
     /// A client that is driven by lines; started by `run`.
@@ -73,6 +76,7 @@ fn main() -> Result<()> {
     match Args::parse().command {
         Command::Run(args) => measure::run(&args),
         Command::Bypass(args) => bypass::run(&args),
+        Command::Paths(args) => paths::run(&args),
         Command::Soak(args) => soak::run(&args),
         Command::Client { netns, cgroup } => load::serve(&netns, cgroup.as_deref()),
     }

@@ -24,7 +24,7 @@ const NODE_NAME: &str = "bench-node";
 pub(crate) struct Xebec {
     /// Dropped before what it is pinned under.
     agent: Agent,
-    _paths: PodPaths,
+    paths: PodPaths,
     place: Place,
 }
 
@@ -46,14 +46,25 @@ impl Xebec {
         let mut agent = Agent::new(&place.options);
         let devices = agent.refresh();
         ensure!(devices == ["wire"], "the node has other devices than its wire: {devices:?}");
-        let mut paths = PodPaths::install(&place.options)?;
+        let paths = PodPaths::install(&place.options)?;
+        let mut xebec = Self { agent, paths, place };
+        xebec.lead_past_the_stack(rig, endpoints, true)?;
+        Ok(xebec)
+    }
+
+    /// Gives the pods their way past the node's IP stack, or takes it; the calling thread is in the rig's node.
+    pub(crate) fn lead_past_the_stack(&mut self, rig: &Rig, endpoints: u8, past: bool) -> Result<()> {
+        if !past {
+            self.paths.remove_all()?;
+            return Ok(());
+        }
         for (netns, pod, addresses) in rig.pods(endpoints) {
             let ((device, node_mac), (_, mac)) = (rig.node.device(pod), netns.device("eth0"));
             for address in addresses {
-                paths.add(address.parse()?, &LocalPod { device, mac, node_mac })?;
+                self.paths.add(address.parse()?, &LocalPod { device, mac, node_mac })?;
             }
         }
-        Ok(Self { agent, _paths: paths, place })
+        Ok(())
     }
 
     /// Puts the programs into the drivers, too; the calling thread is in the rig's node.
