@@ -2,6 +2,7 @@
 //! Maps already pinned are taken over with their content and size, after their shape was checked.
 
 use std::borrow::Cow;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -313,6 +314,9 @@ fn open(
     let services = pinned.map_or(capacity.services, |info| info.max_entries());
     let shards = shards(aya::util::nr_cpus().map_or(1, |cpus| cpus as u32));
     let mask = shards - 1;
+    // Nodes that begin at the same moment are not to give all their first connections to the same endpoint.
+    let seed = RandomState::new().hash_one(netns) as u32;
+    loader.override_global("SEED", &seed, true);
     loader.override_global("SERVICES", &services, true).override_global("SHARD_MASK", &mask, true);
     for shape in PINNED {
         if !shape.is_of(part) {

@@ -9,6 +9,9 @@
 pub struct BackendState(pub u64);
 
 impl BackendState {
+    /// Of an endpoint whose state nobody asked for: it is in its service, of no generation that an id ever has.
+    pub const UNASKED: Self = Self(1);
+
     /// The first state of a new life of this id.
     pub const fn revived(self) -> Self {
         Self(((self.0 >> 8) + 1) << 8 | 1)

@@ -45,13 +45,32 @@ pub fn row_offset(row: Sel, hash: u32) -> Option<u32> {
     Some((word >> shift) as u16 as u32)
 }
 
+/// Set at load, another number on each node.
+#[unsafe(no_mangle)]
+pub static SEED: Global<u32> = Global::new(0);
+
+/// Where this CPU counts a service's.
+#[inline(always)]
+fn place(index: u32) -> u32 {
+    // SAFETY: a helper without arguments.
+    let shard = unsafe { bpf_get_smp_processor_id() } & SHARD_MASK.load();
+    shard.wrapping_mul(SERVICES.load()).wrapping_add(index)
+}
+
 /// Counts one connection or datagram flow of a service.
 #[inline(always)]
 pub fn served(index: u32) {
-    // SAFETY: a helper without arguments.
-    let shard = unsafe { bpf_get_smp_processor_id() } & SHARD_MASK.load();
-    if let Some(value) = SERVED.get_ptr_mut(shard.wrapping_mul(SERVICES.load()).wrapping_add(index)) {
+    if let Some(value) = SERVED.get_ptr_mut(place(index)) {
         // SAFETY: this CPU's own word, as in `state::count`.
         unsafe { *value += 1 };
     }
+}
+
+/// A number that is another one with every connection of a service, and goes through others on other CPUs and nodes.
+#[inline(always)]
+pub fn turn(index: u32) -> u32 {
+    let place = place(index);
+    // SAFETY: as in `served`.
+    let count = SERVED.get_ptr(place).map_or(0, |value| unsafe { *value } as u32);
+    place.wrapping_mul(0x9e37_79b1).wrapping_add(SEED.load()).wrapping_add(count)
 }

@@ -1,9 +1,6 @@
 //! From a VIP to an endpoint.
 
-use aya_ebpf::{
-    helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns},
-    maps::LruHashMap,
-};
+use aya_ebpf::{helpers::generated::bpf_ktime_get_coarse_ns, maps::LruHashMap};
 use xebec_abi::{
     AffinityKey, AffinityValue, Be16,
     backend::BackendState,
@@ -23,7 +20,7 @@ use crate::maps::{
     affinity::AFF,
     backend,
     flow::VIPS,
-    service::{META, row_offset},
+    service::{META, row_offset, turn},
     state::{count, node_ports},
 };
 
@@ -116,7 +113,7 @@ pub fn choose<A: Family>(call: &Call<'_>, service: FeValue) -> Choice<A> {
     let flags = unsafe { (*meta).flags };
     let local = flags & META_INTERNAL_LOCAL != 0 && service.kind() == KIND_CLUSTER_IP;
     if flags & META_AFFINITY == 0 {
-        return pick(index, meta, local, None);
+        return pick(index, meta, local, None, !call.is_tcp());
     }
     choose_for::<A, _>(&AFF, AffinityKey { netns: call.netns(), index, pad: 0 }, index, meta, local, None)
 }
@@ -134,7 +131,7 @@ pub fn choose_for<A: Family, K: Copy>(
     // SAFETY: the map's own memory, written before the frontend was.
     let (flags, seconds) = unsafe { ((*meta).flags, (*meta).affinity_seconds) };
     if flags & META_AFFINITY == 0 {
-        return pick(index, meta, local, hash);
+        return pick(index, meta, local, hash, true);
     }
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_coarse_ns() };
@@ -143,7 +140,7 @@ pub fn choose_for<A: Family, K: Copy>(
     if let Some(endpoint) = valid {
         return Choice::Endpoint(endpoint);
     }
-    let chosen = pick::<A>(index, meta, local, hash);
+    let chosen = pick::<A>(index, meta, local, hash, true);
     if let Choice::Endpoint(endpoint) = &chosen {
         let value = AffinityValue {
             last: now,
@@ -212,10 +209,15 @@ fn by_row(hash: u32, sel: Sel, meta: *const Meta) -> Option<u32> {
     if row.count() == 0 || row.generation() != sel.generation() { None } else { row_offset(row, hash) }
 }
 
-/// An endpoint: that of the client's hash if there is one and the service has a row, else any. Sockets have no hash: what
+/// An endpoint: that of the client's hash if there is one and the service has a row, else by lot. Sockets have no hash: what
 /// they choose is theirs on this node only, and nothing here is compiled into their programs for it.
+///
+/// With `stated`, its backend's state is read, too, and one that has just left is not taken. A connection of a socket does
+/// without: it stays with its endpoint whatever becomes of that, and every cache line counts, since the calls between two
+/// connects push most of them out.
 #[inline(always)]
-fn pick<A: Family>(index: u32, meta: *const Meta, local: bool, hash: Option<u32>) -> Choice<A> {
+fn pick<A: Family>(index: u32, meta: *const Meta, local: bool, hash: Option<u32>, stated: bool) -> Choice<A> {
+    let turn = turn(index);
     let mut attempt = 0;
     while attempt < RETRIES {
         attempt += 1;
@@ -234,15 +236,14 @@ fn pick<A: Family>(index: u32, meta: *const Meta, local: bool, hash: Option<u32>
         let offset = match hash.and_then(|hash| by_row(hash, sel, meta)) {
             Some(offset) => offset,
             None => {
-                // The helper is a tenth of what this costs beside the socket's storage; one endpoint needs no choice.
-                // SAFETY: a helper without arguments.
-                let random = if sel.count() == 1 { 0 } else { unsafe { bpf_get_prandom_u32() } };
-                ((random as u64 * sel.count() as u64) >> 32) as u32
+                let lot = scattered(turn.wrapping_add(attempt << 28));
+                ((lot as u64 * sel.count() as u64) >> 32) as u32
             }
         };
         let at = sel.base().wrapping_add(offset);
         let Some(mut endpoint) = A::slot(at) else { break };
-        let state = backend::state(endpoint.backend).unwrap_or(0);
+        let state =
+            if stated { backend::state(endpoint.backend).unwrap_or(0) } else { BackendState::UNASKED.0 };
         if endpoint.index == index && BackendState(state).is_live() {
             endpoint.state = state;
             endpoint.local = is_local(at, sel, meta);
@@ -253,4 +254,13 @@ fn pick<A: Family>(index: u32, meta: *const Meta, local: bool, hash: Option<u32>
     }
     count(Stat::Exhausted);
     Choice::Empty
+}
+
+/// A number that looks random, the same for the same `turn` (MurmurHash3's finalizer, which leaves no two turns alike). The
+/// kernel's own random numbers cost a helper and its state in memory: a quarter of what `choose` takes.
+#[inline(always)]
+fn scattered(turn: u32) -> u32 {
+    let h = (turn ^ (turn >> 16)).wrapping_mul(0x85eb_ca6b);
+    let h = (h ^ (h >> 13)).wrapping_mul(0xc2b2_ae35);
+    h ^ (h >> 16)
 }
