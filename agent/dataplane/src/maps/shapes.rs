@@ -129,3 +129,17 @@ pub(crate) fn inspect(dir: &Path, shape: &Shape) -> Result<Option<MapInfo>, MapE
     }
     Ok(Some(info))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_map_stands_there_once() {
+        let mut names: Vec<_> = PINNED.iter().map(|shape| shape.name).collect();
+        names.sort_unstable();
+        let all = names.len();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+}
