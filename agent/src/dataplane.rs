@@ -1,6 +1,7 @@
 //! `xebec-agent dataplane`: questions about the service dataplane of this node, answered from the kernel's own maps and
 //! programs, whether a proxy runs or not. Names come from a running proxy if one is reached. Nothing is changed.
 
+use std::fmt;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -14,7 +15,8 @@ use kube::api::ListParams;
 use serde::Serialize;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
-use xebec_dataplane::inspect::{self, Check, State};
+use xebec_dataplane::Protocol;
+use xebec_dataplane::inspect::{self, Check, LiveService, ServiceRow, State};
 use xebec_dataplane::metrics::Running;
 use xebec_program::Failure;
 
@@ -51,7 +53,7 @@ enum Output {
 enum Question {
     /// Programs at their hooks, pins, versions, how full the maps are, the last sync.
     Status,
-    /// The Services as the kernel's maps hold them.
+    /// The Services as the kernel's maps hold them, and as its packet filter does those of SCTP.
     Services {
         /// Only those whose name or one of whose addresses has this in it.
         filter: Option<String>,
@@ -60,7 +62,7 @@ enum Question {
     Explain {
         /// Address and port, such as 10.96.0.1:443.
         address: SocketAddr,
-        /// TCP or UDP.
+        /// TCP, UDP or SCTP.
         #[arg(long, default_value = "tcp")]
         protocol: String,
         /// A client outside the node, with or without a port: its packet is shown to the program at the device.
@@ -110,7 +112,9 @@ pub(crate) async fn run(args: DataplaneArgs, stop: CancellationToken) -> Result<
             say(output, &report, || report.to_string())
         }
         Question::Services { filter } => {
-            let mut rows = inspect::services(pins, running.as_ref()).map_err(|error| failed(&error))?;
+            let rows = inspect::services(pins, running.as_ref()).map_err(|error| failed(&error))?;
+            let mut rows: Vec<Row> = rows.into_iter().map(Row::Map).collect();
+            rows.extend(sctp(running.as_ref())?.into_iter().map(Row::Sctp));
             if let Some(filter) = filter {
                 rows.retain(|row| row.to_string().contains(&filter));
             }
@@ -119,18 +123,29 @@ pub(crate) async fn run(args: DataplaneArgs, stop: CancellationToken) -> Result<
         }
         Question::Explain { address, protocol, from, device } => {
             let protocol = transport(&protocol)?;
+            let route = from.map(|from| inspect::route(pins, from, address, protocol, device.as_deref()));
+            let route = route.transpose().map_err(|error| failed(&error))?;
+            let packet = route.as_ref().map(|route| format!("\n{route}")).unwrap_or_default();
+            if protocol == Protocol::Sctp {
+                let found = sctp(running.as_ref())?;
+                let found = found.into_iter().find(|service| service.answers(address.ip(), address.port()));
+                let answer =
+                    json!({"service": found.as_ref().map(|f| &f.name), "filter": found, "packet": route});
+                return say(output, &answer, || {
+                    let none = || format!("{address}/SCTP: no service here; packets pass untranslated");
+                    let found = found.as_ref().map_or_else(none, ToString::to_string);
+                    format!("from everywhere, by the node's packet filter: {found}{packet}")
+                });
+            }
             let found = xebec_dataplane::explain(pins, address.ip(), address.port(), protocol)
                 .map_err(|error| failed(&error))?;
             let services = running.iter().flat_map(|running| &running.services);
             let named = found.kind.is_some().then_some(found.index);
             let name = services.clone().find(|named_| Some(named_.index) == named).map(|n| n.name.clone());
-            let route = from.map(|from| inspect::route(pins, from, address, protocol, device.as_deref()));
-            let route = route.transpose().map_err(|error| failed(&error))?;
             let answer = json!({"service": name, "socket": found, "packet": route});
             say(output, &answer, || {
                 let name = name.map(|name| format!("Service {name}\n")).unwrap_or_default();
-                let route = route.map(|route| format!("\n{route}")).unwrap_or_default();
-                format!("{name}from pods and this node: {found}{route}")
+                format!("{name}from pods and this node: {found}{packet}")
             })
         }
         Question::Doctor { kubeconfig, node_name, bpf_cgroup } => {
@@ -147,6 +162,33 @@ pub(crate) async fn run(args: DataplaneArgs, stop: CancellationToken) -> Result<
             }
             Err(Failure::Part { part: "dataplane doctor", reason: format!("{failing} checks fail") })
         }
+    }
+}
+
+/// A service port, by what serves it.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Row {
+    Map(ServiceRow),
+    Sctp(LiveService),
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Map(row) => row.fmt(f),
+            Self::Sctp(row) => row.fmt(f),
+        }
+    }
+}
+
+/// What the packet filter serves of SCTP. Where nft does not run there is nothing, unless a proxy knows better.
+fn sctp(running: Option<&Running>) -> Result<Vec<LiveService>, Failure> {
+    match inspect::sctp() {
+        Err(error) if running.is_some_and(|running| running.sctp.ports > 0) => {
+            Err(Failure::part("services of SCTP")(&error))
+        }
+        found => Ok(found.unwrap_or_default()),
     }
 }
 

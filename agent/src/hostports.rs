@@ -50,7 +50,7 @@ fn of_pod(pod: Reservation) -> PodPorts {
             protocol: match mapping.protocol {
                 Transport::Tcp => Protocol::Tcp,
                 Transport::Udp => Protocol::Udp,
-                Transport::Sctp => return None,
+                Transport::Sctp => Protocol::Sctp,
             },
             endpoint: (pod.address, mapping.container_port).into(),
         })

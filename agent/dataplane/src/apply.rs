@@ -1,7 +1,7 @@
 //! Decisions to effects: holds what should be ([`Tables`]), what is ([`Installed`]) and the door to the maps, and
 //! brings the second to the first, one Service at a time. Called by run; tests drive it with the fake maps.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use crate::compile::facts::Owner;
@@ -29,6 +29,12 @@ pub struct Applier<W> {
     drain: bool,
     /// Service ports that did not fit or could not be written, tried again with every change.
     behind: BTreeSet<FrontKey>,
+    /// Those of SCTP, which the maps do not hold.
+    sctp: BTreeMap<FrontKey, ServicePort>,
+    /// They changed since [`Applier::take_sctp`].
+    sctp_changed: bool,
+    /// The programs do not know all of their addresses yet.
+    unclaimed: bool,
 }
 
 /// What one application did.
@@ -68,6 +74,9 @@ impl<W: MapWriter> Applier<W> {
             held: None,
             drain: false,
             behind,
+            sctp: BTreeMap::new(),
+            sctp_changed: true,
+            unclaimed: true,
         };
         let probe = ServicePort::probe();
         applier.reconcile(&probe.primary, Some(&probe), &mut Applied::default())?;
@@ -137,6 +146,12 @@ impl<W: MapWriter> Applier<W> {
         self.complete
     }
 
+    /// The service ports of SCTP, if they may have changed since the last call; not before the API was followed wholly.
+    pub fn take_sctp(&mut self) -> Option<Vec<ServicePort>> {
+        let changed = self.complete && std::mem::take(&mut self.sctp_changed);
+        changed.then(|| self.sctp.values().cloned().collect())
+    }
+
     /// The maps.
     pub fn maps(&mut self) -> &mut W {
         &mut self.maps
@@ -174,6 +189,12 @@ impl<W: MapWriter> Applier<W> {
             dirty.remove(&ServicePort::probe().primary);
         }
         dirty.extend(self.installed.take_crowded());
+        let (sctp, dirty): (BTreeSet<_>, BTreeSet<_>) =
+            dirty.into_iter().partition(|primary| primary.protocol == Protocol::Sctp);
+        sctp.iter().for_each(|primary| self.set_sctp(primary));
+        if let Err(error) = self.claim() {
+            failure.get_or_insert(error);
+        }
         for primary in dirty {
             let desired = self.tables.effective(&primary);
             if let Err(error) = self.reconcile(&primary, desired.as_ref(), &mut applied) {
@@ -185,6 +206,10 @@ impl<W: MapWriter> Applier<W> {
         match failure {
             Some(error) => Err(error),
             None => {
+                if std::mem::take(&mut self.unclaimed) {
+                    let gone = self.installed.claim_only(&self.sctp_addresses());
+                    gone.iter().try_for_each(|write| self.maps.write(write))?;
+                }
                 if let Some(held) = self.held.take() {
                     let gone = self.installed.hold_only(&held);
                     gone.iter().try_for_each(|write| self.maps.write(write))?;
@@ -208,6 +233,41 @@ impl<W: MapWriter> Applier<W> {
         if result.is_err() {
             // All of it is written again with the next change.
             self.installed.hold_only(&BTreeSet::new());
+        }
+        result
+    }
+
+    /// Takes over what the service port of SCTP at a frontend has become.
+    fn set_sctp(&mut self, primary: &FrontKey) {
+        let desired = self.tables.effective(primary);
+        if self.sctp.get(primary) == desired.as_ref() {
+            return;
+        }
+        (self.sctp_changed, self.unclaimed) = (true, true);
+        match desired {
+            Some(port) => drop(self.sctp.insert(*primary, port)),
+            None => drop(self.sctp.remove(primary)),
+        }
+    }
+
+    fn sctp_addresses(&self) -> BTreeSet<IpAddr> {
+        let of = |port: &ServicePort| -> Vec<FrontKey> {
+            port.aliases.iter().map(|(key, _)| *key).chain([port.primary]).collect()
+        };
+        let address = |key: FrontKey| if let Vip::Address(addr) = key.vip { Some(addr) } else { None };
+        self.sctp.values().flat_map(of).filter_map(address).collect()
+    }
+
+    /// Lets the programs know the addresses of SCTP, before anything of ours is taken away.
+    fn claim(&mut self) -> Result<(), MapError> {
+        if !self.unclaimed {
+            return Ok(());
+        }
+        let writes = self.installed.claim(&self.sctp_addresses());
+        let result = writes.iter().try_for_each(|write| self.maps.write(write));
+        if result.is_err() {
+            // All of it is written again with the next change.
+            self.installed.claim_only(&BTreeSet::new());
         }
         result
     }

@@ -16,7 +16,7 @@ use crate::devices::{PACKET_PROGRAMS, TUNNEL_PROGRAM, pinned, pinned_index};
 use crate::driver::DRIVER_PROGRAM;
 use crate::load::{PROGRAMS, Part, versioned};
 use crate::maps::shapes::{OF_PODS, PINNED};
-use crate::{reserved, sys, tunnel};
+use crate::{reserved, sctp, sys, tunnel};
 
 /// Why a program is not on its hook.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +61,9 @@ pub enum AttachError {
     /// The ports of translated sources.
     #[error("cannot give back the ports of translated sources (net.ipv4.ip_local_reserved_ports)")]
     Ports(#[source] io::Error),
+    /// The tables of SCTP.
+    #[error("cannot remove the tables of SCTP (nft, xebec-sctp)")]
+    Sctp(#[source] sctp::SctpError),
     /// A device's driver refused the program, and so did the kernel.
     #[error("the driver of {device} cannot run programs")]
     Driver {
@@ -220,11 +223,11 @@ pub(crate) fn pin_link(
     fd_link(link, program)?.pin(pin).map(drop).map_err(fail)
 }
 
-/// Removes everything pinned under `pin_dir`, detaches the programs and gives back the ports that were reserved for them.
-/// Nothing there is no error.
+/// Removes everything pinned under `pin_dir` and the tables of SCTP, detaches the programs and gives back the ports that were
+/// reserved for them. Nothing there is no error.
 ///
 /// # Errors
-/// [`AttachError::Link`] with the first thing that could not be removed, [`AttachError::Ports`].
+/// [`AttachError::Link`] with the first thing that could not be removed, [`AttachError::Sctp`], [`AttachError::Ports`].
 pub fn detach(pin_dir: &Path) -> Result<(), AttachError> {
     remove(pin_dir, |_| false)
 }
@@ -249,7 +252,8 @@ fn remove(pin_dir: &Path, kept: impl Fn(&Path) -> bool) -> Result<(), AttachErro
     };
     let versions = entries(pin_dir).map_err(|e| fail("list", e))?;
     let mut whole = true;
-    for version in versions.iter().filter(|p| p.is_dir() && !reserved::is_record(p)) {
+    let ours = |path: &Path| reserved::is_record(path) || sctp::is_mark(path);
+    for version in versions.iter().filter(|p| p.is_dir() && !ours(p)) {
         let kept = kept(version);
         whole &= !kept;
         for (index, _) in pinned(&version.join("links"), &[TUNNEL_PROGRAM.0]).unwrap_or_default() {
@@ -275,6 +279,7 @@ fn remove(pin_dir: &Path, kept: impl Fn(&Path) -> bool) -> Result<(), AttachErro
             }
         }
     }
+    sctp::remove(&mut sctp::Kernel, pin_dir).map_err(AttachError::Sctp)?;
     reserved::release_ports(pin_dir).map_err(AttachError::Ports)?;
     if whole { remove_dir(pin_dir).map_err(|e| fail("remove the directory of", e)) } else { Ok(()) }
 }

@@ -4,15 +4,17 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use xebec_abi::{PROTO_TCP, PROTO_UDP, service};
+use xebec_abi::{PROTO_SCTP, PROTO_TCP, PROTO_UDP, service};
 
-/// A transport the socket hooks translate. SCTP is not one: the connect hooks do not cover it.
+/// A transport of Services. The maps hold those of TCP and UDP; SCTP, which the socket hooks do not cover, has tables of nft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
     /// TCP, and MPTCP with it.
     Tcp,
     /// UDP.
     Udp,
+    /// SCTP.
+    Sctp,
 }
 
 impl Protocol {
@@ -21,10 +23,11 @@ impl Protocol {
         match self {
             Self::Tcp => PROTO_TCP,
             Self::Udp => PROTO_UDP,
+            Self::Sctp => PROTO_SCTP,
         }
     }
 
-    /// From the IP protocol number.
+    /// From the IP protocol number, of those that the maps hold.
     pub const fn from_number(number: u8) -> Option<Self> {
         match number {
             PROTO_TCP => Some(Self::Tcp),
@@ -33,11 +36,12 @@ impl Protocol {
         }
     }
 
-    /// From the API's name; absent means TCP, and SCTP is `None`.
+    /// From the API's name; absent means TCP.
     pub fn from_api(name: Option<&str>) -> Option<Self> {
         match name {
             None | Some("" | "TCP") => Some(Self::Tcp),
             Some("UDP") => Some(Self::Udp),
+            Some("SCTP") => Some(Self::Sctp),
             Some(_) => None,
         }
     }
@@ -48,6 +52,7 @@ impl fmt::Display for Protocol {
         f.write_str(match self {
             Self::Tcp => "TCP",
             Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The dataplane's life: load, attach, prove, adopt, follow the API. Called by the agent.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, info, warn};
 
-use crate::addresses::{AddressWatch, local_addresses, outside_devices};
+use crate::addresses::AddressWatch;
 use crate::apply::Applier;
 use crate::attach::{attach, is_root, resolve_cgroup, root_cgroup};
 use crate::compile::Place;
@@ -28,11 +28,12 @@ use crate::health::{self, Checks, FailureEvents, Places, Status};
 use crate::load::{Part, find_object, load, versioned};
 use crate::maps::pinned::PinnedMaps;
 use crate::metrics::{self, Exporter, ProxyMetrics};
-use crate::model::Family;
-use crate::node::{NodeFacts, OwnNode, listening_addresses, node_addresses};
+use crate::node::OwnNode;
 use crate::probe::{Probe, probe};
 use crate::proglog::follow_log;
+use crate::refresh::refresh_addresses;
 use crate::reserved::reserve_ports;
+use crate::sctp::{self, ServiceFailures};
 use crate::tunnel::follow::Direct;
 use crate::world::World;
 use crate::{DataplaneError, Options, sys};
@@ -66,10 +67,13 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
     let (applier, mut devices) = install(&options)?;
     let applier = Arc::new(Mutex::new(applier));
     let (drained, _draining) = follow_drained(&mut devices, &applier);
+    let failures = ServiceFailures::new(client.clone(), &options.node_name);
+    let sctp = sctp::Worker::start(sctp::Table::new(sctp::Kernel, &options.pin_dir), failures);
     let exporter = Exporter {
         metrics: Arc::clone(&metrics),
         applier: Arc::clone(&applier),
         drained: drained.clone(),
+        sctp: sctp.state(),
         more: options.more_metrics.clone(),
     };
     let _exports =
@@ -82,7 +86,7 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
     let addresses = AddressWatch::new().map_err(DataplaneError::Addresses)?;
     let mut own = OwnNode::default();
     let mut places = Places::new();
-    refresh_addresses(&applier, &mut devices, &options, own.facts(), &mut places);
+    refresh_addresses(&applier, &mut devices, &options, own.facts(), (&mut places, &sctp));
     let mut collection = tokio::time::interval(COLLECTION);
     collection.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let config = || watcher::Config::default();
@@ -106,7 +110,7 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
                 let known = own.is_settled();
                 if follow_node(event, &mut own, &mut status.write()) {
                     applier.lock().set_zone(own.facts().zone.as_deref(), &mut world);
-                    refresh_addresses(&applier, &mut devices, &options, own.facts(), &mut places);
+                    refresh_addresses(&applier, &mut devices, &options, own.facts(), (&mut places, &sctp));
                     direct.stale = true;
                 } else if known {
                     continue;
@@ -116,7 +120,7 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
             () = host_ports.changed() => world.set_host_ports(&host_ports.take()),
             changed = addresses.changed() => {
                 changed.map_err(DataplaneError::Addresses)?;
-                behind |= refresh_addresses(&applier, &mut devices, &options, own.facts(), &mut places);
+                behind |= refresh_addresses(&applier, &mut devices, &options, own.facts(), (&mut places, &sctp));
                 direct.stale = true;
                 behind |= direct.prepare(&mut world, &mut devices, own.facts());
                 continue;
@@ -144,6 +148,9 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
             let unprepared = direct.prepare(&mut world, &mut devices, own.facts());
             let unwritten = step(&applier, &mut world, &options);
             let unwritten = unwritten | unprepared | direct.finish();
+            if let Some(ports) = applier.lock().take_sctp() {
+                sctp.want(|wanted| (wanted.ports, wanted.services) = (Some(ports), world.sctp_services()));
+            }
             if applier.lock().take_drain() {
                 drained.want();
             }
@@ -267,50 +274,6 @@ fn take<T>(event: Option<Result<T, watcher::Error>>, what: &'static str, put: im
         }
         None => {}
     }
-}
-
-/// Writes what is to be known of the node's addresses and devices; true if listeners have to be at other `places` now.
-fn refresh_addresses(
-    applier: &Mutex<Applier<PinnedMaps>>,
-    devices: &mut Devices,
-    options: &Options,
-    node: &NodeFacts,
-    places: &mut Places,
-) -> bool {
-    if let Err(error) = applier.lock().maps().set_pod_ranges(&options.pod_ranges.resolve(node)) {
-        error!(error = %xebec_program::chain(&error), "cannot write the pods' networks");
-    }
-    // What was said on the command line counts in its family.
-    let given = |a: &IpAddr| options.node_ips.iter().any(|own| Family::of(own) == Family::of(a));
-    let others = node.addresses.iter().filter(|a| !given(a));
-    let primary: Vec<IpAddr> = options.node_ips.iter().chain(others).copied().collect();
-    let mut moved = false;
-    match local_addresses() {
-        Ok(own) => {
-            let next = listening_addresses(&own, &options.node_ports, &primary);
-            moved = std::mem::replace(places, next.clone()) != next;
-            let addresses = node_addresses(&own, &options.node_ports, &primary);
-            if let Err(error) = applier.lock().maps().set_node_addresses(&addresses) {
-                error!(error = %xebec_program::chain(&error), "cannot write the node's addresses");
-            }
-        }
-        Err(error) => error!(%error, "cannot list the node's addresses"),
-    }
-    let found = match outside_devices() {
-        Ok(found) => found,
-        Err(error) => {
-            error!(%error, "cannot list the node's devices");
-            return moved;
-        }
-    };
-    // The devices' addresses go in first: a program without them refuses nobody and hides nobody.
-    if let Err(error) = applier.lock().maps().tracked().set_devices(&found) {
-        error!(error = %xebec_program::chain(&error), "cannot write the node's devices");
-    }
-    if let Err(error) = devices.refresh(found) {
-        error!(error = %xebec_program::chain(&error), "services are not reachable from outside by every device");
-    }
-    moved
 }
 
 /// Starts to release sockets of endpoints that left, when it is asked to; a kernel that cannot goes without.

@@ -56,8 +56,8 @@ pub struct World {
     /// Services with direct server return.
     direct: BTreeSet<Owner>,
     direct_changed: bool,
-    /// Services with a health check, and their UIDs.
-    checked: BTreeMap<Owner, Arc<str>>,
+    /// Services that there may be something to tell of (those with a health check, those with SCTP), and their UIDs.
+    told: BTreeMap<Owner, Arc<str>>,
     /// What is to be told of Services, by their UIDs.
     notes: Vec<(Owner, String, Note)>,
     dirty: BTreeSet<Owner>,
@@ -138,7 +138,7 @@ impl World {
                 let fact = facts::service(&object);
                 self.complain(&name, &object, fact.as_ref());
                 self.put_service(&name, fact);
-                if let Some(uid) = self.checked.get_mut(&name) {
+                if let Some(uid) = self.told.get_mut(&name) {
                     *uid = object.metadata.uid.as_deref().unwrap_or_default().into();
                 }
                 let held = Some(facts::held(&object)).filter(|list| !list.is_empty());
@@ -225,10 +225,10 @@ impl World {
     }
 
     fn put_service(&mut self, name: &Owner, fact: Option<ServiceFacts>) {
-        if fact.as_ref().is_some_and(|f| f.health_check_port.is_some()) {
-            self.checked.entry(name.clone()).or_default();
+        if fact.as_ref().is_some_and(|f| f.health_check_port.is_some() || f.has_sctp()) {
+            self.told.entry(name.clone()).or_default();
         } else {
-            self.checked.remove(name);
+            self.told.remove(name);
         }
         let direct = fact.as_ref().is_some_and(|f| f.direct);
         if self.services.put(name, fact).is_some() {
@@ -322,7 +322,17 @@ impl World {
             };
             Some(families.into_iter().map(check).collect::<Vec<_>>())
         };
-        self.checked.iter().filter_map(checks).flatten().collect()
+        self.told.iter().filter_map(checks).flatten().collect()
+    }
+
+    /// The Services with SCTP ports, and their UIDs.
+    pub fn sctp_services(&self) -> BTreeMap<Owner, Arc<str>> {
+        let has = |owner: &Owner| self.services.known.get(owner).is_some_and(ServiceFacts::has_sctp);
+        self.told
+            .iter()
+            .filter(|(owner, _)| has(owner))
+            .map(|(owner, uid)| (owner.clone(), uid.clone()))
+            .collect()
     }
 
     /// A Service's facts and its slices, in the order of their names.

@@ -77,8 +77,8 @@ pub enum NetworkError {
         /// What is waited for.
         why: String,
     },
-    /// `nft` refused the rules.
-    #[error("nft: {0}")]
+    /// The packet filter did not take the rules.
+    #[error("{0}")]
     Nft(String),
 }
 

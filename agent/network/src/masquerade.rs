@@ -1,22 +1,17 @@
 //! Traffic that leaves the cluster carries the node's address. One nft table of our own; nothing else is touched.
 
-use std::process::Stdio;
-
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
-
 use crate::{Cidr, DEVICE_PREFIX, NetworkError};
 
 const TABLE: &str = "xebec";
 
 /// Replaces the table in one transaction: no packet sees half of it.
 pub(crate) async fn apply(pods: Cidr, cluster: Cidr) -> Result<(), NetworkError> {
-    nft(&rules(pods, cluster)).await
+    nft(rules(pods, cluster)).await
 }
 
-/// Deletes the table if it is there (adding it first makes the deletion never fail).
+/// Deletes the table if it is there.
 pub(crate) async fn remove() -> Result<(), NetworkError> {
-    nft(&format!("add table ip {TABLE}\ndelete table ip {TABLE}\n")).await
+    nft(xebec_nft::without("ip", TABLE)).await
 }
 
 fn rules(pods: Cidr, cluster: Cidr) -> String {
@@ -32,25 +27,11 @@ fn rules(pods: Cidr, cluster: Cidr) -> String {
     )
 }
 
-async fn nft(script: &str) -> Result<(), NetworkError> {
-    let run = async {
-        let mut child = Command::new("nft")
-            .args(["-f", "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        if let Some(mut input) = child.stdin.take() {
-            input.write_all(script.as_bytes()).await?;
-        }
-        child.wait_with_output().await
-    };
-    let output = run.await.map_err(|error| NetworkError::Nft(format!("cannot run it: {error}")))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(NetworkError::Nft(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+async fn nft(script: String) -> Result<(), NetworkError> {
+    let wrote = tokio::task::spawn_blocking(move || xebec_nft::write(&script)).await;
+    wrote
+        .map_err(|error| NetworkError::Nft(error.to_string()))?
+        .map_err(|error| NetworkError::Nft(error.to_string()))
 }
 
 #[cfg(test)]

@@ -197,6 +197,7 @@ pub(crate) fn transport(name: &str) -> Result<xebec_dataplane::Protocol, Failure
     match name.to_ascii_lowercase().as_str() {
         "tcp" => Ok(xebec_dataplane::Protocol::Tcp),
         "udp" => Ok(xebec_dataplane::Protocol::Udp),
-        other => Err(Failure::Option(format!("--protocol {other:?}: give tcp or udp"))),
+        "sctp" => Ok(xebec_dataplane::Protocol::Sctp),
+        other => Err(Failure::Option(format!("--protocol {other:?}: give tcp, udp or sctp"))),
     }
 }

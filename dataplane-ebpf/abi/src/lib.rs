@@ -22,7 +22,7 @@ pub mod state;
 pub mod tunnel;
 
 pub use affinity::{AffinityKey, AffinityValue};
-pub use net::{Be16, Be32, Ip6, PROTO_ICMP, PROTO_ICMP6, PROTO_MPTCP, PROTO_TCP, PROTO_UDP};
+pub use net::{Be16, Be32, Ip6, PROTO_ICMP, PROTO_ICMP6, PROTO_MPTCP, PROTO_SCTP, PROTO_TCP, PROTO_UDP};
 
 /// Version of every layout in this crate; pins live under `v<LAYOUT_VERSION>` and the object carries it.
 pub const LAYOUT_VERSION: u32 = 1;

@@ -4,6 +4,8 @@
 pub const PROTO_TCP: u8 = 6;
 /// UDP, as in the IP header.
 pub const PROTO_UDP: u8 = 17;
+/// SCTP.
+pub const PROTO_SCTP: u8 = 132;
 /// ICMP, as in the IPv4 header.
 pub const PROTO_ICMP: u8 = 1;
 /// ICMP, as in the IPv6 header.

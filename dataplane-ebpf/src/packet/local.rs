@@ -7,11 +7,12 @@
 //!
 //! Left to the kernel: what is not from the pod's own address; all that policies look at, in both directions, so that the
 //! kernel's own tracking sees whole connections or none; fragments; what has no hop left, for the kernel to say so; what the
-//! pod itself sends outside, for the kernel to hide its address.
+//! pod itself sends outside, for the kernel to hide its address; SCTP and the errors about it, whose Services the kernel's
+//! tracking translates, both ways.
 
 use aya_ebpf::{helpers::generated::bpf_redirect, programs::TcContext};
 use xebec_abi::{
-    Ip6,
+    Ip6, PROTO_ICMP, PROTO_ICMP6, PROTO_SCTP,
     flow::{HOOK_EGRESS, PacketStat, Role},
     pod::LocalPod,
 };
@@ -19,6 +20,7 @@ use xebec_abi::{
 use super::{
     FIN, RST, Verdict,
     access::Packet,
+    error::is_error,
     header::{ETHERNET, Header},
     replied,
     route::route,
@@ -51,6 +53,9 @@ pub fn enter<P: Packet>(p: &P, h: &Header, pod: &LocalPod) -> bool {
 #[inline(always)]
 pub fn forward(p: &TcContext, v6: bool) -> Verdict {
     let Some(h) = Header::read(p, ETHERNET, v6) else { return Verdict::Next };
+    if h.proto == PROTO_SCTP || is_error_about_sctp(p, &h) {
+        return Verdict::Next;
+    }
     match own(h.src) {
         Some(from) if from.device == p.device() => {}
         _ => return Verdict::Next,
@@ -61,6 +66,21 @@ pub fn forward(p: &TcContext, v6: bool) -> Verdict {
         // Another pod of this node that policies select has no flow from outside under its address.
         None => answer(p, &h).unwrap_or(Verdict::Next),
     }
+}
+
+/// Whether a packet is an ICMP error that quotes one of SCTP.
+#[inline(always)]
+fn is_error_about_sctp(p: &TcContext, h: &Header) -> bool {
+    if h.proto != PROTO_ICMP && h.proto != PROTO_ICMP6 {
+        return false;
+    }
+    match Packet::load::<u8>(p, h.l4) {
+        Some(kind) if is_error(h.v6, kind) => {}
+        _ => return false,
+    }
+    let proto = h.l4 + 8 + if h.v6 { 6 } else { 9 };
+    p.reach(proto + 2);
+    Packet::load::<u8>(p, proto) == Some(PROTO_SCTP)
 }
 
 /// An answer to outside, of a flow to this pod: translated here, and out by the device that the routes name.

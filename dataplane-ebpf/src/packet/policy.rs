@@ -13,7 +13,7 @@
 
 use aya_ebpf::maps::lpm_trie;
 use xebec_abi::{
-    Be16, PROTO_ICMP, PROTO_ICMP6, PROTO_TCP, PROTO_UDP,
+    Be16, PROTO_ICMP, PROTO_ICMP6, PROTO_SCTP, PROTO_TCP, PROTO_UDP,
     event::{Reason, Verdict as Told},
     policy::{
         ANYONE, CLASS_BITS, ClassKey, EGRESS, INGRESS, PodPolicy, PolicyFlow, PolicyFlowKey, RULE_BITS,
@@ -35,8 +35,6 @@ use crate::{
     socket::Family as _,
 };
 
-/// SCTP, as in the IP header.
-const PROTO_SCTP: u8 = 132;
 /// Silence after which a flow without connections is over, as the kernel's own tracking has it for answered datagrams.
 const QUIET: u64 = 120_000_000_000;
 /// Fragments at these programs' hooks, which may be two of one packet: `hook` in their key.

@@ -64,7 +64,7 @@ pub struct ServiceFacts {
     pub external_ips: Vec<IpAddr>,
     /// Load balancer addresses with ipMode VIP (KEP-1860).
     pub load_balancer_ips: Vec<IpAddr>,
-    /// Ports; SCTP ones are left out.
+    /// Ports.
     pub ports: Vec<PortFacts>,
     /// internalTrafficPolicy Local.
     pub internal_local: bool,
@@ -82,6 +82,13 @@ pub struct ServiceFacts {
     pub publish_not_ready: bool,
     /// healthCheckNodePort, of a load balancer with externalTrafficPolicy Local: for others it has no meaning.
     pub health_check_port: Option<u16>,
+}
+
+impl ServiceFacts {
+    /// Whether it has a port of SCTP.
+    pub fn has_sctp(&self) -> bool {
+        self.ports.iter().any(|port| port.protocol == Protocol::Sctp)
+    }
 }
 
 /// An endpoint of a slice.

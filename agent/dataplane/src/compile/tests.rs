@@ -155,7 +155,15 @@ fn a_service_has_a_port_per_family_and_all_its_frontends() {
     assert_eq!(facts.affinity, Some(10_800));
     let ports = compile(&Owner::new("default", "s"), &facts, &[], &here());
     let primaries: Vec<String> = ports.iter().map(|p| p.primary.to_string()).collect();
-    assert_eq!(primaries, ["10.96.0.5:80/TCP", "10.96.0.5:53/UDP", "[fd96::5]:80/TCP", "[fd96::5]:53/UDP"]);
+    let wanted = [
+        "10.96.0.5:80/TCP",
+        "10.96.0.5:53/UDP",
+        "10.96.0.5:99/SCTP",
+        "[fd96::5]:80/TCP",
+        "[fd96::5]:53/UDP",
+        "[fd96::5]:99/SCTP",
+    ];
+    assert_eq!(primaries, wanted);
     let aliases: Vec<String> = ports[0].aliases.iter().map(|(key, kind)| format!("{key} {kind}")).collect();
     // The proxied load balancer address is not ours (KEP-1860), nor is an external IP equal to the ClusterIP.
     let wanted = [
@@ -164,7 +172,7 @@ fn a_service_has_a_port_per_family_and_all_its_frontends() {
         "<node>:30080/TCP NodePort",
     ];
     assert_eq!(aliases, wanted);
-    assert_eq!(ports[2].aliases.len(), 1, "the IPv6 half has the node port only");
+    assert_eq!(ports[3].aliases.len(), 1, "the IPv6 half has the node port only");
     assert!(ports.iter().all(|p| p.internal_local && p.affinity == Some(10_800)));
     assert_eq!(ports[1].name, "default/s:dns");
 }

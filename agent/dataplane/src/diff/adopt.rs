@@ -50,8 +50,10 @@ impl Installed {
                 repairs.push(Write::AddVip { addr });
             }
         }
-        let gone = snapshot.vips.iter().filter(|addr| !installed.vips.contains_key(addr));
-        repairs.extend(gone.map(|addr| Write::RemoveVip { addr: *addr }));
+        // Those of Services of SCTP, or of an agent killed between two writes: the API's next word tells.
+        let without = snapshot.vips.iter().filter(|addr| !installed.vips.contains_key(addr));
+        installed.claimed = without.copied().collect();
+        installed.vips.extend(installed.claimed.iter().map(|addr| (*addr, 1)));
         // What others have stays theirs until the API says otherwise; what ours lost while it was held is theirs again.
         installed.held.clone_from(&snapshot.held);
         installed.states.clone_from(&snapshot.backends);

@@ -49,6 +49,17 @@ impl Installed {
         *frontends == 1
     }
 
+    /// Counts one less; true if it was the last.
+    pub(super) fn uncount(&mut self, addr: IpAddr) -> bool {
+        let Some(frontends) = self.vips.get_mut(&addr) else { return false };
+        *frontends -= 1;
+        let last = *frontends == 0;
+        if last {
+            self.vips.remove(&addr);
+        }
+        last
+    }
+
     /// The range of node ports only grows while an agent lives: too wide costs one look-up, too narrow a service.
     /// That of host ports, at their bits of the same word, ends with the last of them.
     fn widen(&mut self, port: u16, shift: u32, writes: &mut Vec<Write>) {
@@ -71,13 +82,9 @@ impl Installed {
         if self.frontends.get(&key) == Some(&index) {
             self.frontends.remove(&key);
             if let Some(addr) = vip(&key)
-                && let Some(frontends) = self.vips.get_mut(&addr)
+                && self.uncount(addr)
             {
-                *frontends -= 1;
-                if *frontends == 0 {
-                    self.vips.remove(&addr);
-                    writes.push(self.vacate(addr));
-                }
+                writes.push(self.vacate(addr));
             }
             writes.push(Write::RemoveFrontend { key });
             if key.is_host_port() {

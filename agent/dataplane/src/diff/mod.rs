@@ -98,6 +98,8 @@ pub struct Installed {
     vips: HashMap<IpAddr, u32>,
     /// ClusterIPs of Services that are another's business.
     held: BTreeSet<IpAddr>,
+    /// Addresses that count as frontends', as SCTP is served there.
+    claimed: BTreeSet<IpAddr>,
     indices: Ids,
     slots4: Ranges,
     slots6: Ranges,
@@ -127,6 +129,7 @@ impl Installed {
             frontends: HashMap::new(),
             vips: HashMap::new(),
             held: BTreeSet::new(),
+            claimed: BTreeSet::new(),
             indices: Ids::new(capacity.services),
             slots4: Ranges::new(capacity.slots4),
             slots6: Ranges::new(capacity.slots6),

@@ -343,6 +343,10 @@ pub fn from_running(running: Option<&Running>, address: &str) -> Check {
         let advice = "it has not seen all Services and EndpointSlices yet: look at its log for the API server's answers";
         return Check::new(name, State::Fail, found, advice);
     }
+    if let Some(why) = &running.sctp.failure {
+        let advice = "install nft (the package nftables, 1.0.1 or later) where the proxy runs, or give the kernel what nft misses; other protocols are served";
+        return Check::new(name, State::Fail, format!("{found}, SCTP is not served: {why}"), advice);
+    }
     let state = if running.version == own { State::Ok } else { State::Warn };
     Check::new(name, state, found, &format!("this command is version {own}: use the proxy's own"))
 }

@@ -12,6 +12,7 @@ mod packet;
 mod services;
 mod status;
 
+pub use crate::sctp::{LiveService, live as sctp};
 pub use compare::{Difference, compare, compare_pinned};
 pub use doctor::{Check, State, doctor, from_api, from_running};
 pub use packet::{Fate, Route, RouteError, route};

@@ -178,6 +178,8 @@ fn frame(mac: [u8; 6], from: SocketAddr, to: SocketAddr, protocol: Protocol) -> 
         // Sequence 1, no acknowledgement, 20 bytes, SYN, a window.
         Protocol::Tcp => transport.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 4, 0, 0, 0, 0, 0]),
         Protocol::Udp => transport.extend([0, 8, 0, 0]),
+        // No tag, and an INIT chunk.
+        Protocol::Sctp => transport.extend([[0; 8].as_slice(), &[1, 0, 0, 20], &[0; 16]].concat()),
     }
     // A locally administered address for who sent it.
     let mut frame = [mac.as_slice(), &[2, 0, 0, 0, 0, 1]].concat();

@@ -16,6 +16,7 @@ use crate::maps::pinned::PinnedMaps;
 use crate::maps::shapes::{OF_PODS, PINNED, inspect};
 use crate::metrics::Running;
 use crate::reserved::is_record;
+use crate::sctp::{TABLE, is_mark};
 use crate::sys;
 
 /// A program at its hook.
@@ -77,7 +78,7 @@ pub fn status(pin_dir: &Path, running: Option<Running>) -> Result<Report, MapErr
     let tables = tables(&dir)?.unwrap_or_default();
     let names = |dir: &Path| -> Vec<String> {
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-        let entries = entries.filter(|entry| !is_record(&entry.path()));
+        let entries = entries.filter(|entry| !is_record(&entry.path()) && !is_mark(&entry.path()));
         let mut names: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
         names.sort_unstable();
         names
@@ -185,6 +186,10 @@ impl fmt::Display for Report {
             None => writeln!(f, "proxy   not reached: what is in the kernel serves on, and changes wait")?,
         }
         writeln!(f, "tables  {} service ports, {} full syncs", self.service_ports, self.syncs)?;
+        if let Some(sctp) = self.running.as_ref().map(|running| &running.sctp).filter(|sctp| sctp.ports > 0) {
+            let why = sctp.failure.as_ref().map_or_else(String::new, |why| format!(", BEHIND: {why}"));
+            writeln!(f, "sctp    {} service ports, in the nft table {TABLE}{why}", sctp.ports)?;
+        }
         writeln!(f, "\n{:<18} {:>6} {:>8}  {:<22} LOADED", "PROGRAM", "LINK", "PROGRAM", "ON")?;
         for link in &self.links {
             let number = |id: Option<u32>| id.map_or_else(|| "-".to_owned(), |id| id.to_string());

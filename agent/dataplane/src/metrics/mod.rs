@@ -22,6 +22,7 @@ pub use text::{Histogram, Labels, Text};
 use crate::apply::Applier;
 use crate::drain::worker::Drained;
 use crate::maps::pinned::PinnedMaps;
+use crate::sctp;
 
 /// Metrics of the agent's other parts, added to each answer.
 #[derive(Clone)]
@@ -55,6 +56,9 @@ pub struct Running {
     pub behind: bool,
     /// Every service port in the maps.
     pub services: Vec<Named>,
+    /// What became of SCTP.
+    #[serde(default)]
+    pub sctp: sctp::State,
 }
 
 /// A service port's name.
@@ -75,6 +79,8 @@ pub struct Exporter {
     pub applier: Arc<Mutex<Applier<PinnedMaps>>>,
     /// Sockets of endpoints that left.
     pub drained: Drained,
+    /// What became of SCTP.
+    pub sctp: Arc<Mutex<sctp::State>>,
     /// Of the agent's other parts.
     pub more: MoreMetrics,
 }
@@ -89,6 +95,11 @@ impl Exporter {
         let help = "Connected UDP sockets released, as their endpoint had left.";
         let name = "xebec_dataplane_drained_sockets_total";
         text.single(name, "counter", help, self.drained.released() as f64);
+        let failures = self.sctp.lock().failures as f64;
+        let name = "kubeproxy_sync_proxy_rules_nftables_sync_failures_total";
+        text.family(name, "counter", "Cumulative proxy nftables sync failures");
+        // Both families are written in one transaction.
+        ["IPv4", "IPv6"].iter().for_each(|family| text.sample(name, &[("ip_family", family)], failures));
         process::write(&mut text);
         (self.more.0)(&mut text);
         text.finish()
@@ -105,6 +116,7 @@ impl Exporter {
             last_sync,
             behind: applier.is_behind(),
             services: applier.names(),
+            sctp: self.sctp.lock().clone(),
         }
     }
 }
