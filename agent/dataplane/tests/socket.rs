@@ -15,6 +15,7 @@ mod pitfalls;
 mod policy;
 mod ranges;
 mod reserved;
+mod sctp;
 
 use serde_json::json;
 use xebec_abi::state::{NODE_IP_ANY, NODE_IP_HOST_ONLY, NODE_IP_OWN};

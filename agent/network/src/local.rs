@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use futures::TryStreamExt;
-use netlink_packet_route::address::AddressAttribute;
+use netlink_packet_route::address::{AddressAttribute, AddressScope};
 
 use crate::NetworkError;
 use crate::link::netlink;
@@ -21,7 +21,10 @@ const LOOPBACK: u32 = 1;
 pub async fn add_local_address(address: Ipv4Addr) -> Result<(), NetworkError> {
     let doing = format!("add {address} to lo");
     let handle = netlink()?;
-    let request = handle.address().add(LOOPBACK, IpAddr::V4(address), 32).replace();
+    let mut request = handle.address().add(LOOPBACK, IpAddr::V4(address), 32).replace();
+    // Of the host, as 127.0.0.1 is: the kernel must not choose it as a source where a pod's device has no address. Nobody but
+    // the DNS has it.
+    request.message_mut().header.scope = AddressScope::Host;
     request.execute().await.map_err(NetworkError::netlink(doing))
 }
 

@@ -22,6 +22,7 @@ pub mod netns;
 pub mod objects;
 pub mod pair;
 pub mod place;
+pub mod sctp;
 pub mod server;
 
 pub use netns::{NetNs, enter, run, within};

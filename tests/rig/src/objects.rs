@@ -10,9 +10,10 @@ use xebec_dataplane::apply::Applier;
 use xebec_dataplane::devices::Devices;
 use xebec_dataplane::maps::pinned::PinnedMaps;
 use xebec_dataplane::node::node_addresses;
+use xebec_dataplane::sctp::{Addresses, Kernel, Table, Wanted};
 use xebec_dataplane::tunnel::Tunnel;
 use xebec_dataplane::world::World;
-use xebec_dataplane::{NodePorts, addresses};
+use xebec_dataplane::{NodePorts, SourceRange, addresses};
 
 /// A ClusterIP Service with some more of a spec.
 pub fn service(name: &str, ips: &[&str], ports: Value, extra: Value) -> Service {
@@ -56,13 +57,33 @@ pub struct Agent {
     pub devices: Devices,
     /// What it knows of the API.
     pub world: World,
+    /// The tables of SCTP, if it is to serve that: see [`Agent::serve_sctp`].
+    pub sctp: Option<Sctp>,
+}
+
+/// The tables of SCTP, and what there is to be.
+#[derive(Debug)]
+pub struct Sctp {
+    /// The tables.
+    pub table: Table<Kernel>,
+    /// What there is to be.
+    pub wanted: Wanted,
 }
 
 impl Agent {
     /// Installs the dataplane; the calling thread is in the node's namespace.
     pub fn new(options: &xebec_dataplane::Options) -> Self {
         let (applier, devices) = xebec_dataplane::install(options).unwrap();
-        Self { applier, devices, world: World::default() }
+        Self { applier, devices, world: World::default(), sctp: None }
+    }
+
+    /// Serves SCTP from now on, in the network namespace of whoever calls this and [`Agent::apply`]; `pods` are the networks
+    /// of the cluster's pods, as far as they are known.
+    pub fn serve_sctp(&mut self, options: &xebec_dataplane::Options, pods: &[&str]) {
+        let pods = pods.iter().map(|range| SourceRange::parse(range).unwrap()).collect();
+        let own = node_addresses(&addresses::local_addresses().unwrap(), &options.node_ports, &[]);
+        let wanted = Wanted { addresses: Addresses::new(&own, pods), ..Wanted::default() };
+        self.sctp = Some(Sctp { table: Table::new(Kernel, &options.pin_dir), wanted });
     }
 
     /// Tells the programs the addresses and devices of the node, whose namespace the calling thread is in, as the agent
@@ -98,6 +119,12 @@ impl Agent {
     pub fn apply(&mut self) {
         let applied = self.applier.apply(&mut self.world).unwrap();
         assert_eq!(applied.full, []);
+        if let Some(sctp) = &mut self.sctp {
+            if let Some(ports) = self.applier.take_sctp() {
+                sctp.wanted.ports = Some(ports);
+            }
+            sctp.table.sync(&sctp.wanted).unwrap();
+        }
         // The grace period: a real one costs milliseconds, which these tests can afford.
         if let Some(grace) = self.applier.seal() {
             std::thread::sleep(std::time::Duration::from_millis(2));

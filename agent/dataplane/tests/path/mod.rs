@@ -31,7 +31,8 @@ fn forwarded() -> u64 {
     rows[1][at].parse::<u64>().unwrap() + v6.trim().parse::<u64>().unwrap()
 }
 
-fn paths(cluster: &Cluster) -> PodPaths {
+/// Ways to and from both pods.
+pub fn paths(cluster: &Cluster) -> PodPaths {
     let mut paths = PodPaths::install(&cluster.rig.options).unwrap();
     for (pod, addresses) in [("a", [A, A6]), ("b", [B, B6])] {
         let pod = LocalPod { device: cluster.device(pod), mac: MAC, node_mac: NODE_MAC };

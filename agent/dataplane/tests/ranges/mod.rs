@@ -54,6 +54,8 @@ fn refusals(client: &mut Client) {
     for (to, wanted) in [
         ("10.196.77.1:81", ECONNREFUSED),
         ("[fd96::77]:81", ECONNREFUSED),
+        // Of a Service of SCTP alone.
+        ("10.196.77.11:80", ECONNREFUSED),
         ("10.196.77.99:80", EHOSTUNREACH),
         ("10.200.3.5:80", EHOSTUNREACH),
         ("[fd96::99]:80", EHOSTUNREACH),
@@ -61,7 +63,6 @@ fn refusals(client: &mut Client) {
         ("10.200.4.5:80", ENETUNREACH),
         ("[fd97::99]:80", ENETUNREACH),
         ("10.196.77.10:53", ENETUNREACH),
-        ("10.196.77.11:80", ENETUNREACH),
         ("10.196.77.50:80", ENETUNREACH),
     ] {
         all(client, to, wanted);
