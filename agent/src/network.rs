@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
+use xebec_dataplane::SourceRange;
 use xebec_network::{Cidr, Hooks, Options};
 use xebec_program::Failure;
 
@@ -28,6 +29,19 @@ pub(crate) struct NetworkPaths {
     /// Addresses of all pods; traffic to them is not masqueraded.
     #[arg(long, default_value = "10.244.0.0/16")]
     cluster_cidr: String,
+}
+
+impl NetworkPaths {
+    /// Addresses of all pods, for the service dataplane.
+    pub(crate) fn pod_range(&self) -> Result<SourceRange, Failure> {
+        let bad = || {
+            Failure::Option(format!(
+                "--cluster-cidr {:?}: give a network, such as 10.244.0.0/16",
+                self.cluster_cidr
+            ))
+        };
+        SourceRange::parse(&self.cluster_cidr).ok_or_else(bad)
+    }
 }
 
 /// Of `xebec-agent cni`.

@@ -54,7 +54,7 @@ pub(crate) async fn run(args: &ResetArgs) -> Result<(), Failure> {
             .map_err(|error| Failure::part("DNS address")(&error))?;
     }
     xebec_dataplane::detach(&args.bpf_pin_dir).map_err(|error| Failure::part("service dataplane")(&error))?;
-    say("removed the eBPF programs and maps, gave back their ports");
+    say("removed the eBPF programs and maps and the tables of SCTP, gave back their ports");
     kubelet::remove_leftovers(&args.root_dir, &args.cgroup_root).await?;
     say("removed pod folders and cgroups");
     Ok(())

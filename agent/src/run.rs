@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use xebec_cri::{Client as Cri, Runtime};
+use xebec_dataplane::PodRanges;
 use xebec_host::cgroups::{CgroupOptions, Cgroups};
 use xebec_kubelet::Deps;
 use xebec_network::{Gate, Hooks};
@@ -50,6 +51,7 @@ pub(crate) async fn run(options: RunOptions, stop: CancellationToken) -> Result<
         }
         if !options.no_proxy {
             dataplane.host_ports = hostports::of_node(&options.network.ipam_dir)?;
+            dataplane.pod_ranges = PodRanges::These([options.network.pod_range()?].into());
             hooks.host_ports = Some(Arc::new(hostports::ToDataplane(dataplane.host_ports.clone())));
         }
         dataplane.more_metrics = policy::metrics(dataplane.more_metrics, enforcer.policies());

@@ -65,6 +65,11 @@ pub(crate) fn proxy(agent: &Path) -> Result<PathBuf> {
     let mut files =
         vec![(agent.to_owned(), "bin/xebec-agent".to_owned()), (object, "bin/xebec.bpf.o".to_owned())];
     files.extend(libraries(agent)?);
+    // For Services of SCTP.
+    packages::ensure(&[packages::NFT])?;
+    let nft = Path::new("/usr/sbin/nft");
+    files.push((nft.to_owned(), "sbin/nft".to_owned()));
+    files.extend(libraries(nft)?);
     image.write(&files)
 }
 

@@ -45,6 +45,8 @@ pub(crate) const NODE: &[Need] = &[
     need("ip", "iproute2"),
     need("mount", "mount"),
 ];
+/// For the proxy's image, which brings its own.
+pub(crate) const NFT: &[Need] = &[need("/usr/sbin/nft", "nftables")];
 /// For the rules of others in `bench dataplane`.
 pub(crate) const PEERS: &[Need] = &[
     need("iptables-restore", "iptables"),

@@ -23,8 +23,8 @@ pub(super) struct FileConfig {
 /// Fields without effect, with the reason; those below one of them go with it.
 const WITHOUT: &[(&str, &str)] = &[
     ("mode", "there is one mode here, eBPF"),
-    ("iptables", "no netfilter rule is made"),
-    ("nftables", "no netfilter rule is made"),
+    ("iptables", "no netfilter rule is made but for Services of SCTP"),
+    ("nftables", "no netfilter rule is made but for Services of SCTP"),
     ("ipvs", "IPVS is not used"),
     ("conntrack", "the kernel's connection tracking is not used"),
     ("winkernel", "this is no Windows node"),

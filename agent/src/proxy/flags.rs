@@ -15,7 +15,7 @@ struct Without {
 const WITHOUT: &[Without] = &[
     Without { why: "there is one mode here, eBPF", valued: &["proxy-mode"], switches: &[] },
     Without {
-        why: "no netfilter rule is made, so there is none to mark, limit or sync",
+        why: "no netfilter rule is made but for Services of SCTP, and those are written when they change, with upstream's own mark",
         valued: &["iptables-masquerade-bit", "iptables-sync-period", "iptables-min-sync-period"],
         switches: &["iptables-localhost-nodeports"],
     },

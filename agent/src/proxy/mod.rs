@@ -126,7 +126,7 @@ pub(crate) async fn run(args: ProxyArgs, stop: CancellationToken) -> Result<(), 
     if args.cleanup {
         xebec_dataplane::detach_services(&args.bpf.bpf_pin_dir)
             .map_err(|error| Failure::part("service dataplane")(&error))?;
-        tracing::info!(pins = %args.bpf.bpf_pin_dir.display(), "removed the eBPF programs and maps of Services, gave back their ports");
+        tracing::info!(pins = %args.bpf.bpf_pin_dir.display(), "removed the eBPF programs and maps of Services and the tables of SCTP, gave back their ports");
         return Ok(());
     }
     let text = args.config.as_deref().map(read_config).transpose()?;

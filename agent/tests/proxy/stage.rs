@@ -204,6 +204,27 @@ impl Stage {
         Process::start(&self.rig.server_ns, Path::new(AGENT), &arguments, log)
     }
 
+    /// The proxy on a machine where no other program can be run.
+    pub fn lonely_proxy(&self) -> Process {
+        let mut words = vec!["PATH=/nowhere".to_owned(), AGENT.to_owned()];
+        words.extend(arguments(&self.rig));
+        words.extend(["--kubeconfig".to_owned(), self.kubeconfig().display().to_string()]);
+        let log = self.folder.path().join("proxy-lonely.log");
+        Process::start(&self.rig.server_ns, Path::new("/usr/bin/env"), &words, log)
+    }
+
+    /// What the API server answers the administrator.
+    pub fn api(&self, method: &str, path: &str) -> Value {
+        let admin = self.admin();
+        within(&self.rig.server_ns, || {
+            block_on(async {
+                let request = http::Request::builder().method(method).uri(path).body(Vec::new()).unwrap();
+                let text = client(&admin).await.unwrap().request_text(request).await.unwrap();
+                serde_json::from_str(&text).unwrap()
+            })
+        })
+    }
+
     /// `xebec-agent dataplane`, with what it printed.
     pub fn ask(&self, words: &[&str]) -> (Option<i32>, String) {
         let mut arguments = vec!["dataplane".to_owned()];
