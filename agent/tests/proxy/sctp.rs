@@ -49,7 +49,7 @@ fn sctp_is_served_by_tables_of_nft_or_said_not_to_be() {
     let failed = || sample(&stage.get(10249, "/metrics").1, FAILURES);
     until("tried again", failed, |failures| *failures >= 2.0);
     assert_eq!(events().len(), 1);
-    assert_eq!(stage.get(10256, "/healthz").0, 200);
+    assert_eq!(stage.get(10256, "/livez").0, 200);
     let (_, status) = stage.ask(&["status"]);
     assert!(
         status.contains("sctp    1 service ports") && status.contains("BEHIND: cannot run nft"),
