@@ -195,28 +195,26 @@ impl<'a> Parts<'a> {
             service.cluster = self.choice(&format!("service-{label}"));
         }
         service.local = self.choice(&format!("local-{label}"));
-        let leads_here =
-            |element: &&Value| element.get(1).and_then(target) == Some(&*format!("local-{label}"));
-        if self.of_set(SERVICE_IPS).iter().any(|element| leads_here(&element)) {
+        if self.leads(SERVICE_IPS, &format!("local-{label}")) {
             service.flags.push("internalTrafficPolicy Local".to_owned());
         }
         let tells_apart =
             |rule: &&Value| rule.as_array().into_iter().flatten().any(|part| part.get("match").is_some());
-        if self
-            .chains
-            .get(&*format!("external-{label}"))
-            .is_some_and(|rules| rules.iter().any(|rule| tells_apart(&rule)))
-        {
+        if self.chains.get(&*format!("external-{label}")).is_some_and(|rules| rules.iter().any(tells_apart)) {
             service.flags.push("externalTrafficPolicy Local".to_owned());
         }
         let clients = format!("affinity-{label}__");
         if let Some((_, seconds)) = self.timeouts.iter().find(|(name, _)| name.starts_with(&clients)) {
             service.flags.push(format!("sessionAffinity ClientIP {seconds} s"));
         }
-        let guard = format!("firewall-{label}");
-        if self.of_set(FIREWALL_IPS).iter().any(|element| element.get(1).and_then(target) == Some(&*guard)) {
+        if self.leads(FIREWALL_IPS, &format!("firewall-{label}")) {
             service.flags.push("loadBalancerSourceRanges".to_owned());
         }
+    }
+
+    /// Whether an element of a map leads to a chain.
+    fn leads(&self, map: &str, chain: &str) -> bool {
+        self.of_set(map).iter().any(|element| element.get(1).and_then(target) == Some(chain))
     }
 }
 

@@ -23,12 +23,8 @@ fn port(cluster: &[&str], local: &[&str]) -> ServicePort {
         name: "ns/s:sctp".to_owned(),
         primary: FrontKey::at("10.96.0.1".parse().unwrap(), 80, Protocol::Sctp),
         kind: Kind::ClusterIp,
-        aliases: Vec::new(),
-        internal_local: false,
-        external_local: false,
-        source_ranges: BTreeSet::new(),
-        affinity: None,
         sets: Sets { cluster: list(cluster), local: list(local), serving: Vec::new() },
+        ..ServicePort::probe()
     }
 }
 
