@@ -304,7 +304,7 @@ fn replied(entry: &Entry, key: &FlowKey, device: u32) -> FlowKey {
         if snat {
             track::promote(&out);
         }
-        track::promote(key);
+        track::promote_found(key, entry);
     }
     to
 }

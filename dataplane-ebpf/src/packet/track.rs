@@ -123,20 +123,22 @@ pub fn begin(flow: Flow) -> Option<*mut Flow> {
     while attempt < TRIES {
         attempt += 1;
         let key = new.key(Role::Reply);
-        match find(&key) {
-            // An earlier life of the same flow.
-            Some(old)
-                if old.get().vip.same(new.vip)
-                    && old.get().vport.0 == new.vport.0
-                    && old.get().cport.0 == new.cport.0 =>
-            {
-                if !old.probation {
-                    let _ = FLOWS.remove(key);
-                }
-                reserved = put(draft, Role::Reply, BPF_ANY);
+        let old = match FLOWS.get_ptr_mut(key) {
+            Some(flow) => Some(Entry { flow, probation: false }),
+            // Storing it tells whether another has it on probation: to look first would be in vain nearly always.
+            None if put(draft, Role::Reply, BPF_NOEXIST) => {
+                reserved = true;
+                break;
             }
-            Some(_) => {}
-            None => reserved = put(draft, Role::Reply, BPF_NOEXIST),
+            None => FLOWS_NEW.get_ptr_mut(key).map(|flow| Entry { flow, probation: true }),
+        };
+        // An earlier life of the same flow.
+        if old.is_some_and(|old| {
+            let old = old.get();
+            old.vip.same(new.vip) && old.vport.0 == new.vport.0 && old.cport.0 == new.cport.0
+        }) {
+            let _ = FLOWS.remove(key);
+            reserved = put(draft, Role::Reply, BPF_ANY);
         }
         if reserved {
             break;
@@ -238,10 +240,21 @@ pub fn mend(entry: &Entry) {
 #[inline(always)]
 pub fn promote(key: &FlowKey) {
     if let Some(flow) = FLOWS_NEW.get_ptr(key) {
-        // SAFETY: the element's memory; when the map is full the flow stays on probation.
-        if FLOWS.insert(key, unsafe { &*flow }, BPF_ANY).is_ok() {
-            let _ = FLOWS_NEW.remove(key);
-        }
+        move_on(key, flow);
+    }
+}
+
+/// As [`promote`], of an entry on probation that was found already.
+#[inline(always)]
+pub fn promote_found(key: &FlowKey, entry: &Entry) {
+    move_on(key, entry.flow);
+}
+
+#[inline(always)]
+fn move_on(key: &FlowKey, flow: *const Flow) {
+    // SAFETY: the element's memory; when the map is full the flow stays on probation.
+    if FLOWS.insert(key, unsafe { &*flow }, BPF_ANY).is_ok() {
+        let _ = FLOWS_NEW.remove(key);
     }
 }
 
