@@ -18,6 +18,7 @@ use kube::runtime::watcher::Event;
 use crate::compile::balancing::Balancing;
 use crate::compile::facts::{self, Owner, ServiceFacts, SliceFacts};
 use crate::compile::local_ready;
+use crate::compile::names::Names;
 use crate::events::Note;
 use crate::health::{Check, Wanted};
 use crate::hostports::{AllPorts, PodPorts};
@@ -62,6 +63,7 @@ pub struct World {
     notes: Vec<(Owner, String, Note)>,
     dirty: BTreeSet<Owner>,
     changes: Changes,
+    names: Names,
 }
 
 /// How many changes came, and how many of them are not applied yet.
@@ -244,7 +246,8 @@ impl World {
             Event::Init => self.slices.listing = Some(HashSet::new()),
             Event::InitApply(object) | Event::Apply(object) => {
                 self.changes.slices.total += 1;
-                self.put_slice(&name(&object.metadata), facts::slice(&object), trigger(&object));
+                let fact = facts::slice(&object, &mut self.names);
+                self.put_slice(&name(&object.metadata), fact, trigger(&object));
             }
             Event::Delete(object) => {
                 self.changes.slices.total += 1;

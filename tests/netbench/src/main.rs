@@ -10,6 +10,7 @@ mod cost;
 mod frames;
 mod load;
 mod measure;
+mod memory;
 mod paths;
 mod plan;
 mod rig;
@@ -35,6 +36,8 @@ enum Command {
     Run(RunArgs),
     /// Measures the experiment of sockets that pass TCP by; needs root.
     Bypass(bypass::BypassArgs),
+    /// Measures what the agent's knowledge of Services takes of its memory; needs root.
+    Memory(memory::MemoryArgs),
     /// Measures pods' way past the node's IP stack; needs root.
     Paths(paths::PathsArgs),
     /// Runs for long under changes, connections and kills of the agent; needs root.
@@ -76,6 +79,7 @@ fn main() -> Result<()> {
     match Args::parse().command {
         Command::Run(args) => measure::run(&args),
         Command::Bypass(args) => bypass::run(&args),
+        Command::Memory(args) => memory::run(&args),
         Command::Paths(args) => paths::run(&args),
         Command::Soak(args) => soak::run(&args),
         Command::Client { netns, cgroup } => load::serve(&netns, cgroup.as_deref()),

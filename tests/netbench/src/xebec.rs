@@ -86,20 +86,7 @@ impl Xebec {
 
     /// Replaces all Services, then changes the endpoints of one, `changes` times.
     pub(crate) fn fill(&mut self, services: usize, endpoints: u8, changes: usize) -> Result<Took> {
-        let objects: Vec<Service> =
-            (0..=services).map(|index| service(index, services)).collect::<Result<_>>()?;
-        let mut slices = Vec::new();
-        for index in 0..services {
-            let addresses = plan::endpoints(index, services, endpoints);
-            slices.push(slice(index, services, &addresses)?);
-        }
-        slices.push(elsewhere(services)?);
-        self.agent.world.service(Event::Init);
-        objects.into_iter().for_each(|object| self.agent.world.service(Event::InitApply(object)));
-        self.agent.world.service(Event::InitDone);
-        self.agent.world.slice(Event::Init);
-        slices.into_iter().for_each(|object| self.agent.world.slice(Event::InitApply(object)));
-        self.agent.world.slice(Event::InitDone);
+        self.learn(services, endpoints)?;
         let start = Instant::now();
         self.apply()?;
         let full = start.elapsed();
@@ -120,7 +107,26 @@ impl Xebec {
         Ok(Took { full, changes: times })
     }
 
-    fn apply(&mut self) -> Result<()> {
+    /// Hears of all Services, as from the API's first lists.
+    pub(crate) fn learn(&mut self, services: usize, endpoints: u8) -> Result<()> {
+        let world = &mut self.agent.world;
+        world.service(Event::Init);
+        for index in 0..=services {
+            world.service(Event::InitApply(service(index, services)?));
+        }
+        world.service(Event::InitDone);
+        world.slice(Event::Init);
+        for index in 0..services {
+            let addresses = plan::endpoints(index, services, endpoints);
+            world.slice(Event::InitApply(slice(index, services, &addresses)?));
+        }
+        world.slice(Event::InitApply(elsewhere(services)?));
+        world.slice(Event::InitDone);
+        Ok(())
+    }
+
+    /// Brings the maps up to date.
+    pub(crate) fn apply(&mut self) -> Result<()> {
         let applied = self.agent.applier.apply(&mut self.agent.world)?;
         ensure!(applied.full.is_empty(), "full: {:?}", applied.full);
         Ok(())

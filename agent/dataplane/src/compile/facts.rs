@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 
 use super::balancing::Balancing;
+use super::names::Names;
 use crate::model::{Family, Protocol, SourceRange};
 
 /// Another proxy's service (KEP-2447): such Services and their slices are not ours.
@@ -105,9 +106,9 @@ pub struct EndpointFacts {
     /// On which node.
     pub node: Option<Arc<str>>,
     /// Zones the control plane wants it used from.
-    pub for_zones: Vec<Arc<str>>,
+    pub for_zones: Box<[Arc<str>]>,
     /// Nodes the control plane wants it used from.
-    pub for_nodes: Vec<Arc<str>>,
+    pub for_nodes: Box<[Arc<str>]>,
 }
 
 /// A slice.
@@ -206,7 +207,7 @@ fn annotation<'a>(object: &'a Service, name: &str) -> Option<&'a str> {
     object.metadata.annotations.as_ref()?.get(name).map(String::as_str)
 }
 
-fn endpoint(e: &Endpoint, family: Family) -> Option<EndpointFacts> {
+fn endpoint(e: &Endpoint, family: Family, names: &mut Names) -> Option<EndpointFacts> {
     let addr: IpAddr = e.addresses.first()?.parse().ok()?;
     if Family::of(&addr) != family {
         return None;
@@ -219,24 +220,24 @@ fn endpoint(e: &Endpoint, family: Family) -> Option<EndpointFacts> {
         ready,
         serving: conditions.and_then(|c| c.serving).unwrap_or(ready),
         terminating: conditions.and_then(|c| c.terminating).unwrap_or(false),
-        node: e.node_name.as_deref().map(Into::into),
+        node: e.node_name.as_deref().map(|name| names.share(name)),
         for_zones: hints
             .and_then(|h| h.for_zones.as_ref())
             .iter()
             .flat_map(|z| z.iter())
-            .map(|z| z.name.as_str().into())
+            .map(|z| names.share(&z.name))
             .collect(),
         for_nodes: hints
             .and_then(|h| h.for_nodes.as_ref())
             .iter()
             .flat_map(|n| n.iter())
-            .map(|n| n.name.as_str().into())
+            .map(|n| names.share(&n.name))
             .collect(),
     })
 }
 
 /// The facts of a slice; `None` if it is no Service's, headless, another proxy's, or of names rather than addresses.
-pub fn slice(object: &EndpointSlice) -> Option<SliceFacts> {
+pub fn slice(object: &EndpointSlice, names: &mut Names) -> Option<SliceFacts> {
     let labels = object.metadata.labels.as_ref()?;
     if labels.contains_key(LABEL_HEADLESS) || labels.contains_key(LABEL_PROXY_NAME) {
         return None;
@@ -251,11 +252,10 @@ pub fn slice(object: &EndpointSlice) -> Option<SliceFacts> {
         let name = p.name.clone().unwrap_or_default();
         Some((name, Protocol::from_api(p.protocol.as_deref())?, port(p.port?)?))
     });
-    let endpoints = object.endpoints.iter().flatten();
-    Some(SliceFacts {
-        owner,
-        family,
-        ports: ports.collect(),
-        endpoints: endpoints.filter_map(|e| endpoint(e, family)).collect(),
-    })
+    let endpoints = object.endpoints.iter().flatten().filter_map(|e| endpoint(e, family, names));
+    // Kept as long as the slice is, ten thousand times: without the room that lists leave for more.
+    let (mut ports, mut endpoints): (Vec<_>, Vec<_>) = (ports.collect(), endpoints.collect());
+    ports.shrink_to_fit();
+    endpoints.shrink_to_fit();
+    Some(SliceFacts { owner, family, ports, endpoints })
 }

@@ -3,6 +3,7 @@
 
 pub mod balancing;
 pub mod facts;
+pub mod names;
 mod sets;
 mod tables;
 #[cfg(test)]

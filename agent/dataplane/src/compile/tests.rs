@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::facts::{EndpointFacts, Owner, ServiceFacts, SliceFacts};
+use super::names::Names;
 use super::*;
 use crate::model::{Kind, Protocol, Sets};
 
@@ -29,8 +30,8 @@ fn end(last: u8, state: char, node: &str, hint: &str) -> EndpointFacts {
         serving: state != 'n',
         terminating: state == 't',
         node: Some(node.into()),
-        for_zones,
-        for_nodes,
+        for_zones: for_zones.into(),
+        for_nodes: for_nodes.into(),
     }
 }
 
@@ -240,7 +241,7 @@ fn slices_of_others_are_not_ours() {
             "ports": [{"port": 8080}, {"name": "none"}], "endpoints": [{"addresses": [address]}, {"addresses": ["fd00::1"]}],
         }))
         .unwrap();
-        facts::slice(&object)
+        facts::slice(&object, &mut Names::default())
     };
     let name = facts::LABEL_SERVICE_NAME;
     let facts = slice(json!({name: "s"}), "IPv4", "10.0.0.1").unwrap();
