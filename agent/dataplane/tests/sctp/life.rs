@@ -3,6 +3,7 @@
 use serde_json::json;
 use xebec_dataplane::compile::Place;
 use xebec_dataplane::compile::facts::{self, Owner, SliceFacts};
+use xebec_dataplane::compile::names::Names;
 use xebec_dataplane::model::{Family, ServicePort, SourceRange};
 use xebec_dataplane::sctp::{Addresses, Held, TABLE, live, rules};
 use xebec_rig::netns::unique;
@@ -106,7 +107,7 @@ fn compiled(name: &str, at: u32, endpoints: u32) -> Vec<ServicePort> {
         let list: Vec<String> =
             (0..endpoints).map(|end| format!("{}@{}", address(end), at_node(end))).collect();
         let list: Vec<&str> = list.iter().map(String::as_str).collect();
-        facts::slice(&slice(name, 8080, "SCTP", &list)).unwrap()
+        facts::slice(&slice(name, 8080, "SCTP", &list), &mut Names::default()).unwrap()
     };
     let slices = [of(&|end| format!("10.{end}.{x}.{y}")), of(&|end| format!("fd00::{end}:{x}:{y}"))];
     let place = Place { node: "node-a".to_owned(), zone: None };
