@@ -116,8 +116,16 @@ pub struct Flow {
     pub id: u32,
     /// Service index.
     pub index: u32,
-    /// This entry's [`Role`].
+    /// This entry's [`Role`] in the low 8 bits. In the others, of [`Role::Reply`] of a connection that the client has not
+    /// confirmed yet, what [`proof`] makes of the number its confirmation has; else zero.
     pub role: u32,
+}
+
+/// What a client's acknowledgement of its endpoint's first answer is known by, in 24 bits, never zero. Who asks under another's
+/// name does not see the answer, and would have to guess it.
+#[inline(always)]
+pub const fn proof(acknowledged: u32) -> u32 {
+    acknowledged.wrapping_mul(0x9e37_79b1) >> 8 | 1
 }
 
 impl Flow {

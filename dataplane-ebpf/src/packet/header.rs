@@ -150,6 +150,12 @@ impl Header {
         Some(ports)
     }
 
+    /// A number of TCP's header, at an offset in it: 4 its own, 8 what it acknowledges.
+    #[inline(always)]
+    pub fn number<P: Packet>(&self, p: &P, at: usize) -> u32 {
+        p.load::<[u8; 4]>(self.l4 + at).map_or(0, u32::from_be_bytes)
+    }
+
     /// Where the transport's checksum is.
     #[inline(always)]
     pub fn sum(&self) -> Sum {

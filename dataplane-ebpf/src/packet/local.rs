@@ -98,7 +98,7 @@ fn answer(p: &TcContext, h: &Header) -> Option<Verdict> {
     let way = route(p, h, &entry.get().target(Role::Reply), 0)?;
     DEVICES.get_ptr(way.device)?;
     entry.touch(tcp_flags(p, h) & (FIN | RST) != 0);
-    let to = replied(&entry, &key, way.device);
+    let to = replied(p, h, &entry, &key, way.device);
     h.rewrite(p, &key, &to);
     tunnel::clamp(p, h, entry.get());
     count(PacketStat::Translated);

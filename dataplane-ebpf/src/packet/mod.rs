@@ -118,8 +118,8 @@ pub fn ingress(p: &TcContext, v6: bool, tunnelled: bool) -> Verdict {
             if matches!(entry.role(), Role::Return) {
                 entry.touch(flags & (FIN | RST) != 0);
                 let to = entry.get().target(Role::Return);
-                if entry.probation {
-                    track::promote(&key);
+                if entry.probation && flags & (SYN | RST) == 0 {
+                    track::promote_found(&key, &entry);
                 }
                 return translated(p, &h, &key, &to);
             }
@@ -130,10 +130,12 @@ pub fn ingress(p: &TcContext, v6: bool, tunnelled: bool) -> Verdict {
                 if direct {
                     break 'direct entry.get().node;
                 }
-                if entry.probation {
+                let to = entry.get().target(Role::Forward);
+                if entry.probation
+                    && !(flags & (SYN | RST | ACK) == ACK && track::confirm(&key, &entry, h.number(p, 8)))
+                {
                     track::mend(&entry);
                 }
-                let to = entry.get().target(Role::Forward);
                 return arrived(p, &h, &key, &to);
             }
             // A new connection from an old one's port is nothing of the kind.
@@ -283,28 +285,39 @@ pub fn egress(p: &TcContext, v6: bool) -> Verdict {
         let to = entry.get().target(Role::Out);
         return translated(p, &h, &key, &to);
     }
-    let to = replied(&entry, &key, p.device());
+    let to = replied(p, &h, &entry, &key, p.device());
     let verdict = translated(p, &h, &key, &to);
     tunnel::clamp(p, &h, entry.get());
     verdict
 }
 
-/// A flow is answered, by a packet that leaves by a device: off probation, and what the answer becomes.
+/// A flow is answered, by a packet that leaves by a device: what the answer becomes.
+///
+/// Off probation, where a flood of first packets pushes out only its like, are datagrams, and connections whose endpoint says
+/// more than its first answer, which it sends to whomever the question seems to be from: it has heard the client confirm it,
+/// or refuses. Of those where it has nothing to say, see [`track::confirm`].
 #[inline(always)]
-fn replied(entry: &Entry, key: &FlowKey, device: u32) -> FlowKey {
+fn replied<P: Packet>(p: &P, h: &Header, entry: &Entry, key: &FlowKey, device: u32) -> FlowKey {
     let to = entry.get().target(Role::Reply);
     if entry.probation && entry.get().id != BACKEND_REJECT {
+        let flags = tcp_flags(p, h);
         let forward = entry.get().key(Role::Forward);
-        let out = entry.get().key(Role::Out);
-        let snat = entry.get().is_snat();
-        count(PacketStat::Established);
-        let told = (Told::Answered, Reason::None, Hook::Egress);
-        event::packet(told, device, &forward, entry.get().index, entry.flow);
-        track::promote(&forward);
-        if snat {
-            track::promote(&out);
+        if entry.proof() == 0 {
+            count(PacketStat::Established);
+            let told = (Told::Answered, Reason::None, Hook::Egress);
+            event::packet(told, device, &forward, entry.get().index, entry.flow);
         }
-        track::promote_found(key, entry);
+        if flags & SYN != 0 {
+            entry.wait_for(h.number(p, 4).wrapping_add(1));
+        } else if flags & RST == 0 {
+            let out = entry.get().key(Role::Out);
+            let snat = entry.get().is_snat();
+            track::promote(&forward);
+            if snat {
+                track::promote(&out);
+            }
+            track::promote_found(key, entry);
+        }
     }
     to
 }

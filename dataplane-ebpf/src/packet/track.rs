@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns};
 use xebec_abi::{
     Be16, Ip6,
-    flow::{BACKEND_REJECT, FLOW_CLOSING, Flow, FlowKey, PacketStat, Role, SNAT_HIGH, SNAT_LOW},
+    flow::{BACKEND_REJECT, FLOW_CLOSING, Flow, FlowKey, PacketStat, Role, SNAT_HIGH, SNAT_LOW, proof},
 };
 
 use crate::{
@@ -51,7 +51,7 @@ impl Entry {
     /// Which form it stands for.
     #[inline(always)]
     pub fn role(&self) -> Role {
-        match self.get().role {
+        match self.get().role as u8 {
             0 => Role::Forward,
             1 => Role::Out,
             2 => Role::Return,
@@ -68,6 +68,24 @@ impl Entry {
             if closing {
                 (*self.flow).flags |= FLOW_CLOSING;
             }
+        }
+    }
+
+    /// What the client's acknowledgement must be known by; zero before a connection's first answer.
+    #[inline(always)]
+    pub fn proof(&self) -> u32 {
+        self.get().role >> 8
+    }
+
+    /// Notes which acknowledgement is waited for.
+    #[inline(always)]
+    pub fn wait_for(&self, acknowledged: u32) {
+        // SAFETY: one aligned word of the element's memory.
+        unsafe {
+            core::ptr::write_volatile(
+                &raw mut (*self.flow).role,
+                Role::Reply as u32 | proof(acknowledged) << 8,
+            );
         }
     }
 
@@ -234,6 +252,34 @@ pub fn mend(entry: &Entry) {
             }
         }
     }
+}
+
+/// Takes a connection off probation if its client acknowledges the first answer by this number, which whoever floods under
+/// others' names does not know; false if it does not, or has done so. `entry` is that of packets that arrive.
+#[inline(always)]
+pub fn confirm(key: &FlowKey, entry: &Entry, acknowledged: u32) -> bool {
+    // Keys in this CPU's draft, which nobody else fills now: the stack has no room for more of them.
+    let Some(way) = draft().map(|draft| draft.cast::<FlowKey>()) else { return false };
+    // SAFETY: the draft's memory, which is larger.
+    let write = |entry: &Entry, role| unsafe {
+        *way = entry.get().key(role);
+        &*way
+    };
+    let way = write(entry, Role::Reply);
+    let Some(reply) = find(way).filter(|reply| reply.proof() == proof(acknowledged)) else { return false };
+    if reply.probation {
+        promote_found(way, &reply);
+    }
+    if entry.get().is_snat() {
+        if let Some(out) = find(write(entry, Role::Out)) {
+            promote(write(&out, Role::Return));
+            if out.probation {
+                promote_found(write(&out, Role::Out), &out);
+            }
+        }
+    }
+    promote_found(key, entry);
+    true
 }
 
 /// Off probation: the flow was answered.

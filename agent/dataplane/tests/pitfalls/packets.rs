@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, Protocol, SendFlags, SocketType, ipproto, sendto, socket};
 use serde_json::json;
+use xebec_abi::flow::PacketStat;
 use xebec_rig::ask::{REFUSED, ask_tcp, ask_udp, code, exchange, ping_of, udp_socket};
 use xebec_rig::cluster::Cluster;
 use xebec_rig::netns::checksum_errors;
@@ -53,6 +54,9 @@ fn a_flood_of_syns_ends_no_established_flow() {
     );
     let (outside, attacker) = (&cluster.outside[0], &cluster.outside[1]);
     let to = "10.199.0.101:30080";
+    // The endpoint answers every one of them, to whom it seems to be from.
+    pod.ip("route add 198.18.0.0/15 via 169.254.1.1 dev eth0 onlink");
+    node.netns.ip("route add 198.18.0.0/15 via 10.199.0.2 dev wire");
     let mut streams: Vec<TcpStream> =
         within(outside, || (0..20).map(|_| TcpStream::connect(to).unwrap()).collect());
     let answers = |streams: &mut Vec<TcpStream>| {
@@ -62,6 +66,9 @@ fn a_flood_of_syns_ends_no_established_flow() {
         })
     };
     assert!(answers(&mut streams));
+    // These were opened and have not said a word since.
+    let mut silent: Vec<TcpStream> =
+        within(outside, || (0..20).map(|_| TcpStream::connect(to).unwrap()).collect());
     let socket = within(outside, || udp_socket(to).unwrap());
     assert_eq!(exchange(&socket, 10), "POD 10.199.0.1 10");
     // As many as a few seconds allow, a million at most, each from an address and a port of its own.
@@ -79,7 +86,11 @@ fn a_flood_of_syns_ends_no_established_flow() {
     });
     eprintln!("{sent} SYNs");
     assert!(sent > 10_000, "{sent}");
-    assert!(answers(&mut streams), "established connections go on");
+    let answered = agent.applier.maps().tracked().counters().unwrap()[PacketStat::Established as usize];
+    assert!(answered > 5_000, "the endpoint answered the flood: {answered}");
+    let kept = agent.applier.maps().tracked().established().unwrap().len();
+    assert!(kept < 200, "no answer to the flood makes room for it among established flows: {kept}");
+    assert!(answers(&mut streams) && answers(&mut silent), "established connections go on");
     assert_eq!(exchange(&socket, 10), "POD 10.199.0.1 10", "the datagrams' flow, too");
     // And new ones are taken.
     let mut fresh: Vec<TcpStream> = within(outside, || vec![TcpStream::connect(to).unwrap()]);
@@ -118,8 +129,7 @@ fn many_connections_to_one_endpoint_of_another_node() {
         (first, answered)
     });
     assert!(answered > 2000, "{answered}");
-    let exhausted =
-        agent.applier.maps().tracked().counters().unwrap()[xebec_abi::flow::PacketStat::Exhausted as usize];
+    let exhausted = agent.applier.maps().tracked().counters().unwrap()[PacketStat::Exhausted as usize];
     assert!(exhausted > 0 && answered < 6000, "{answered} answered, {exhausted} refused");
     assert_eq!(exchange(&first, 10), "B 10.198.0.101 10", "a flow that has a port keeps it");
     // The other protocol's ports are others.
