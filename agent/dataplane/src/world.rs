@@ -17,6 +17,7 @@ use kube::runtime::watcher::Event;
 
 use crate::compile::balancing::Balancing;
 use crate::compile::facts::{self, Owner, ServiceFacts, SliceFacts};
+use crate::compile::forwarding::Forwarding;
 use crate::compile::local_ready;
 use crate::compile::names::Names;
 use crate::events::Note;
@@ -214,11 +215,16 @@ impl World {
 
     /// Notes what is wrong with a Service's annotations, once for as long as it stays so.
     fn complain(&mut self, name: &Owner, object: &Service, fact: Option<&ServiceFacts>) {
-        let balancing = fact.map(|fact| &fact.balancing);
-        let known = self.services.known.get(name).map(|fact| &fact.balancing);
-        let note = balancing.filter(|_| known != balancing).and_then(Balancing::complaint);
-        let uid = || object.metadata.uid.clone().unwrap_or_default();
-        self.notes.extend(note.map(|note| (name.clone(), uid(), note)));
+        let known = self.services.known.get(name);
+        let new = |old: Option<Note>, new: Option<Note>| new.filter(|new| old.as_ref() != Some(new));
+        let of = |fact: Option<&ServiceFacts>| {
+            let (balancing, forwarding) = (fact.map(|f| &f.balancing), fact.map(|f| &f.forwarding));
+            (balancing.and_then(Balancing::complaint), forwarding.and_then(Forwarding::complaint))
+        };
+        let (before, now) = (of(known), of(fact));
+        let notes = [new(before.0, now.0), new(before.1, now.1)];
+        let uid = object.metadata.uid.clone().unwrap_or_default();
+        self.notes.extend(notes.into_iter().flatten().map(|note| (name.clone(), uid.clone(), note)));
     }
 
     /// What is to be told of Services since the last call: whose, its UID, what.
@@ -232,7 +238,7 @@ impl World {
         } else {
             self.told.remove(name);
         }
-        let direct = fact.as_ref().is_some_and(|f| f.direct);
+        let direct = fact.as_ref().is_some_and(|f| f.forwarding == Forwarding::Direct);
         if self.services.put(name, fact).is_some() {
             self.note_direct(name, direct);
             self.dirty.insert(name.clone());

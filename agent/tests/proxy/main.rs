@@ -3,6 +3,7 @@
 //! its rights. Needs root, the built object and `xebec-control`; says why when it cannot run.
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "test code and its child processes")]
 
+mod direct;
 mod sctp;
 mod stage;
 

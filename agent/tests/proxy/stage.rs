@@ -189,8 +189,15 @@ impl Stage {
     /// Server-side apply as the administrator; an outage is waited for.
     pub fn apply(&self, object: &Value) {
         let admin = self.admin();
-        let look = || within(&self.rig.server_ns, || block_on(apply(&admin, object)));
+        let look = || within(&self.rig.server_ns, || block_on(apply(&admin, object, false)));
         until(&format!("{} {}", object["kind"], object["metadata"]["name"]), look, Result::is_ok).unwrap();
+    }
+
+    /// As [`Stage::apply`], of an object's status.
+    pub fn apply_status(&self, object: &Value) {
+        let admin = self.admin();
+        let look = || within(&self.rig.server_ns, || block_on(apply(&admin, object, true)));
+        until(&format!("status of {}", object["metadata"]["name"]), look, Result::is_ok).unwrap();
     }
 
     /// The proxy, with the manifest's arguments and some more.
@@ -259,7 +266,7 @@ impl Stage {
     }
 }
 
-async fn apply(admin: &Path, object: &Value) -> Result<(), String> {
+async fn apply(admin: &Path, object: &Value, status: bool) -> Result<(), String> {
     let text = |field: &Value| field.as_str().unwrap_or_default().to_owned();
     let (group, version) =
         object["apiVersion"].as_str().and_then(|v| v.split_once('/')).unwrap_or(("", "v1"));
@@ -273,7 +280,13 @@ async fn apply(admin: &Path, object: &Value) -> Result<(), String> {
         Api::namespaced_with(client, &namespace, &resource)
     };
     let how = PatchParams::apply("test").force();
-    api.patch(&name, &how, &Patch::Apply(object)).await.map(drop).map_err(|e| e.to_string())
+    let patch = Patch::Apply(object);
+    let answer = if status {
+        api.patch_status(&name, &how, &patch).await
+    } else {
+        api.patch(&name, &how, &patch).await
+    };
+    answer.map(drop).map_err(|e| e.to_string())
 }
 
 fn control(rig: &Rig, program: &Path, folder: &Path) -> Process {

@@ -56,12 +56,12 @@ impl Balancing {
     /// What is to be said to whoever wrote the annotation.
     pub fn complaint(&self) -> Option<Note> {
         let Self::Unknown(value) = self else { return None };
-        Some(Note {
-            kind: "Warning",
-            reason: "UnknownLoadBalancingAlgorithm",
-            message: format!(
-                "annotation {ANNOTATION} is {value:?}, which counts as absent; maglev and random are known"
-            ),
-        })
+        Some(unknown("UnknownLoadBalancingAlgorithm", ANNOTATION, value, "maglev and random"))
     }
+}
+
+/// That an annotation says something that there is not; `known` is what there is.
+pub(super) fn unknown(reason: &'static str, annotation: &str, value: &str, known: &str) -> Note {
+    let message = format!("annotation {annotation} is {value:?}, which counts as absent; {known} are known");
+    Note { kind: "Warning", reason, message }
 }

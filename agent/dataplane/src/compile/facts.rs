@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 
 use super::balancing::Balancing;
+use super::forwarding::Forwarding;
 use super::names::Names;
 use crate::model::{Family, Protocol, SourceRange};
 
@@ -17,10 +18,6 @@ pub const LABEL_PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
 pub const LABEL_HEADLESS: &str = "service.kubernetes.io/headless";
 /// The Service a slice belongs to.
 pub const LABEL_SERVICE_NAME: &str = "kubernetes.io/service-name";
-
-/// How packets from outside come to endpoints on other nodes: `snat`, with the node's address as their source, which is the
-/// default, or `dsr`, by direct server return (see `tunnel`). Another value is as none.
-pub const ANNOTATION_FORWARDING: &str = "network.xebec.dev/forwarding-mode";
 
 /// Upstream's default for ClientIP affinity: three hours.
 const AFFINITY_DEFAULT_SECONDS: i32 = 10_800;
@@ -71,8 +68,8 @@ pub struct ServiceFacts {
     pub internal_local: bool,
     /// externalTrafficPolicy Local.
     pub external_local: bool,
-    /// Packets from outside go to endpoints on other nodes by direct server return.
-    pub direct: bool,
+    /// The annotation of [`super::forwarding`].
+    pub forwarding: Forwarding,
     /// loadBalancerSourceRanges.
     pub source_ranges: Vec<SourceRange>,
     /// ClientIP affinity, timeout in seconds.
@@ -188,7 +185,7 @@ pub fn service(object: &Service) -> Option<ServiceFacts> {
         load_balancer_ips,
         ports: ports.collect(),
         external_local,
-        direct: annotation(object, ANNOTATION_FORWARDING) == Some("dsr"),
+        forwarding: Forwarding::of(object),
         source_ranges: spec
             .load_balancer_source_ranges
             .iter()
@@ -201,10 +198,6 @@ pub fn service(object: &Service) -> Option<ServiceFacts> {
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
         health_check_port: spec.health_check_node_port.filter(|_| checked).and_then(port),
     })
-}
-
-fn annotation<'a>(object: &'a Service, name: &str) -> Option<&'a str> {
-    object.metadata.annotations.as_ref()?.get(name).map(String::as_str)
 }
 
 fn endpoint(e: &Endpoint, family: Family, names: &mut Names) -> Option<EndpointFacts> {

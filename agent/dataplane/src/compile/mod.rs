@@ -3,6 +3,7 @@
 
 pub mod balancing;
 pub mod facts;
+pub mod forwarding;
 pub mod names;
 mod sets;
 mod tables;
@@ -10,6 +11,7 @@ mod tables;
 mod tests;
 
 use facts::{Owner, ServiceFacts, SliceFacts};
+use forwarding::Forwarding;
 pub use sets::{Place, local_ready, sets};
 pub use tables::Tables;
 
@@ -46,7 +48,7 @@ pub fn compile(
                 aliases,
                 internal_local: service.internal_local,
                 external_local: service.external_local,
-                direct: service.direct,
+                direct: service.forwarding == Forwarding::Direct,
                 source_ranges: service
                     .source_ranges
                     .iter()
