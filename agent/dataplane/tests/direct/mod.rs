@@ -1,6 +1,8 @@
 //! Direct server return: a machine outside asks one node, an endpoint of another node answers it, by itself. What a server saw
 //! is read from its answer; that answers take the other way, from the counters of the node that was asked.
 
+mod table;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::process::Command;

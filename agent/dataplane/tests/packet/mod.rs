@@ -8,7 +8,7 @@ mod hostports;
 mod maglev;
 pub mod net;
 mod paths;
-mod table;
+pub mod table;
 
 use std::net::UdpSocket;
 use std::os::fd::AsFd;

@@ -11,11 +11,11 @@ use xebec_dataplane::maps::tracked::DeviceAddresses;
 use super::frame::{back, echo, frame, tcp, udp, udp_ip, unreachable};
 use super::net::Outside;
 use super::{VIP, node_port, ports, slices};
-use xebec_rig::objects::{service, slice, tcp_udp};
+use xebec_rig::objects::{Agent, service, slice, tcp_udp};
 
-const NEXT: u32 = u32::MAX;
-const DROP: u32 = 2;
-const BACK: u32 = 7;
+pub const NEXT: u32 = u32::MAX;
+pub const DROP: u32 = 2;
+pub const BACK: u32 = 7;
 
 /// The quoted transport checksum stays as its sender got it: nobody can check it.
 fn quoting(mut quoted: Vec<u8>, received: &[u8]) -> Vec<u8> {
@@ -55,9 +55,14 @@ fn source_port(frame: &[u8]) -> u16 {
 
 /// Runs a program on a packet: the verdict, and what became of the packet.
 pub fn run(outside: &mut Outside, program: &str, packet: &[u8]) -> (u32, Vec<u8>) {
+    run_at(&mut outside.agent, program, packet)
+}
+
+/// Runs a node's program on a frame: its verdict, and what became of the frame.
+pub fn run_at(agent: &mut Agent, program: &str, packet: &[u8]) -> (u32, Vec<u8>) {
     let mut out = vec![0; packet.len() + 64];
     let options = TestRunOptions { data_in: Some(packet), data_out: Some(&mut out), ..TestRunOptions::new() };
-    let result = outside.agent.devices.program(program).unwrap().test_run(options);
+    let result = agent.devices.program(program).unwrap().test_run(options);
     let result = result.unwrap_or_else(|e| panic!("{} bytes: {}", packet.len(), xebec_program::chain(&e)));
     out.truncate(result.data_size_out as usize);
     (result.return_value, out)
