@@ -147,7 +147,8 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
             let start = Instant::now();
             let unprepared = direct.prepare(&mut world, &mut devices, own.facts());
             let unwritten = step(&applier, &mut world, &options);
-            let unwritten = unwritten | unprepared | direct.finish();
+            // Without it everything is served, by the node's own address.
+            let indirect = unprepared | direct.finish();
             if let Some(ports) = applier.lock().take_sctp() {
                 sctp.want(|wanted| (wanted.ports, wanted.services) = (Some(ports), world.sctp_services()));
             }
@@ -160,7 +161,8 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
             let triggers = (!unwritten).then(|| world.settle());
             metrics.lock().applied(start.elapsed(), triggers.as_deref(), Timestamp::now());
             status.write().applied(unwritten, Timestamp::now(), Instant::now());
-            behind = checks.sync(&world.health_checks(&options.node_name), &places).await || unwritten;
+            behind =
+                checks.sync(&world.health_checks(&options.node_name), &places).await || unwritten || indirect;
         }
     }
 }

@@ -55,7 +55,17 @@ fn packets_go_to_endpoints_nodes_as_they_are_once_a_service_wants_it() {
     assert!(told[0].contains("DSR") && told[0].contains("snat and dsr are known"), "{told:?}");
     assert!(!devices(&stage).contains("xebec-dsr"), "nobody needs it");
 
+    // Its port is taken: all is served as before, and that is said once.
+    let ip = |words: &str| xebec_rig::run(&format!("ip -n {} {words}", stage.rig.server_ns.name));
+    ip("link add other type vxlan id 5 dstport 8474");
+    ip("link set other up");
     stage.apply(&annotated("dsr"));
+    let told = || proxy.log().matches("cannot make the VXLAN device xebec-dsr at port 8474").count();
+    until("the reason", told, |told| *told == 1);
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    assert_eq!((told(), fate()), (1, json!({"endpoint": "10.244.9.9:8080"})), "{}", proxy.log());
+    assert_eq!(stage.get(10256, "/healthz").0, 200);
+    ip("link del other");
     until("sent on", fate, |fate| *fate == json!({"node": "10.198.0.9"}));
     assert!(devices(&stage).contains("xebec-dsr"));
     let (_, text) = stage.ask(&["services", "default/web"]);

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube::runtime::watcher::{Config, Error, Event};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
-use tracing::error;
+use tracing::{error, warn};
 
 use super::{Tunnel, Wanted};
 use crate::addresses::outside_devices;
@@ -38,6 +38,8 @@ pub(crate) struct Direct {
     /// What is in the maps, perhaps with more beside it.
     wanted: Option<Wanted>,
     narrow: bool,
+    /// The failure that was told last.
+    told: Option<String>,
 }
 
 impl Direct {
@@ -58,6 +60,7 @@ impl Direct {
             stale: true,
             wanted: None,
             narrow: false,
+            told: None,
         })
     }
 
@@ -76,14 +79,20 @@ impl Direct {
             self.nodes = watcher(nodes, Config::default()).default_backoff().boxed();
             self.following = true;
         }
-        while let Some(Some(Ok(event))) = self.nodes.next().now_or_never() {
-            world.node(event);
+        while let Some(Some(event)) = self.nodes.next().now_or_never() {
+            match event {
+                Ok(event) => world.node(event),
+                Err(error) => {
+                    warn!(what = "nodes", error = %xebec_program::chain(&error), "watch failed; endpoints are where they were");
+                }
+            }
         }
         let given = |a: &&IpAddr| !self.given.iter().any(|own| Family::of(own) == Family::of(a));
         let own: Vec<IpAddr> =
             self.given.iter().chain(node.addresses.iter().filter(given)).copied().collect();
         if self.stale {
-            self.stale = self.up(devices, &own).map_err(|e| said(&e)).is_err();
+            let result = self.up(devices, &own);
+            self.stale = self.tell(result);
         }
         if let Some(wanted) = world.take_direct(&self.node, &own) {
             self.wanted = Some(wanted);
@@ -91,8 +100,8 @@ impl Direct {
         }
         match &self.wanted {
             Some(wanted) if self.narrow => {
-                let written = self.maps.widen(wanted).map_err(|e| said(&e)).is_ok();
-                !written || self.stale
+                let result = self.maps.widen(wanted);
+                self.tell(result) | self.stale
             }
             _ => self.stale,
         }
@@ -101,7 +110,8 @@ impl Direct {
     /// After Services were applied: what is not wanted goes. True if it is to be tried again.
     pub(crate) fn finish(&mut self) -> bool {
         let Some(wanted) = self.wanted.as_ref().filter(|_| self.narrow) else { return false };
-        self.narrow = self.maps.narrow(wanted).map_err(|e| said(&e)).is_err();
+        let result = self.maps.narrow(wanted);
+        self.narrow = self.tell(result);
         self.narrow
     }
 
@@ -112,8 +122,17 @@ impl Direct {
         }
         self.maps.up(devices, self.port, &found.into_keys().collect(), own)
     }
-}
 
-fn said(error: &(dyn std::error::Error + 'static)) {
-    error!(error = %xebec_program::chain(error), "direct server return is not as it should be; will try again");
+    /// Whether something failed; what lasts is told once.
+    fn tell<E: std::error::Error + 'static>(&mut self, result: Result<(), E>) -> bool {
+        let why = result.err().map(|error| xebec_program::chain(&error));
+        if let Some(error) = why.as_ref().filter(|_| why != self.told) {
+            error!(error, "direct server return is not as it should be; will try again");
+        }
+        let failed = why.is_some();
+        if failed {
+            self.told = why;
+        }
+        failed
+    }
 }
