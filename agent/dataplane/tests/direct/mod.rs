@@ -4,7 +4,7 @@
 mod table;
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream, UdpSocket};
+use std::net::{TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ use xebec_rig::{NetNs, within};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
-use crate::nodes::{echoing, returning};
+use crate::nodes::{echoing, returned, returning};
 use crate::packet::frame::{sum, udp_ip};
 use crate::packet::{node_port, path_mtu, ports, unfragmented};
 use crate::pitfalls::calls::{asked, netstat};
@@ -142,20 +142,6 @@ fn snmp(netns: &NetNs, group: &str, name: &str) -> u64 {
 fn shown(netns: &NetNs, words: &str) -> String {
     let output = Command::new("ip").args(["-n", &netns.name]).args(words.split(' ')).output().unwrap();
     String::from_utf8(output.stdout).unwrap()
-}
-
-/// Sends so much and reads as much back; says whether it was the same.
-fn returned(netns: &NetNs, to: &str) -> bool {
-    within(netns, || {
-        let mut stream = TcpStream::connect(to).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        let sent: Vec<u8> = (0..300_000_u32).map(|i| (i % 251) as u8).collect();
-        stream.write_all(&sent).unwrap();
-        stream.shutdown(Shutdown::Write).unwrap();
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).unwrap();
-        bytes == sent
-    })
 }
 
 #[test]

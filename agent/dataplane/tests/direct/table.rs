@@ -1,13 +1,13 @@
 //! The programs of direct server return on single packets (BPF_PROG_TEST_RUN).
 
 use serde_json::json;
-use xebec_abi::flow::PacketStat::{self, Direct, Flows, Misdirected, NoLocal, Oversize};
+use xebec_abi::flow::PacketStat::{Direct, Flows, Misdirected, NoLocal, Oversize};
 use xebec_abi::tunnel::{MAC, SENDER};
 use xebec_rig::cluster::Cluster;
 
 use super::{Between, agents, count, objects};
 use crate::packet::frame::{back, echo, frame, ip, sum, tcp, udp};
-use crate::packet::table::{BACK, DROP, NEXT, run_at};
+use crate::packet::table::{BACK, DROP, NEXT, check, row, run_at};
 
 const VIP: &str = "10.196.88.8";
 const VIP6: &str = "fd96::88";
@@ -36,22 +36,11 @@ fn long(src: &str, dst: &str, len: usize) -> Vec<u8> {
     frame(packet)
 }
 
-struct Row {
-    name: &'static str,
-    program: &'static str,
-    packet: Vec<u8>,
-    verdict: u32,
-    out: Vec<u8>,
-    counts: &'static [PacketStat],
-}
-
 #[test]
 fn the_table() {
     let Some(cluster) = Cluster::new(2, 0, 1500) else { return };
     let objects = objects(json!({}), &["10.244.2.1@node-2"], &["fd44:2::1@node-2"]);
     let mut agents = agents(&cluster, Between::V4, &objects);
-    let row =
-        |name, program, (packet, out), verdict, counts| Row { name, program, packet, verdict, out, counts };
     let same = |p: Vec<u8>| (p.clone(), p);
     let on = |p: Vec<u8>| (p.clone(), sent_on(p));
     let (c, c6) = ("192.0.2.1:4000", "[2001:db8::1]:4000");
@@ -84,16 +73,7 @@ fn the_table() {
         row("not from a node, IPv6", t, same(udp(c6, &vip6)), DROP, &[Misdirected]),
         row("an error not from a node", t, same(error(&udp(&vip, c))), DROP, &[Misdirected]),
     ];
-    for Row { name, program, packet, verdict, out, counts } in rows {
-        let counters =
-            |agent: &mut xebec_rig::objects::Agent| agent.applier.maps().tracked().counters().unwrap();
-        let before = counters(&mut agents[0]);
-        assert_eq!(run_at(&mut agents[0], program, &packet), (verdict, out), "{name}");
-        for (at, (before, after)) in before.iter().zip(counters(&mut agents[0])).enumerate() {
-            let wanted = u64::from(counts.iter().any(|c| *c as usize == at));
-            assert_eq!(after - before, wanted, "{name}: counter {at}");
-        }
-    }
+    check(&mut agents[0], rows);
     // A ping is the asked node's to answer.
     let ping = run_at(&mut agents[0], i, &echo("192.0.2.1", VIP, false, 9));
     assert_eq!(ping, (BACK, back(echo(VIP, "192.0.2.1", true, 64))));

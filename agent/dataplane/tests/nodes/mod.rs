@@ -139,6 +139,20 @@ pub fn returning(pod: &NetNs, address: &str) -> Server {
     })
 }
 
+/// Sends so much and reads as much back; says whether it was the same.
+pub fn returned(netns: &NetNs, to: &str) -> bool {
+    within(netns, || {
+        let mut stream = TcpStream::connect(to).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let sent: Vec<u8> = (0..300_000_u32).map(|i| (i % 251) as u8).collect();
+        stream.write_all(&sent).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        bytes == sent
+    })
+}
+
 /// Says everything back at once.
 pub fn echoing(pod: &NetNs, address: &str) -> Server {
     let address: SocketAddr = address.parse().unwrap();
@@ -187,17 +201,7 @@ fn a_narrow_network_between_the_nodes() {
         });
         assert_eq!(mtu, 1280, "{to}");
         // Both directions of a connection, whose segments begin as long as the client's and the pod's own devices take.
-        let returned = within(outside, || {
-            let mut stream = TcpStream::connect(bulk).unwrap();
-            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-            let sent: Vec<u8> = (0..300_000_u32).map(|i| (i % 251) as u8).collect();
-            stream.write_all(&sent).unwrap();
-            stream.shutdown(Shutdown::Write).unwrap();
-            let mut bytes = Vec::new();
-            stream.read_to_end(&mut bytes).unwrap();
-            bytes == sent
-        });
-        assert!(returned, "{bulk}");
+        assert!(returned(outside, bulk), "{bulk}");
     }
     assert_eq!(all_checksum_errors(&cluster, &[&pod]), 0);
 }

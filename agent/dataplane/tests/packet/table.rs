@@ -23,7 +23,8 @@ fn quoting(mut quoted: Vec<u8>, received: &[u8]) -> Vec<u8> {
     quoted
 }
 
-struct Row {
+/// A packet, and what is to become of it.
+pub struct Row {
     name: &'static str,
     program: &'static str,
     packet: Vec<u8>,
@@ -32,7 +33,7 @@ struct Row {
     counts: &'static [PacketStat],
 }
 
-fn row(
+pub fn row(
     name: &'static str,
     program: &'static str,
     (packet, out): (Vec<u8>, Vec<u8>),
@@ -40,6 +41,19 @@ fn row(
     counts: &'static [PacketStat],
 ) -> Row {
     Row { name, program, packet, verdict, out, counts }
+}
+
+/// Runs each row's program on its packet, one after the other, and looks at all that is counted.
+pub fn check(agent: &mut Agent, rows: impl IntoIterator<Item = Row>) {
+    let counters = |agent: &mut Agent| agent.applier.maps().tracked().counters().unwrap();
+    for Row { name, program, packet, verdict, out, counts } in rows {
+        let before = counters(agent);
+        assert_eq!(run_at(agent, program, &packet), (verdict, out), "{name}");
+        for (at, (before, after)) in before.iter().zip(counters(agent)).enumerate() {
+            let wanted = u64::from(counts.iter().any(|c| *c as usize == at));
+            assert_eq!(after - before, wanted, "{name}: counter {at}");
+        }
+    }
 }
 
 /// Addresses of the device that test runs are on.
@@ -186,16 +200,7 @@ fn the_table() {
         ),
     ];
     outside.agent.applier.maps().tracked().set_devices(&own(&["127.0.0.1"])).unwrap();
-    for Row { name, program, packet, verdict, out, counts } in rows {
-        let before = outside.agent.applier.maps().tracked().counters().unwrap();
-        let (found, bytes) = run(&mut outside, program, &packet);
-        assert_eq!((found, &bytes), (verdict, &out), "{name}");
-        let after = outside.agent.applier.maps().tracked().counters().unwrap();
-        for (at, (before, after)) in before.iter().zip(after).enumerate() {
-            let wanted = u64::from(counts.iter().any(|c| *c as usize == at));
-            assert_eq!(after - before, wanted, "{name}: counter {at}");
-        }
-    }
+    check(&mut outside.agent, rows);
     // Out to an endpoint elsewhere: the device's address, and a port of the block that the answer comes back to.
     let packet = udp(c, "10.244.1.5:8080");
     outside.agent.applier.maps().tracked().set_devices(&own(&[])).unwrap();
