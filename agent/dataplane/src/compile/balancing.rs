@@ -40,14 +40,15 @@ impl Balancing {
     /// Whether a service port with these other frontends is to have a row.
     ///
     /// Unasked only those exposed on purpose have one, by a load balancer's address or an external IP: 10,000 Services
-    /// with no more than a node port would take 20 MB, and most clusters are entered by one node's. One whose traffic
-    /// from outside stays on its node (externalTrafficPolicy Local) has none: there is no endpoint to agree on.
-    pub fn is_consistent(&self, aliases: &[(FrontKey, Kind)], external_local: bool) -> bool {
+    /// with no more than a node port would take 20 MB, and most clusters are entered by one node's; and those with `direct`
+    /// server return, where a node may have to find again what it forgot. One whose traffic from outside stays on its node
+    /// (externalTrafficPolicy Local) has none: there is no endpoint to agree on.
+    pub fn is_consistent(&self, aliases: &[(FrontKey, Kind)], direct: bool, external_local: bool) -> bool {
         let on_purpose =
             || aliases.iter().any(|(_, kind)| matches!(kind, Kind::LoadBalancer | Kind::ExternalIp));
         !external_local
             && match self {
-                Self::Unsaid | Self::Unknown(_) => on_purpose(),
+                Self::Unsaid | Self::Unknown(_) => on_purpose() || (direct && !aliases.is_empty()),
                 Self::Maglev => !aliases.is_empty(),
                 Self::Random => false,
             }

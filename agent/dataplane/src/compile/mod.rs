@@ -40,7 +40,8 @@ pub fn compile(
             }));
             aliases.sort_unstable();
             aliases.dedup_by_key(|(key, _)| *key);
-            let consistent = service.balancing.is_consistent(&aliases, service.external_local);
+            let direct = service.forwarding == Forwarding::Direct;
+            let consistent = service.balancing.is_consistent(&aliases, direct, service.external_local);
             out.push(ServicePort {
                 name: format!("{}/{}:{}", owner.namespace, owner.name, port_label(&port.name, port.port)),
                 primary: FrontKey::at(*cluster_ip, port.port, port.protocol),
@@ -48,7 +49,7 @@ pub fn compile(
                 aliases,
                 internal_local: service.internal_local,
                 external_local: service.external_local,
-                direct: service.forwarding == Forwarding::Direct,
+                direct,
                 source_ranges: service
                     .source_ranges
                     .iter()

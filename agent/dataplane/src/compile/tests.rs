@@ -180,7 +180,7 @@ fn a_service_has_a_port_per_family_and_all_its_frontends() {
 
 #[test]
 fn nodes_agree_on_what_is_exposed_on_purpose_or_asks() {
-    let consistent = |spec: Value, lb: bool, algorithm: Option<&str>| {
+    let facts = |spec: Value, lb: bool, algorithm: Option<&str>| {
         let mut whole = json!({"clusterIP": "10.96.0.5", "ports": [{"port": 80}]});
         whole.as_object_mut().unwrap().extend(spec.as_object().cloned().unwrap());
         let ingress = if lb { json!([{"ip": "192.0.2.10"}]) } else { json!([]) };
@@ -190,9 +190,10 @@ fn nodes_agree_on_what_is_exposed_on_purpose_or_asks() {
             "status": {"loadBalancer": {"ingress": ingress}},
         }))
         .unwrap();
-        let facts = facts::service(&object).unwrap();
-        compile(&Owner::new("default", "s"), &facts, &[], &here())[0].consistent
+        facts::service(&object).unwrap()
     };
+    let compiled = |facts: &ServiceFacts| compile(&Owner::new("default", "s"), facts, &[], &here()).remove(0);
+    let consistent = |spec, lb, algorithm| compiled(&facts(spec, lb, algorithm)).consistent;
     let node_port = || json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30_080}]});
     let external = || json!({"externalIPs": ["198.51.100.7"]});
     assert!(consistent(json!({}), true, None) && consistent(external(), false, None));
@@ -202,6 +203,15 @@ fn nodes_agree_on_what_is_exposed_on_purpose_or_asks() {
     assert!(!consistent(json!({}), true, Some("random")));
     // What is not known counts as absent.
     assert!(consistent(json!({}), true, Some("Random")) && !consistent(node_port(), false, Some("x")));
+    // What was sent on to another node may have to be found again.
+    let direct = |algorithm| {
+        let port = compiled(&ServiceFacts {
+            forwarding: forwarding::Forwarding::Direct,
+            ..facts(node_port(), false, algorithm)
+        });
+        (port.direct, port.consistent)
+    };
+    assert_eq!([direct(None), direct(Some("random"))], [(true, true), (true, false)]);
     let local = json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local"});
     assert!(!consistent(local.clone(), true, None) && !consistent(local, true, Some("maglev")));
 }

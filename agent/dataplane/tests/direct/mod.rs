@@ -241,11 +241,10 @@ fn a_question_in_the_syn() {
 
 #[test]
 fn a_connection_goes_on_when_another_node_is_asked() {
-    let Some(cluster) = Cluster::new(3, 1, 1500) else { return };
-    let pods = [cluster.nodes[1].pod(1), cluster.nodes[1].pod(2)];
-    let _servers: Vec<_> =
-        [(&pods[0], "10.244.2.1:8080"), (&pods[1], "10.244.2.2:8080")].map(|(p, a)| echoing(p, a)).into();
-    let objects = objects(json!({}), &["10.244.2.1@node-2", "10.244.2.2@node-2"], &[]);
+    let Some(cluster) = Cluster::new(4, 1, 1500) else { return };
+    let pods = [cluster.nodes[1].pod(1), cluster.nodes[2].pod(1)];
+    let _servers = [echoing(&pods[0], "10.244.2.1:8080"), echoing(&pods[1], "10.244.3.1:8080")];
+    let objects = objects(json!({}), &["10.244.2.1@node-2", "10.244.3.1@node-3"], &[]);
     let mut agents = agents(&cluster, Between::V4, &objects);
     let outside = &cluster.outside[0];
     let path = outside.path();
@@ -264,19 +263,22 @@ fn a_connection_goes_on_when_another_node_is_asked() {
                 stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
                 stream
             };
-            let mut streams: Vec<TcpStream> = (0..8).map(connect).collect();
+            let mut streams: Vec<TcpStream> = (0..16).map(connect).collect();
             streams.iter_mut().for_each(say);
             talked.wait();
             moved.wait();
             streams.iter_mut().for_each(say);
         });
         talked.wait();
-        // The third node has never heard of these connections.
-        outside.ip("route replace 10.196.0.0/16 via 10.199.0.103");
+        // The fourth node has never heard of these connections, and finds the nodes where they are.
+        outside.ip("route replace 10.196.0.0/16 via 10.199.0.104");
         moved.wait();
         talk.join().unwrap();
     });
-    assert!(count(&mut agents[2], PacketStat::Direct) >= 8);
+    assert!(count(&mut agents[3], PacketStat::Direct) >= 16);
+    for node in [1, 2] {
+        assert!(count(&mut agents[node], PacketStat::Established) > 0, "both have some of them");
+    }
 }
 
 #[test]
