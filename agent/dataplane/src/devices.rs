@@ -54,17 +54,23 @@ impl Devices {
         Ok(Self { ebpf, links, only: options.devices.clone(), drivers, receiving: false })
     }
 
+    /// Those of `found` that traffic from outside is to pass.
+    pub(crate) fn among(&self, mut found: HashMap<u32, DeviceAddresses>) -> HashMap<u32, DeviceAddresses> {
+        if let Some(only) = &self.only {
+            found.retain(|_, device| only.contains(&device.name));
+        }
+        found
+    }
+
     /// Puts the programs on `found` (by interface index) and on nothing else; returns the devices they are on.
     ///
     /// # Errors
     /// [`AttachError`] and the like; links in place keep serving, and a later call continues.
     pub fn refresh(
         &mut self,
-        mut found: HashMap<u32, DeviceAddresses>,
+        found: HashMap<u32, DeviceAddresses>,
     ) -> Result<HashMap<u32, DeviceAddresses>, DataplaneError> {
-        if let Some(only) = &self.only {
-            found.retain(|_, device| only.contains(&device.name));
-        }
+        let found = self.among(found);
         for (index, device) in &found {
             for program in PACKET_PROGRAMS {
                 attach_device(&mut self.ebpf, &self.links, program, *index, &device.name)?;

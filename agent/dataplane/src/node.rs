@@ -48,6 +48,16 @@ impl NodeFacts {
     }
 }
 
+impl NodeFacts {
+    /// This node's addresses, the primary of each family first: what was `given` on the command line counts in its family,
+    /// before what the Node says.
+    pub fn addresses_beside(&self, given: &[IpAddr]) -> Vec<IpAddr> {
+        let is_given = |a: &IpAddr| given.iter().any(|own| Family::of(own) == Family::of(a));
+        let others = self.addresses.iter().filter(|a| !is_given(a));
+        given.iter().chain(others).copied().collect()
+    }
+}
+
 /// The own Node as last seen.
 #[derive(Clone, Debug, Default)]
 pub struct OwnNode {

@@ -1,8 +1,6 @@
 //! What the kernel is to know of the node's own addresses and devices. Enters: the kernel's lists of them, options, the own
 //! Node. Leaves: maps, programs on devices, the addresses of SCTP's tables. Called by run, whenever one of them changes.
 
-use std::net::IpAddr;
-
 use parking_lot::Mutex;
 use tracing::error;
 
@@ -12,7 +10,6 @@ use crate::apply::Applier;
 use crate::devices::Devices;
 use crate::health::Places;
 use crate::maps::pinned::PinnedMaps;
-use crate::model::Family;
 use crate::node::{NodeFacts, listening_addresses, node_addresses};
 use crate::sctp::{Addresses, Worker};
 
@@ -28,10 +25,7 @@ pub(crate) fn refresh_addresses(
     if let Err(error) = applier.lock().maps().set_pod_ranges(&pods) {
         error!(error = %xebec_program::chain(&error), "cannot write the pods' networks");
     }
-    // What was said on the command line counts in its family.
-    let given = |a: &IpAddr| options.node_ips.iter().any(|own| Family::of(own) == Family::of(a));
-    let others = node.addresses.iter().filter(|a| !given(a));
-    let primary: Vec<IpAddr> = options.node_ips.iter().chain(others).copied().collect();
+    let primary = node.addresses_beside(&options.node_ips);
     let mut moved = false;
     match local_addresses() {
         Ok(own) => {

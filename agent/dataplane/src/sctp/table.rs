@@ -200,7 +200,9 @@ impl<F: Filter> Table<F> {
             }
             match self.filter.write(&sweep(family, emptied)) {
                 Ok(()) => emptied.clear(),
-                Err(error) => tracing::debug!(%error, "emptied chains of nft stay for now"),
+                Err(error) => {
+                    tracing::debug!(%error, "cannot delete emptied chains of nft; they go with another change")
+                }
             }
         }
     }

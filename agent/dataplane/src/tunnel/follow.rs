@@ -15,7 +15,6 @@ use super::{Tunnel, Wanted};
 use crate::addresses::outside_devices;
 use crate::devices::Devices;
 use crate::maps::MapError;
-use crate::model::Family;
 use crate::node::NodeFacts;
 use crate::world::World;
 use crate::{DataplaneError, Options};
@@ -28,7 +27,6 @@ pub(crate) struct Direct {
     client: Client,
     node: String,
     given: Vec<IpAddr>,
-    only: Option<Vec<String>>,
     port: u16,
     nodes: BoxStream<'static, NodeEvent>,
     following: bool,
@@ -52,7 +50,6 @@ impl Direct {
             client,
             node: options.node_name.clone(),
             given: options.node_ips.clone(),
-            only: options.devices.clone(),
             port: options.tunnel_port,
             nodes: futures::stream::pending().boxed(),
             following: false,
@@ -87,9 +84,7 @@ impl Direct {
                 }
             }
         }
-        let given = |a: &&IpAddr| !self.given.iter().any(|own| Family::of(own) == Family::of(a));
-        let own: Vec<IpAddr> =
-            self.given.iter().chain(node.addresses.iter().filter(given)).copied().collect();
+        let own = node.addresses_beside(&self.given);
         if self.stale {
             let result = self.up(devices, &own);
             self.stale = self.tell(result);
@@ -116,10 +111,7 @@ impl Direct {
     }
 
     fn up(&mut self, devices: &mut Devices, own: &[IpAddr]) -> Result<(), DataplaneError> {
-        let mut found = outside_devices().map_err(DataplaneError::Addresses)?;
-        if let Some(only) = &self.only {
-            found.retain(|_, device| only.contains(&device.name));
-        }
+        let found = devices.among(outside_devices().map_err(DataplaneError::Addresses)?);
         self.maps.up(devices, self.port, &found.into_keys().collect(), own)
     }
 
