@@ -6,6 +6,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -23,7 +24,7 @@ pub(crate) struct PathsArgs {
     /// The eBPF object.
     #[arg(long)]
     object: PathBuf,
-    /// Every measurement is taken in the order A B .. B A, this often.
+    /// Every measurement is taken twice this often, all in turn.
     #[arg(long, default_value_t = 20)]
     rounds: usize,
     /// Seconds of each measurement.
@@ -32,7 +33,13 @@ pub(crate) struct PathsArgs {
     /// What is measured.
     #[arg(long, value_delimiter = ',', default_value = "stream,rr,crr")]
     kinds: Vec<String>,
+    /// Only the ways whose name holds this.
+    #[arg(long, default_value = "")]
+    way: String,
 }
+
+/// Between two measurements: what the kernel has to do after programs were put to devices or taken away.
+const SETTLE: Duration = Duration::from_millis(20);
 
 /// Who is called, and how packets get there.
 #[derive(Clone, Copy)]
@@ -62,11 +69,16 @@ pub(crate) fn run(args: &PathsArgs) -> Result<()> {
     let mut xebec = Xebec::start(&rig, &args.object, 1, 1)?;
     let mut client = Client::start(&rig.client, Some(xebec.cgroup()))?;
     xebec.fill(1, 1, 0)?;
+    let mut past = true;
     let (pod, vip) =
         (format!("{}:{}", addresses[0], server::PORT), format!("{}:{PORT}", plan::virtual_ip(0)));
     for kind in &args.kinds {
-        for way in (0..args.rounds).flat_map(|_| WAYS.iter().chain(WAYS.iter().rev())) {
-            xebec.lead_past_the_stack(&rig, 1, way.past_the_stack)?;
+        for way in (0..2 * args.rounds).flat_map(order).filter(|way| way.name.contains(&args.way)) {
+            if past != way.past_the_stack {
+                xebec.lead_past_the_stack(&rig, 1, way.past_the_stack)?;
+                past = way.past_the_stack;
+            }
+            std::thread::sleep(SETTLE);
             let client = if way.programs { &mut client } else { &mut bare_client };
             let to = if way.virtual_ip { &vip } else { &pod };
             let answer = client.ask(kind, to.parse()?, args.seconds);
@@ -76,4 +88,14 @@ pub(crate) fn run(args: &PathsArgs) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The ways of one turn: each comes first in turn, and what came before a way is not always the same.
+fn order(turn: usize) -> [Way; WAYS.len()] {
+    let mut ways = WAYS;
+    ways.rotate_left(turn % WAYS.len());
+    if turn / WAYS.len() % 2 == 1 {
+        ways.reverse();
+    }
+    ways
 }

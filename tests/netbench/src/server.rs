@@ -1,7 +1,7 @@
 //! The pod that serves: a thread for connections, one for the datagrams to each address, all on the second processor.
 //!
 //! A connection's first byte says what it is: `c` gets one byte and is closed, `r` gets every byte back, `s` is read to
-//! its end.
+//! its end, and that is told by a byte.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -98,7 +98,7 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
         }
         _ => {
             while stream.read(&mut buffer)? > 0 {}
-            Ok(())
+            stream.write_all(b"s")
         }
     }
 }
