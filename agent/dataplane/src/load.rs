@@ -13,7 +13,7 @@ use xebec_abi::{LAYOUT_VERSION, MARKER_PREFIX};
 
 use crate::devices::{PACKET_PROGRAMS, POD_PROGRAM, POLICY_PROGRAMS};
 use crate::maps::shapes::{PINNED, inspect};
-use crate::maps::{Capacity, MapError, shards};
+use crate::maps::{Capacity, MapError, Mapping, frontends, pinned, shards};
 use crate::sys;
 
 /// Why the programs are not in the kernel.
@@ -308,10 +308,20 @@ fn open(
     loader.override_global("PROCESS_KNOWN", &process, false);
     let mptcp = u8::from(known(BpfHelper::BPF_FUNC_skc_to_mptcp_sock));
     loader.override_global("MPTCP_KNOWN", &mptcp, false);
-    // A pinned META keeps its size, and the counters of its services theirs.
-    let shape = |name: &str| PINNED.iter().find(|shape| shape.name == name);
-    let pinned = shape("META").map(|shape| inspect(&dir, shape)).transpose()?.flatten();
-    let services = pinned.map_or(capacity.services, |info| info.max_entries());
+    // A pinned map keeps its size, and what is reckoned from it its own.
+    let pinned = |name: &str| -> Result<Option<u32>, MapError> {
+        let shape = PINNED.iter().find(|shape| shape.name == name);
+        let info = shape.map(|shape| inspect(&dir, shape)).transpose()?.flatten();
+        Ok(info.map(|info| info.max_entries()))
+    };
+    let services = pinned("META")?.unwrap_or(capacity.services);
+    let frontends = pinned("FE4")?.unwrap_or(frontends::elements(capacity.frontends));
+    let homes = frontends::homes(frontends);
+    let salt = match salt(&dir)? {
+        Some(salt) => salt,
+        None => RandomState::new().hash_one(&dir) as u32 | 1,
+    };
+    loader.override_global("FE4_HOMES", &homes, true).override_global("FE4_SALT", &salt, true);
     let shards = shards(aya::util::nr_cpus().map_or(1, |cpus| cpus as u32));
     let mask = shards - 1;
     // Nodes that begin at the same moment are not to give all their first connections to the same endpoint.
@@ -327,7 +337,8 @@ fn open(
         }
         let pinned = inspect(&dir, shape)?;
         let size = pinned.map(|info| info.max_entries()).or(match shape.name {
-            "FE4" | "FE6" => Some(capacity.frontends),
+            "FE4" => Some(frontends),
+            "FE6" => Some(capacity.frontends),
             "META" => Some(capacity.services),
             "SERVED" => Some(services.saturating_mul(shards)),
             "SLOT4" => Some(capacity.slots4),
@@ -342,7 +353,32 @@ fn open(
         loader.map_pin_path(shape.name, Cow::Owned(dir.join(shape.name)));
     }
     let feature = "it needs bpf(2) as root, BTF, socket storage and mappable arrays (5.5 or later)";
-    loader.load(&bytes).map_err(|e| LoadError::Kernel { feature, source: Box::new(e) })
+    let ebpf = loader.load(&bytes).map_err(|e| LoadError::Kernel { feature, source: Box::new(e) })?;
+    if part == Part::Services {
+        // Before anything is in FE4, or what is there already.
+        keep_salt(&dir, salt)?;
+    }
+    Ok(ebpf)
+}
+
+/// The salt of the pinned FE4 (see [`xebec_abi::frontend`]); `None` before there is one.
+fn salt(dir: &Path) -> Result<Option<u32>, MapError> {
+    if !dir.join("STATE").exists() {
+        return Ok(None);
+    }
+    let word = state(dir)?.load(0, 0)?;
+    Ok(Some((word >> 32) as u32).filter(|salt| *salt != 0))
+}
+
+fn keep_salt(dir: &Path, salt: u32) -> Result<(), MapError> {
+    let state = state(dir)?;
+    let version = state.load(0, 0)? as u32;
+    state.publish(0, 0, u64::from(salt) << 32 | u64::from(version))
+}
+
+fn state(dir: &Path) -> Result<Mapping, MapError> {
+    let (data, len) = pinned::open(dir, "STATE")?;
+    Mapping::new("STATE", &data, len, 4)
 }
 
 #[cfg(test)]

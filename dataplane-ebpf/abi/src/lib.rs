@@ -13,6 +13,7 @@ pub mod backend;
 pub mod drain;
 pub mod event;
 pub mod flow;
+pub mod frontend;
 pub mod net;
 pub mod pod;
 pub mod policy;

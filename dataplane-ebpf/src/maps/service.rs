@@ -6,12 +6,14 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap},
 };
+use xebec_abi::frontend::{Bucket, KEY, PLACES, REACH, home, reach, word};
 use xebec_abi::service::{FeKey4, FeKey6, Meta, Sel, Slot4, Slot6, row_entry, row_place};
 
 use super::{F_MMAPABLE, F_NO_PREALLOC};
 
+/// See [`frontend4`].
 #[map]
-pub static FE4: HashMap<FeKey4, u64> = HashMap::with_max_entries(262_144, F_NO_PREALLOC);
+static FE4: Array<Bucket> = Array::with_max_entries(1024, F_MMAPABLE);
 #[map]
 pub static FE6: HashMap<FeKey6, u64> = HashMap::with_max_entries(262_144, F_NO_PREALLOC);
 #[map]
@@ -34,6 +36,70 @@ pub static SERVICES: Global<u32> = Global::new(1024);
 /// Number of shards less one; a power of two less one, set at load.
 #[unsafe(no_mangle)]
 pub static SHARD_MASK: Global<u32> = Global::new(0);
+
+/// Homes in FE4, set at load.
+#[unsafe(no_mangle)]
+pub static FE4_HOMES: Global<u32> = Global::new(1024 - REACH);
+/// Salt of FE4, set at load.
+#[unsafe(no_mangle)]
+pub static FE4_SALT: Global<u32> = Global::new(0);
+
+/// What a frontend's key has in FE4; the value may be another key's, and callers compare the tag.
+#[inline(always)]
+pub fn frontend4(key: &FeKey4) -> Option<u64> {
+    let word = word(key);
+    let at = home(word, FE4_SALT.load(), FE4_HOMES.load());
+    match value(at, word) {
+        Ok(value) => Some(value),
+        Err(0) => None,
+        Err(reach) => match xebec_frontend_beyond(word, at, reach) {
+            0 => None,
+            value => Some(value),
+        },
+    }
+}
+
+/// The value of a key in a bucket, or how far the bucket reaches.
+#[inline(always)]
+fn value(at: u32, key: u64) -> Result<u64, u32> {
+    let Some(bucket) = FE4.get_ptr(at) else { return Err(0) };
+    // SAFETY: aligned words of the map's own memory, replaced by user space one by one.
+    let read = |word: *const u64| unsafe { core::ptr::read_volatile(word) };
+    // SAFETY: inside the bucket.
+    let (keys, values) = unsafe { (&raw const (*bucket).keys, &raw const (*bucket).values) };
+    let first = read(keys.cast());
+    if first & KEY == key {
+        return Ok(read(values.cast()));
+    }
+    let mut place = 1;
+    while place < PLACES as usize {
+        // SAFETY: as above.
+        if read(unsafe { keys.cast::<u64>().add(place) }) == key {
+            // SAFETY: as above.
+            return Ok(read(unsafe { values.cast::<u64>().add(place) }));
+        }
+        place += 1;
+    }
+    Err(reach(first))
+}
+
+/// The value of a key that is in none of its home's places; zero if it is in none of the buckets after it. Rare, and a
+/// function of its own, which the verifier goes through once.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn xebec_frontend_beyond(key: u64, home: u32, reach: u32) -> u64 {
+    let mut distance = 1;
+    while distance <= REACH {
+        if distance > reach {
+            break;
+        }
+        if let Ok(value) = value(home.wrapping_add(distance), key) {
+            return value;
+        }
+        distance += 1;
+    }
+    0
+}
 
 /// What a row has for a client's hash; `None` outside the map.
 #[inline(always)]

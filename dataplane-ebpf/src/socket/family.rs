@@ -14,7 +14,7 @@ use xebec_abi::{
 use super::{Call, call::owner};
 use crate::maps::{
     reverse::{PEERS4, PEERS6, REV4, REV6},
-    service::{FE4, FE6, SLOT4, SLOT6},
+    service::{FE6, SLOT4, SLOT6, frontend4},
     state::{HOST_NETNS, NODE_IPS4, NODE_IPS6, in_ranges4, in_ranges6},
 };
 
@@ -88,9 +88,7 @@ impl Family for Be32 {
     #[inline(always)]
     fn lookup(addr: Self, port: Be16, proto: u8, scope: u8) -> Option<(FeValue, u32)> {
         let key = FeKey4 { addr, port, proto, scope };
-        // SAFETY: the element may be reused for another key while it is read; callers compare the tag.
-        let value = FE4.get_ptr(key).map(|p| unsafe { core::ptr::read_volatile(p) })?;
-        Some((FeValue(value), key.tag()))
+        Some((FeValue(frontend4(&key)?), key.tag()))
     }
 
     #[inline(always)]

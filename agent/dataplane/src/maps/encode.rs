@@ -9,11 +9,6 @@ use xebec_abi::{Be16, Be32, Ip6};
 
 use crate::model::{Family, FrontKey, Protocol, SourceRange, Vip};
 
-/// [`FeKey4`] as a map key of aya.
-#[repr(transparent)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Key4(pub(crate) FeKey4);
-
 /// [`FeKey6`] as a map key of aya.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,9 +16,6 @@ pub(crate) struct Key6(pub(crate) FeKey6);
 
 #[expect(unsafe_code, reason = "aya's marker for plain memory")]
 // SAFETY: repr(C) of integers, without padding (the ABI asserts the size); every bit pattern is a value.
-unsafe impl Pod for Key4 {}
-#[expect(unsafe_code, reason = "aya's marker for plain memory")]
-// SAFETY: as for `Key4`.
 unsafe impl Pod for Key6 {}
 
 /// [`FlowKey`] as a map key of aya.
@@ -37,10 +29,10 @@ pub(crate) struct FlowId(pub(crate) FlowKey);
 pub(crate) struct FlowEntry(pub(crate) Flow);
 
 #[expect(unsafe_code, reason = "aya's marker for plain memory")]
-// SAFETY: as for `Key4`.
+// SAFETY: as for `Key6`.
 unsafe impl Pod for FlowId {}
 #[expect(unsafe_code, reason = "aya's marker for plain memory")]
-// SAFETY: as for `Key4`.
+// SAFETY: as for `Key6`.
 unsafe impl Pod for FlowEntry {}
 
 /// An address as the packet programs keep it.

@@ -3,6 +3,7 @@
 
 mod encode;
 pub mod fake;
+pub(crate) mod frontends;
 mod mapping;
 pub(crate) mod node;
 pub mod pinned;
@@ -14,7 +15,7 @@ mod tests;
 pub mod tracked;
 
 pub(crate) use encode::{
-    FlowEntry, FlowId, Key4, Key6, from_key4, from_key6, from_source_key, from_wide, source_key, tag, wide,
+    FlowEntry, FlowId, Key6, from_key4, from_key6, from_source_key, from_wide, source_key, tag, wide,
 };
 pub use encode::{endpoint4, endpoint6, key4, key6};
 pub(crate) use mapping::Mapping;
@@ -163,7 +164,8 @@ impl Capacity {
 
     /// Room for this many IPv4 endpoints twice over, since a service port needs its own twice while they change, for half
     /// as many of IPv6, for a service port to every endpoint and a half, and for ten entries of Maglev rows to every endpoint,
-    /// which is 420 service ports of up to 25 endpoints by default: in kernel memory, 191 bytes for each endpoint.
+    /// which is 420 service ports of up to 25 endpoints by default: in kernel memory 250 bytes for each endpoint, with two CPUs'
+    /// counters.
     pub const fn of_endpoints(endpoints: u32) -> Self {
         let endpoints = if endpoints > Self::MOST_ENDPOINTS { Self::MOST_ENDPOINTS } else { endpoints };
         // Never so few that the agent's own do not fit.
@@ -232,6 +234,14 @@ pub enum MapError {
         /// The kernel's answer.
         #[source]
         source: std::io::Error,
+    },
+    /// A key has no place, since all near its home are taken; retry after others are gone.
+    #[error("map {map}: no place near a key's home; it is made for {len} entries")]
+    Crowded {
+        /// The map.
+        map: &'static str,
+        /// Entries it is made for.
+        len: u32,
     },
     /// An index outside a map: the decision and the kernel disagree about capacity.
     #[error("map {map}: index {index} is outside its {len} entries")]

@@ -14,14 +14,15 @@ use xebec_abi::service::{FeValue, META_V6, Meta, Sel, Slot4, Slot6};
 use xebec_abi::state::{STATS, VIP_HELD, VIP_SERVED};
 use xebec_abi::{Be16, Be32, Ip6};
 
+use super::frontends::{self, Frontends};
 use super::served::Served;
 use super::shapes::{PINNED, inspect};
 use super::tracked::Tracked;
-use super::{Capacity, Key4, Key6, MapError, MapWriter, Mapping, Snapshot, Stored, StoredSlot, Write};
+use super::{Capacity, Key6, MapError, MapWriter, Mapping, Snapshot, Stored, StoredSlot, Write};
 use super::{
     endpoint4, endpoint6, from_key4, from_key6, from_source_key, from_wide, key4, key6, source_key, tag, wide,
 };
-use crate::model::{Family, FrontKey, SourceRange};
+use crate::model::{FrontKey, SourceRange};
 
 /// Opens the pin of a map, after its shape was checked; with the most entries it can have.
 pub(crate) fn open(dir: &Path, name: &'static str) -> Result<(MapData, u32), MapError> {
@@ -37,7 +38,7 @@ pub(crate) fn open(dir: &Path, name: &'static str) -> Result<(MapData, u32), Map
 
 /// The open maps.
 pub struct PinnedMaps {
-    frontends4: BpfHash<MapData, Key4, u64>,
+    frontends4: Frontends<Mapping>,
     frontends6: BpfHash<MapData, Key6, u64>,
     pub(super) node_ips4: BpfHash<MapData, u32, u32>,
     pub(super) node_ips6: BpfHash<MapData, [u32; 4], u32>,
@@ -83,9 +84,10 @@ impl PinnedMaps {
         let hash = |name: &'static str| Ok::<_, MapError>(Map::HashMap(data(name)?.0));
         let (meta, slots4, slots6) = (mapping("META", 8)?, mapping("SLOT4", 2)?, mapping("SLOT6", 4)?);
         let (backends, rows) = (mapping("BE_STATE", 1)?, mapping("LUT", 1)?);
-        let frontends = data("FE4")?.1;
+        let state = mapping("STATE", 4)?;
+        let frontends4 = Frontends::new(mapping("FE4", frontends::WORDS)?, (state.load(0, 0)? >> 32) as u32);
         let capacity = Capacity {
-            frontends,
+            frontends: frontends4.capacity(),
             services: meta.len(),
             slots4: slots4.len(),
             slots6: slots6.len(),
@@ -93,7 +95,7 @@ impl PinnedMaps {
             rows: rows.len(),
         };
         Ok(Self {
-            frontends4: hash("FE4")?.try_into().map_err(element("FE4", "open"))?,
+            frontends4,
             frontends6: hash("FE6")?.try_into().map_err(element("FE6", "open"))?,
             node_ips4: hash("NODE_IPS4")?.try_into().map_err(element("NODE_IPS4", "open"))?,
             node_ips6: hash("NODE_IPS6")?.try_into().map_err(element("NODE_IPS6", "open"))?,
@@ -107,7 +109,7 @@ impl PinnedMaps {
             slots6,
             rows,
             backends,
-            state: mapping("STATE", 4)?,
+            state,
             ranges: mapping("RANGES", 40)?,
             capacity,
         })
@@ -147,15 +149,15 @@ impl PinnedMaps {
     /// The kernel's.
     pub fn frontend(&self, key: &FrontKey) -> Result<Option<FeValue>, MapError> {
         let found = match (key4(key), key6(key)) {
-            (Some(key), _) => self.frontends4.get(&Key4(key), 0),
-            (None, Some(key)) => self.frontends6.get(&Key6(key), 0),
-            (None, None) => return Ok(None),
+            (Some(key), _) => self.frontends4.get(&key)?,
+            (None, Some(key)) => match self.frontends6.get(&Key6(key), 0) {
+                Ok(value) => Some(value),
+                Err(aya::maps::MapError::KeyNotFound) => None,
+                Err(source) => return Err(element("FE6", "read")(source)),
+            },
+            (None, None) => None,
         };
-        match found {
-            Ok(value) => Ok(Some(FeValue(value)).filter(|v| v.tag() == tag(key))),
-            Err(aya::maps::MapError::KeyNotFound) => Ok(None),
-            Err(source) => Err(MapError::Element { map: "FE", action: "read", source }),
-        }
+        Ok(found.map(FeValue).filter(|v| v.tag() == tag(key)))
     }
 
     /// A META entry with the slots its selections cover.
@@ -194,9 +196,8 @@ impl PinnedMaps {
     /// A map cannot be read.
     pub fn snapshot(&self) -> Result<Snapshot, MapError> {
         let mut frontends = Vec::new();
-        for entry in self.frontends4.iter() {
-            let (key, value) = entry.map_err(element("FE4", "read"))?;
-            frontends.extend(from_key4(&key.0).map(|key| (key, FeValue(value))));
+        for (key, value) in self.frontends4.entries()? {
+            frontends.extend(from_key4(&key).map(|key| (key, FeValue(value))));
         }
         for entry in self.frontends6.iter() {
             let (key, value) = entry.map_err(element("FE6", "read"))?;
@@ -306,24 +307,22 @@ impl MapWriter for PinnedMaps {
             Write::NodePorts { range } => self.state.publish(0, 1, range),
             Write::Synced => {
                 let epoch = self.state.load(0, 2)?;
-                self.state.publish(0, 0, xebec_abi::LAYOUT_VERSION.into())?;
+                let salt = self.state.load(0, 0)? >> 32 << 32;
+                self.state.publish(0, 0, salt | u64::from(xebec_abi::LAYOUT_VERSION))?;
                 self.state.publish(0, 2, epoch + 1)
             }
-            Write::Frontend { key, value } => match key.family() {
-                Family::V4 => key4(&key)
-                    .map_or(Ok(()), |k| self.frontends4.insert(Key4(k), value.0, 0))
-                    .map_err(element("FE4", "insert")),
-                Family::V6 => key6(&key)
-                    .map_or(Ok(()), |k| self.frontends6.insert(Key6(k), value.0, 0))
-                    .map_err(element("FE6", "insert")),
+            Write::Frontend { key, value } => match (key4(&key), key6(&key)) {
+                (Some(key), _) => self.frontends4.insert(&key, value.0),
+                (None, Some(key)) => {
+                    self.frontends6.insert(Key6(key), value.0, 0).map_err(element("FE6", "insert"))
+                }
+                (None, None) => Ok(()),
             },
-            Write::RemoveFrontend { key } => {
-                let (name, result) = match key.family() {
-                    Family::V4 => ("FE4", key4(&key).map_or(Ok(()), |k| self.frontends4.remove(&Key4(k)))),
-                    Family::V6 => ("FE6", key6(&key).map_or(Ok(()), |k| self.frontends6.remove(&Key6(k)))),
-                };
-                absent_is_fine(name, result)
-            }
+            Write::RemoveFrontend { key } => match (key4(&key), key6(&key)) {
+                (Some(key), _) => self.frontends4.remove(&key),
+                (None, Some(key)) => absent_is_fine("FE6", self.frontends6.remove(&Key6(key))),
+                (None, None) => Ok(()),
+            },
         }
     }
 }

@@ -48,8 +48,8 @@ impl Shape {
     /// Whether how many keys there are says how full it is: not of arrays, nor of what is kept with sockets.
     pub(crate) fn is_keyed(&self) -> bool {
         let arrays = [
-            "META", "SLOT4", "SLOT6", "LUT", "BE_STATE", "SERVED", "STATE", "RANGES", "STAT", "PACKETS",
-            "TUNNEL",
+            "FE4", "META", "SLOT4", "SLOT6", "LUT", "BE_STATE", "SERVED", "STATE", "RANGES", "STAT",
+            "PACKETS", "TUNNEL",
         ];
         let others = ["REV4", "REV6", "PEERS4", "PEERS6", "POLICY_STATE", "POLICY_COUNTS"];
         let events = ["EVENTS", "WATCH", "WATCH_GATE", "EVENT_COUNTS"];
@@ -59,7 +59,7 @@ impl Shape {
 
 /// Every pinned map. Session affinity and socket storage are pinned too: sockets and clients outlive an agent.
 pub(crate) const PINNED: &[Shape] = &[
-    services("FE4", 8, 8),
+    services("FE4", 4, 64),
     services("FE6", 24, 8),
     services("META", 4, 64),
     services("SLOT4", 4, 16),
