@@ -208,7 +208,7 @@ fn it_replaces_kube_proxy_with_a_kubeconfig_and_nothing_else() {
         let list = "/proc/sys/net/ipv4/ip_local_reserved_ports";
         within(&stage.rig.server_ns, || std::fs::read_to_string(list).unwrap().trim().to_owned())
     };
-    assert_eq!(reserved(), "61000-65535");
+    assert_eq!(reserved(), "1024-29999,61000-65535");
     let mut cleanup = stage.proxy(&["--cleanup"]);
     assert_eq!(cleanup.wait(), Some(0), "{}", cleanup.log());
     assert!(!stage.rig.pin_dir().exists());

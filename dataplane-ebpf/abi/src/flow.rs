@@ -13,14 +13,26 @@ pub const HOOK_INGRESS: u8 = 0;
 /// Looked up when a packet goes out to a device.
 pub const HOOK_EGRESS: u8 = 1;
 
-/// First port of the block for translated sources (host order), outside the kernel's default ip_local_port_range.
-/// It is itself never a source: it is where packets of services without endpoints are sent, on the node, so that the
-/// node's own kernel refuses them.
+/// Where packets of services without endpoints are sent, on the node, so that the node's own kernel refuses them (host
+/// order). It is never a translated source.
 pub const REJECT_PORT: u16 = 61_000;
-/// First port for translated sources (host order).
-pub const SNAT_LOW: u16 = REJECT_PORT + 1;
-/// Last port for translated sources (host order).
-pub const SNAT_HIGH: u16 = u16::MAX;
+/// Ports that are kept from sockets which ask for any: those of translated sources, and [`REJECT_PORT`]. Above and below what
+/// the kernel gives by default (`ip_local_port_range`, 32768 to 60999) and the usual node ports, as netfilter without those
+/// that only root may bind. Servers of the node keep theirs: only what comes from an endpoint's very port is an answer. First
+/// and last of each, host order, ascending.
+pub const RESERVED_PORTS: [(u16, u16); 2] = [(1024, 29_999), (REJECT_PORT, u16::MAX)];
+/// How many connections to one endpoint behind another node can have a source of this node's at a time. Ports are tried at
+/// random: at 30,000 one in a thousand is refused at first.
+pub const SNAT_PORTS: u32 =
+    (RESERVED_PORTS[0].1 - RESERVED_PORTS[0].0) as u32 + 1 + (RESERVED_PORTS[1].1 - REJECT_PORT) as u32;
+
+/// The n-th port for translated sources, host order; `n` below [`SNAT_PORTS`].
+#[inline(always)]
+pub const fn snat_port(n: u32) -> u16 {
+    let low = (RESERVED_PORTS[0].1 - RESERVED_PORTS[0].0) as u32 + 1;
+    if n < low { RESERVED_PORTS[0].0 + n as u16 } else { REJECT_PORT + 1 + (n - low) as u16 }
+}
+
 /// Backend id of a flow that the node refuses.
 pub const BACKEND_REJECT: u32 = u32::MAX;
 /// Service index of a flow to a port that its VIP does not have; in SRC_LPM, the index of the pods' networks, whose

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns};
 use xebec_abi::{
     Be16, Ip6,
-    flow::{BACKEND_REJECT, FLOW_CLOSING, Flow, FlowKey, PacketStat, Role, SNAT_HIGH, SNAT_LOW, proof},
+    flow::{BACKEND_REJECT, FLOW_CLOSING, Flow, FlowKey, PacketStat, Role, SNAT_PORTS, proof, snat_port},
 };
 
 use crate::{
@@ -21,7 +21,7 @@ const LINGER: u64 = 1_000_000_000;
 /// Ports of a client tried inside the node before a packet is dropped.
 const TRIES: u32 = 8;
 /// Translated sources tried before a packet is dropped.
-const SOURCES: u32 = 24;
+const SOURCES: u32 = 64;
 
 /// An entry in the kernel's memory.
 #[derive(Clone, Copy)]
@@ -212,8 +212,7 @@ pub fn allocate(entry: &Entry, device: u32, v6: bool) -> bool {
     let (mut attempt, mut ended) = (0, 0);
     while attempt < SOURCES {
         attempt += 1;
-        let room = (SNAT_HIGH - SNAT_LOW) as u32 + 1;
-        new.nport = Be16::new(SNAT_LOW + (random() % room) as u16);
+        new.nport = Be16::new(snat_port(random() % SNAT_PORTS));
         if attempt == SOURCES && ended != 0 {
             new.nport = Be16(ended);
             take_port(&new.key(Role::Return));

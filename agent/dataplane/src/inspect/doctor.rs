@@ -102,9 +102,12 @@ pub fn doctor(pin_dir: &Path, cgroup: Option<&Path>) -> Vec<Check> {
     checks.push(switch(
         "reserved ports",
         crate::reserved::present(),
-        crate::reserved::has_block,
-        "sysctl net.ipv4.ip_local_reserved_ports must have 61000-65535, the ports of translated sources; the proxy \
-         writes it where it may",
+        crate::reserved::has_blocks,
+        &format!(
+            "sysctl net.ipv4.ip_local_reserved_ports must have {}, the ports of translated sources; the proxy writes it \
+             where it may",
+            crate::reserved::blocks()
+        ),
     ));
     checks.extend(direct(read));
     checks.push(kube_proxy());

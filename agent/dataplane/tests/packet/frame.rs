@@ -26,7 +26,11 @@ pub fn ip(src: IpAddr, dst: IpAddr, proto: u8, mut payload: Vec<u8>, at: Option<
         let mut pseudo = [s.clone(), d.clone()].concat();
         pseudo.extend([0, proto]);
         pseudo.extend((payload.len() as u16).to_be_bytes());
-        let value = if proto == 1 { sum(&[&payload]) } else { sum(&[&pseudo, &payload]) };
+        let value = match if proto == 1 { sum(&[&payload]) } else { sum(&[&pseudo, &payload]) } {
+            // Zero is "no checksum" (RFC 768).
+            0 if proto == 17 => u16::MAX,
+            value => value,
+        };
         payload[at..at + 2].copy_from_slice(&value.to_be_bytes());
     }
     let mut header = if src.is_ipv4() {
@@ -69,10 +73,16 @@ pub fn udp(src: &str, dst: &str) -> Vec<u8> {
     frame(udp_ip(src, dst, Some(6)))
 }
 
+/// With number 1, acknowledging nothing.
 pub fn tcp(src: &str, dst: &str, flags: u8) -> Vec<u8> {
+    tcp_after(src, dst, flags, 0)
+}
+
+/// As [`tcp`], acknowledging all up to a number.
+pub fn tcp_after(src: &str, dst: &str, flags: u8, acknowledged: u8) -> Vec<u8> {
     let (s, d): (SocketAddr, SocketAddr) = (src.parse().unwrap(), dst.parse().unwrap());
     let mut p = [s.port().to_be_bytes(), d.port().to_be_bytes()].concat();
-    p.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags, 4, 0, 0, 0, 0, 0]);
+    p.extend([0, 0, 0, 1, 0, 0, 0, acknowledged, 0x50, flags, 4, 0, 0, 0, 0, 0]);
     frame(ip(s.ip(), d.ip(), 6, p, Some(16)))
 }
 
