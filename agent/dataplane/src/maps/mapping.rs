@@ -1,8 +1,13 @@
 //! The memory of a BPF_F_MMAPABLE array, as 64-bit words. Every store here is one the programs see whole.
+//!
+//! The kernel counts every page of a mapping as this process's from the start, so only those windows of an array are mapped
+//! that have been asked for: arrays are made for the most endpoints there may be, and are given out from their beginning.
 #![expect(unsafe_code, reason = "mmap of map memory")]
 
-use std::os::fd::AsFd;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::MapData;
@@ -10,41 +15,97 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::MapError;
 
-/// One mapped array of `len` values of `words` words each.
+/// Bytes of a window, whole pages. The largest arrays take some eight thousand of the 65,530 mappings a process may have.
+const WINDOW: usize = 128 << 10;
+const WINDOW_WORDS: usize = WINDOW / 8;
+
+/// One array of `len` values of `words` words each, mapped as far as it was asked for.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     name: &'static str,
-    memory: NonNull<AtomicU64>,
+    map: OwnedFd,
+    windows: Box<[OnceLock<Window>]>,
     bytes: usize,
     len: u32,
     words: u32,
 }
 
-// SAFETY: the memory is shared with the kernel for the life of the mapping and only touched by atomic words.
-unsafe impl Send for Mapping {}
-// SAFETY: as above.
-unsafe impl Sync for Mapping {}
+/// A mapped part of an array.
+#[derive(Debug)]
+struct Window {
+    memory: NonNull<AtomicU64>,
+    bytes: usize,
+}
 
-impl Mapping {
-    /// Maps an array whose values are `words` words long.
-    pub(crate) fn new(name: &'static str, map: &MapData, len: u32, words: u32) -> Result<Self, MapError> {
-        let fail = |source: rustix::io::Errno| MapError::Mmap { map: name, source: source.into() };
-        let bytes = (len as usize * words as usize * 8).next_multiple_of(rustix::param::page_size());
+// SAFETY: the memory is shared with the kernel for the life of the mapping and only touched by atomic words.
+unsafe impl Send for Window {}
+// SAFETY: as above.
+unsafe impl Sync for Window {}
+
+impl Window {
+    fn new(map: &OwnedFd, offset: usize, bytes: usize) -> io::Result<Self> {
         let prot = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a fresh mapping at an address of the kernel's choice.
         let memory =
-            unsafe { mmap(std::ptr::null_mut(), bytes, prot, MapFlags::SHARED, map.fd().as_fd(), 0) };
-        let memory =
-            NonNull::new(memory.map_err(fail)?.cast()).ok_or_else(|| fail(rustix::io::Errno::NOMEM))?;
-        Ok(Self { name, memory, bytes, len, words })
+            unsafe { mmap(std::ptr::null_mut(), bytes, prot, MapFlags::SHARED, map, offset as u64)? };
+        let memory = NonNull::new(memory.cast()).ok_or(rustix::io::Errno::NOMEM)?;
+        Ok(Self { memory, bytes })
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping, which nothing points into any more.
+        let _ = unsafe { munmap(self.memory.as_ptr().cast(), self.bytes) };
+    }
+}
+
+impl Mapping {
+    /// An array whose values are `words` words long.
+    ///
+    /// # Errors
+    /// The array cannot be mapped; later the kernel may still be out of memory for more of it.
+    pub(crate) fn new(name: &'static str, map: &MapData, len: u32, words: u32) -> Result<Self, MapError> {
+        Self::of(name, map.fd().as_fd().try_clone_to_owned(), len, words)
+    }
+
+    /// The same array once more: what only one reader looks through is not mapped for longer than that.
+    ///
+    /// # Errors
+    /// As [`Mapping::new`].
+    pub(crate) fn again(&self) -> Result<Self, MapError> {
+        Self::of(self.name, self.map.try_clone(), self.len, self.words)
+    }
+
+    fn of(name: &'static str, map: io::Result<OwnedFd>, len: u32, words: u32) -> Result<Self, MapError> {
+        let map = map.map_err(|source| MapError::Mmap { map: name, source })?;
+        let bytes = (len as usize * words as usize * 8).next_multiple_of(rustix::param::page_size());
+        let windows = (0..bytes.div_ceil(WINDOW)).map(|_| OnceLock::new()).collect();
+        let mapping = Self { name, map, windows, bytes, len, words };
+        mapping.word(0, 0)?;
+        Ok(mapping)
+    }
+
+    fn window(&self, at: usize) -> Result<&Window, MapError> {
+        let cell = &self.windows[at];
+        if let Some(window) = cell.get() {
+            return Ok(window);
+        }
+        let offset = at * WINDOW;
+        let new = Window::new(&self.map, offset, WINDOW.min(self.bytes - offset))
+            .map_err(|source| MapError::Mmap { map: self.name, source })?;
+        // Another thread's may have come first, and then this one goes.
+        Ok(cell.get_or_init(|| new))
     }
 
     fn word(&self, index: u32, word: u32) -> Result<&AtomicU64, MapError> {
         if index >= self.len || word >= self.words {
             return Err(MapError::Outside { map: self.name, index, len: self.len });
         }
-        // SAFETY: inside the mapping, as just checked; aligned, as the mapping starts on a page.
-        Ok(unsafe { self.memory.add((index * self.words) as usize + word as usize).as_ref() })
+        let at = index as usize * self.words as usize + word as usize;
+        let window = self.window(at / WINDOW_WORDS)?;
+        // SAFETY: inside the window, as the index is inside the array; aligned, as a window starts on a page.
+        Ok(unsafe { window.memory.add(at % WINDOW_WORDS).as_ref() })
     }
 
     /// Stores one word; everything stored before is visible to whoever reads it.
@@ -87,9 +148,30 @@ impl Mapping {
     }
 }
 
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: our own mapping, which nothing points into any more.
-        let _ = unsafe { munmap(self.memory.as_ptr().cast(), self.bytes) };
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+
+    use super::*;
+
+    #[test]
+    fn only_what_is_asked_for_is_mapped() {
+        let memory = memfd_create("array", MemfdFlags::CLOEXEC).unwrap();
+        let (words, per_window) = (40, WINDOW as u32 / 320);
+        let len = per_window * 4 + 7;
+        ftruncate(&memory, u64::from(len) * 320).unwrap();
+        let mapping = Mapping::of("array", Ok(memory), len, words).unwrap();
+        let mapped = || mapping.windows.iter().filter(|window| window.get().is_some()).count();
+        assert_eq!((mapping.windows.len(), mapped()), (5, 1));
+        // The value at a window's end goes on in the next.
+        let values: Vec<u64> = (1..=40).collect();
+        mapping.fill(per_window, &values).unwrap();
+        assert_eq!((mapping.value::<40>(per_window).unwrap().as_slice(), mapped()), (&values[..], 2));
+        mapping.publish(len - 1, 39, 5).unwrap();
+        assert_eq!(mapped(), 3);
+        let again = mapping.again().unwrap();
+        assert_eq!((again.load(len - 1, 39).unwrap(), again.load(per_window, 39).unwrap()), (5, 40));
+        assert_eq!(mapped(), 3);
+        assert!(matches!(mapping.load(len, 0), Err(MapError::Outside { .. })));
     }
 }

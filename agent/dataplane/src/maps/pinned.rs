@@ -209,10 +209,19 @@ impl PinnedMaps {
                 services.insert(value.index(), self.stored(value.index())?);
             }
         }
-        let mut backends =
-            (0..self.backends.len()).map(|id| self.backend(id)).collect::<Result<Vec<_>, _>>()?;
-        let used = backends.iter().rposition(|s| s.0 != 0).map_or(0, |last| last + 1);
-        backends.truncate(used);
+        // Once, to the end; what follows looks only at those that are in use.
+        let states = self.backends.again()?;
+        let mut backends = Vec::new();
+        for id in 0..states.len() {
+            match states.load(id, 0)? {
+                0 => {}
+                state => {
+                    backends.resize(id as usize, BackendState::default());
+                    backends.push(BackendState(state));
+                }
+            }
+        }
+        drop(states);
         backends.shrink_to_fit();
         let mut sources: HashMap<u32, BTreeSet<SourceRange>> = HashMap::new();
         for key in self.sources.keys() {
