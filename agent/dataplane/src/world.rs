@@ -43,8 +43,8 @@ impl<T> Default for Listed<T> {
 /// The cache.
 #[derive(Debug, Default)]
 pub struct World {
-    services: Listed<ServiceFacts>,
-    slices: Listed<SliceFacts>,
+    services: Listed<Box<ServiceFacts>>,
+    slices: Listed<Box<SliceFacts>>,
     /// ClusterIPs that are another's business.
     held: Listed<Vec<IpAddr>>,
     held_changed: bool,
@@ -52,7 +52,8 @@ pub struct World {
     ranges: Listed<BTreeSet<SourceRange>>,
     /// Pods with host ports, under names that no Service has.
     hosts: HashMap<Owner, PodPorts>,
-    by_service: HashMap<Owner, BTreeSet<Owner>>,
+    /// Sorted.
+    by_service: HashMap<Owner, Vec<Owner>>,
     /// Addresses of the nodes, the primary first, while some Service needs them.
     nodes: Listed<Vec<IpAddr>>,
     /// Services with direct server return.
@@ -97,8 +98,9 @@ fn trigger(object: &EndpointSlice) -> Option<Timestamp> {
     object.metadata.annotations.as_ref()?.get(TRIGGER)?.parse().ok()
 }
 
-fn name(meta: &kube::api::ObjectMeta) -> Owner {
-    Owner::new(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
+fn name(meta: &kube::api::ObjectMeta, names: &mut Names) -> Owner {
+    let namespace = names.share(meta.namespace.as_deref().unwrap_or_default());
+    Owner { namespace, name: meta.name.as_deref().unwrap_or_default().into() }
 }
 
 impl<T: PartialEq> Listed<T> {
@@ -137,7 +139,7 @@ impl World {
             }
             Event::InitApply(object) | Event::Apply(object) => {
                 self.changes.services.total += 1;
-                let name = name(&object.metadata);
+                let name = name(&object.metadata, &mut self.names);
                 let fact = facts::service(&object);
                 self.complain(&name, &object, fact.as_ref());
                 self.put_service(&name, fact);
@@ -149,7 +151,7 @@ impl World {
             }
             Event::Delete(object) => {
                 self.changes.services.total += 1;
-                let name = name(&object.metadata);
+                let name = name(&object.metadata, &mut self.names);
                 self.put_service(&name, None);
                 self.held_changed |= self.held.put(&name, None).is_some();
             }
@@ -191,9 +193,9 @@ impl World {
         match event {
             Event::Init => self.ranges.listing = Some(HashSet::new()),
             Event::InitApply(object) | Event::Apply(object) => {
-                self.ranges.put(&name(&object.metadata), Some(ranges::of(&object)));
+                self.ranges.put(&name(&object.metadata, &mut self.names), Some(ranges::of(&object)));
             }
-            Event::Delete(object) => drop(self.ranges.put(&name(&object.metadata), None)),
+            Event::Delete(object) => drop(self.ranges.put(&name(&object.metadata, &mut self.names), None)),
             Event::InitDone => {
                 for gone in self.ranges.gone() {
                     self.ranges.put(&gone, None);
@@ -215,7 +217,7 @@ impl World {
 
     /// Notes what is wrong with a Service's annotations, once for as long as it stays so.
     fn complain(&mut self, name: &Owner, object: &Service, fact: Option<&ServiceFacts>) {
-        let known = self.services.known.get(name);
+        let known = self.services.known.get(name).map(Box::as_ref);
         let new = |old: Option<Note>, new: Option<Note>| new.filter(|new| old.as_ref() != Some(new));
         let of = |fact: Option<&ServiceFacts>| {
             let (balancing, forwarding) = (fact.map(|f| &f.balancing), fact.map(|f| &f.forwarding));
@@ -232,16 +234,24 @@ impl World {
         std::mem::take(&mut self.notes)
     }
 
+    /// The copy of a Service's name that what is known of it shares.
+    fn shared(&self, name: &Owner) -> Owner {
+        let slices = || self.by_service.get_key_value(name).map(|(known, _)| known);
+        let known = self.services.known.get_key_value(name).map(|(known, _)| known);
+        known.or_else(slices).unwrap_or(name).clone()
+    }
+
     fn put_service(&mut self, name: &Owner, fact: Option<ServiceFacts>) {
+        let name = self.shared(name);
         if fact.as_ref().is_some_and(|f| f.health_check_port.is_some() || f.has_sctp()) {
             self.told.entry(name.clone()).or_default();
         } else {
-            self.told.remove(name);
+            self.told.remove(&name);
         }
         let direct = fact.as_ref().is_some_and(|f| f.forwarding == Forwarding::Direct);
-        if self.services.put(name, fact).is_some() {
-            self.note_direct(name, direct);
-            self.dirty.insert(name.clone());
+        if self.services.put(&name, fact.map(Box::new)).is_some() {
+            self.note_direct(&name, direct);
+            self.dirty.insert(name);
             self.changes.services.pending += 1;
         }
     }
@@ -253,11 +263,13 @@ impl World {
             Event::InitApply(object) | Event::Apply(object) => {
                 self.changes.slices.total += 1;
                 let fact = facts::slice(&object, &mut self.names);
-                self.put_slice(&name(&object.metadata), fact, trigger(&object));
+                let name = name(&object.metadata, &mut self.names);
+                self.put_slice(&name, fact, trigger(&object));
             }
             Event::Delete(object) => {
                 self.changes.slices.total += 1;
-                self.put_slice(&name(&object.metadata), None, None);
+                let name = name(&object.metadata, &mut self.names);
+                self.put_slice(&name, None, None);
             }
             Event::InitDone => {
                 for gone in self.slices.gone() {
@@ -267,10 +279,13 @@ impl World {
         }
     }
 
-    fn put_slice(&mut self, name: &Owner, fact: Option<SliceFacts>, trigger: Option<Timestamp>) {
+    fn put_slice(&mut self, name: &Owner, mut fact: Option<SliceFacts>, trigger: Option<Timestamp>) {
+        if let Some(fact) = &mut fact {
+            fact.owner = self.shared(&fact.owner);
+        }
         let service = fact.as_ref().map(|f| f.owner.clone());
         let family = fact.as_ref().map(|f| f.family);
-        let Some((old, _)) = self.slices.put(name, fact) else { return };
+        let Some((old, _)) = self.slices.put(name, fact.map(Box::new)) else { return };
         self.changes.slices.pending += 1;
         let of = service.iter().chain(old.iter().map(|old| &old.owner));
         self.direct_changed |= of.into_iter().any(|owner| self.direct.contains(owner));
@@ -285,7 +300,7 @@ impl World {
         }
         if let Some(old) = old {
             if let Some(slices) = self.by_service.get_mut(&old.owner) {
-                slices.remove(name);
+                slices.retain(|slice| slice != name);
                 if slices.is_empty() {
                     self.by_service.remove(&old.owner);
                 }
@@ -293,7 +308,12 @@ impl World {
             self.dirty.insert(old.owner);
         }
         if let Some(service) = service {
-            self.by_service.entry(service.clone()).or_default().insert(name.clone());
+            let slices = self.by_service.entry(service.clone()).or_default();
+            if let Err(at) = slices.binary_search(name) {
+                // Most have one slice for as long as they are.
+                slices.reserve_exact(1);
+                slices.insert(at, name.clone());
+            }
             self.dirty.insert(service);
         }
     }
@@ -336,7 +356,7 @@ impl World {
 
     /// The Services with SCTP ports, and their UIDs.
     pub fn sctp_services(&self) -> BTreeMap<Owner, Arc<str>> {
-        let has = |owner: &Owner| self.services.known.get(owner).is_some_and(ServiceFacts::has_sctp);
+        let has = |owner: &Owner| self.services.known.get(owner).is_some_and(|service| service.has_sctp());
         self.told
             .iter()
             .filter(|(owner, _)| has(owner))
@@ -347,9 +367,7 @@ impl World {
     /// A Service's facts and its slices, in the order of their names.
     pub fn get(&self, owner: &Owner) -> Option<(&ServiceFacts, Vec<&SliceFacts>)> {
         let service = self.services.known.get(owner)?;
-        let names = self.by_service.get(owner);
-        let slices: BTreeMap<&Owner, &SliceFacts> =
-            names.into_iter().flatten().filter_map(|n| Some((n, self.slices.known.get(n)?))).collect();
-        Some((service, slices.into_values().collect()))
+        let names = self.by_service.get(owner).into_iter().flatten();
+        Some((service, names.filter_map(|name| self.slices.known.get(name).map(Box::as_ref)).collect()))
     }
 }

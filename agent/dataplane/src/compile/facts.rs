@@ -42,7 +42,7 @@ impl Owner {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortFacts {
     /// Name, empty for the only port.
-    pub name: String,
+    pub name: Box<str>,
     /// Transport.
     pub protocol: Protocol,
     /// Port at the VIP.
@@ -57,13 +57,13 @@ pub struct ServiceFacts {
     /// Creation time in seconds: of two Services that claim one frontend the older has it.
     pub created: i64,
     /// ClusterIPs, at most one per family.
-    pub cluster_ips: Vec<IpAddr>,
+    pub cluster_ips: Box<[IpAddr]>,
     /// `spec.externalIPs`.
-    pub external_ips: Vec<IpAddr>,
+    pub external_ips: Box<[IpAddr]>,
     /// Load balancer addresses with ipMode VIP (KEP-1860).
-    pub load_balancer_ips: Vec<IpAddr>,
+    pub load_balancer_ips: Box<[IpAddr]>,
     /// Ports.
-    pub ports: Vec<PortFacts>,
+    pub ports: Box<[PortFacts]>,
     /// internalTrafficPolicy Local.
     pub internal_local: bool,
     /// externalTrafficPolicy Local.
@@ -71,7 +71,7 @@ pub struct ServiceFacts {
     /// The annotation of [`super::forwarding`].
     pub forwarding: Forwarding,
     /// loadBalancerSourceRanges.
-    pub source_ranges: Vec<SourceRange>,
+    pub source_ranges: Box<[SourceRange]>,
     /// ClientIP affinity, timeout in seconds.
     pub affinity: Option<u32>,
     /// The annotation of [`super::balancing`].
@@ -100,6 +100,13 @@ pub struct EndpointFacts {
     pub serving: bool,
     /// Is being shut down.
     pub terminating: bool,
+    /// Where it is, and whom it is meant for.
+    pub place: Arc<EndpointPlace>,
+}
+
+/// What endpoints of one node mostly have in common, and one copy for all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct EndpointPlace {
     /// On which node.
     pub node: Option<Arc<str>>,
     /// Zones the control plane wants it used from.
@@ -116,9 +123,9 @@ pub struct SliceFacts {
     /// Family of all its endpoints.
     pub family: Family,
     /// Named ports with the endpoints' numbers.
-    pub ports: Vec<(String, Protocol, u16)>,
+    pub ports: Box<[(Arc<str>, Protocol, u16)]>,
     /// Endpoints.
-    pub endpoints: Vec<EndpointFacts>,
+    pub endpoints: Box<[EndpointFacts]>,
 }
 
 fn addresses(list: Option<&Vec<String>>) -> Vec<IpAddr> {
@@ -160,7 +167,7 @@ pub fn service(object: &Service) -> Option<ServiceFacts> {
     }
     let ports = spec.ports.iter().flatten().filter_map(|p| {
         Some(PortFacts {
-            name: p.name.clone().unwrap_or_default(),
+            name: p.name.as_deref().unwrap_or_default().into(),
             protocol: Protocol::from_api(p.protocol.as_deref())?,
             port: port(p.port)?,
             node_port: p.node_port.and_then(port),
@@ -180,8 +187,8 @@ pub fn service(object: &Service) -> Option<ServiceFacts> {
     let checked = external_local && spec.type_.as_deref() == Some("LoadBalancer");
     Some(ServiceFacts {
         created: object.metadata.creation_timestamp.as_ref().map_or(i64::MAX, |t| t.0.as_second()),
-        cluster_ips,
-        external_ips: addresses(spec.external_ips.as_ref()),
+        cluster_ips: cluster_ips.into(),
+        external_ips: addresses(spec.external_ips.as_ref()).into(),
         load_balancer_ips,
         ports: ports.collect(),
         external_local,
@@ -208,11 +215,7 @@ fn endpoint(e: &Endpoint, family: Family, names: &mut Names) -> Option<EndpointF
     let conditions = e.conditions.as_ref();
     let ready = conditions.and_then(|c| c.ready).unwrap_or(true);
     let hints = e.hints.as_ref();
-    Some(EndpointFacts {
-        addr,
-        ready,
-        serving: conditions.and_then(|c| c.serving).unwrap_or(ready),
-        terminating: conditions.and_then(|c| c.terminating).unwrap_or(false),
+    let place = EndpointPlace {
         node: e.node_name.as_deref().map(|name| names.share(name)),
         for_zones: hints
             .and_then(|h| h.for_zones.as_ref())
@@ -226,6 +229,13 @@ fn endpoint(e: &Endpoint, family: Family, names: &mut Names) -> Option<EndpointF
             .flat_map(|n| n.iter())
             .map(|n| names.share(&n.name))
             .collect(),
+    };
+    Some(EndpointFacts {
+        addr,
+        ready,
+        serving: conditions.and_then(|c| c.serving).unwrap_or(ready),
+        terminating: conditions.and_then(|c| c.terminating).unwrap_or(false),
+        place: names.place(place),
     })
 }
 
@@ -240,15 +250,17 @@ pub fn slice(object: &EndpointSlice, names: &mut Names) -> Option<SliceFacts> {
         "IPv6" => Family::V6,
         _ => return None,
     };
-    let owner = Owner::new(object.metadata.namespace.as_deref()?, labels.get(LABEL_SERVICE_NAME)?);
-    let ports = object.ports.iter().flatten().filter_map(|p| {
-        let name = p.name.clone().unwrap_or_default();
-        Some((name, Protocol::from_api(p.protocol.as_deref())?, port(p.port?)?))
-    });
+    let namespace = names.share(object.metadata.namespace.as_deref()?);
+    let owner = Owner { namespace, name: labels.get(LABEL_SERVICE_NAME)?.as_str().into() };
+    let ports: Box<[_]> = object
+        .ports
+        .iter()
+        .flatten()
+        .filter_map(|p| {
+            let name = names.share(p.name.as_deref().unwrap_or_default());
+            Some((name, Protocol::from_api(p.protocol.as_deref())?, port(p.port?)?))
+        })
+        .collect();
     let endpoints = object.endpoints.iter().flatten().filter_map(|e| endpoint(e, family, names));
-    // Kept as long as the slice is, ten thousand times: without the room that lists leave for more.
-    let (mut ports, mut endpoints): (Vec<_>, Vec<_>) = (ports.collect(), endpoints.collect());
-    ports.shrink_to_fit();
-    endpoints.shrink_to_fit();
-    Some(SliceFacts { owner, family, ports, endpoints })
+    Some(SliceFacts { owner, family, ports, endpoints: endpoints.collect() })
 }

@@ -25,9 +25,9 @@ pub fn compile(
     place: &Place,
 ) -> Vec<ServicePort> {
     let mut out = Vec::with_capacity(service.cluster_ips.len() * service.ports.len());
-    for cluster_ip in &service.cluster_ips {
+    for cluster_ip in &*service.cluster_ips {
         let family = Family::of(cluster_ip);
-        for port in &service.ports {
+        for port in &*service.ports {
             let slices = slices.iter().copied();
             let of_family = |kind: Kind, list: &[std::net::IpAddr]| -> Vec<(FrontKey, Kind)> {
                 let list = list.iter().filter(|a| Family::of(a) == family && *a != cluster_ip);

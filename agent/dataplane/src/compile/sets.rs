@@ -32,9 +32,9 @@ pub fn sets<'a>(
 ) -> Sets {
     let mut known: BTreeMap<SocketAddr, &EndpointFacts> = BTreeMap::new();
     for slice in slices.filter(|s| s.family == family) {
-        let numbers = slice.ports.iter().filter(|(name, p, _)| name == port && *p == protocol);
+        let numbers = slice.ports.iter().filter(|(name, p, _)| **name == *port && *p == protocol);
         for (_, _, number) in numbers {
-            for endpoint in &slice.endpoints {
+            for endpoint in &*slice.endpoints {
                 // An endpoint may stand in two slices while it moves; the better condition counts.
                 let known = known.entry(SocketAddr::new(endpoint.addr, *number)).or_insert(endpoint);
                 if rank(endpoint, publish_not_ready) > rank(known, publish_not_ready) {
@@ -43,7 +43,7 @@ pub fn sets<'a>(
             }
         }
     }
-    let local = |e: &EndpointFacts| e.node.as_deref() == Some(place.node.as_str());
+    let local = |e: &EndpointFacts| e.place.node.as_deref() == Some(place.node.as_str());
     let usable = usable(known.iter().map(|(a, e)| (*a, *e)).collect(), publish_not_ready);
     let here = known.iter().map(|(a, e)| (*a, *e)).filter(|(_, e)| local(e)).collect();
     let mut sets = Sets {
@@ -65,7 +65,8 @@ pub fn sets<'a>(
 /// not count: a load balancer is to leave them.
 pub fn local_ready<'a>(slices: impl Iterator<Item = &'a SliceFacts>, family: Family, node: &str) -> usize {
     let slices = slices.filter(|s| s.family == family && !s.ports.is_empty());
-    let here = slices.flat_map(|s| &s.endpoints).filter(|e| e.ready && e.node.as_deref() == Some(node));
+    let here =
+        slices.flat_map(|s| &*s.endpoints).filter(|e| e.ready && e.place.node.as_deref() == Some(node));
     here.map(|e| e.addr).collect::<BTreeSet<IpAddr>>().len()
 }
 
@@ -90,13 +91,13 @@ fn narrowed<'a>((all, ready): &(Candidates<'a>, bool), place: &Place) -> Candida
     if !ready {
         return all.clone();
     }
-    let node = |e: &EndpointFacts| e.for_nodes.iter().any(|n| **n == *place.node);
-    if all.iter().all(|(_, e)| !e.for_nodes.is_empty()) && all.iter().any(|(_, e)| node(e)) {
+    let node = |e: &EndpointFacts| e.place.for_nodes.iter().any(|n| **n == *place.node);
+    if all.iter().all(|(_, e)| !e.place.for_nodes.is_empty()) && all.iter().any(|(_, e)| node(e)) {
         return all.iter().copied().filter(|(_, e)| node(e)).collect();
     }
     if let Some(zone) = place.zone.as_deref() {
-        let zone = |e: &EndpointFacts| e.for_zones.iter().any(|z| **z == *zone);
-        if all.iter().all(|(_, e)| !e.for_zones.is_empty()) && all.iter().any(|(_, e)| zone(e)) {
+        let zone = |e: &EndpointFacts| e.place.for_zones.iter().any(|z| **z == *zone);
+        if all.iter().all(|(_, e)| !e.place.for_zones.is_empty()) && all.iter().any(|(_, e)| zone(e)) {
             return all.iter().copied().filter(|(_, e)| zone(e)).collect();
         }
     }

@@ -8,7 +8,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::facts::{EndpointFacts, Owner, ServiceFacts, SliceFacts};
+use super::facts::{EndpointFacts, EndpointPlace, Owner, ServiceFacts, SliceFacts};
 use super::names::Names;
 use super::*;
 use crate::model::{Kind, Protocol, Sets};
@@ -29,15 +29,18 @@ fn end(last: u8, state: char, node: &str, hint: &str) -> EndpointFacts {
         ready: state == 'a',
         serving: state != 'n',
         terminating: state == 't',
-        node: Some(node.into()),
-        for_zones: for_zones.into(),
-        for_nodes: for_nodes.into(),
+        place: EndpointPlace {
+            node: Some(node.into()),
+            for_zones: for_zones.into(),
+            for_nodes: for_nodes.into(),
+        }
+        .into(),
     }
 }
 
 fn slice(endpoints: Vec<EndpointFacts>) -> SliceFacts {
-    let ports = vec![(String::new(), Protocol::Tcp, 8080)];
-    SliceFacts { owner: Owner::new("default", "s"), family: Family::V4, ports, endpoints }
+    let ports = Box::new([("".into(), Protocol::Tcp, 8080)]);
+    SliceFacts { owner: Owner::new("default", "s"), family: Family::V4, ports, endpoints: endpoints.into() }
 }
 
 fn of(endpoints: Vec<EndpointFacts>, publish: bool) -> (Vec<u8>, Vec<u8>) {
@@ -63,7 +66,7 @@ fn udp_endpoints_that_answer_but_are_not_chosen_are_known() {
     ];
     let of = |protocol, count: usize| {
         let mut slice = slice(endpoints[..count].to_vec());
-        slice.ports = vec![(String::new(), protocol, 8080)];
+        slice.ports = Box::new([("".into(), protocol, 8080)]);
         sets([slice].iter(), Family::V4, "", protocol, false, &here())
     };
     let address = |last| SocketAddr::from(([10, 0, 0, last], 8080));
@@ -235,8 +238,8 @@ fn only_load_balancers_of_local_traffic_have_a_health_check() {
 fn ready_endpoints_here_count_once_for_each_address() {
     let ends = || vec![end(1, 'a', "here", ""), end(2, 'a', "there", ""), end(3, 't', "here", "")];
     let mut two_ports = slice(ends());
-    two_ports.ports.push(("web".to_owned(), Protocol::Tcp, 80));
-    let no_port = SliceFacts { ports: vec![], ..slice(vec![end(4, 'a', "here", "")]) };
+    two_ports.ports = Box::new([("".into(), Protocol::Tcp, 8080), ("web".into(), Protocol::Tcp, 80)]);
+    let no_port = SliceFacts { ports: Box::new([]), ..slice(vec![end(4, 'a', "here", "")]) };
     let slices = [two_ports, slice(vec![end(1, 'a', "here", ""), end(5, 'a', "here", "")]), no_port];
     assert_eq!(local_ready(slices.iter(), Family::V4, "here"), 2);
     assert_eq!(local_ready(slices.iter(), Family::V6, "here"), 0);
@@ -255,7 +258,7 @@ fn slices_of_others_are_not_ours() {
     };
     let name = facts::LABEL_SERVICE_NAME;
     let facts = slice(json!({name: "s"}), "IPv4", "10.0.0.1").unwrap();
-    assert_eq!(facts.ports, [(String::new(), Protocol::Tcp, 8080)]);
+    assert_eq!(*facts.ports, [("".into(), Protocol::Tcp, 8080)]);
     assert_eq!(facts.endpoints.len(), 1, "an address of the other family is dropped");
     assert!(facts.endpoints[0].ready && facts.endpoints[0].serving, "absent conditions mean ready");
     assert_eq!(slice(json!({}), "IPv4", "10.0.0.1"), None);

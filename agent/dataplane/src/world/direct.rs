@@ -22,10 +22,12 @@ impl World {
             Event::Init => self.nodes.listing = Some(HashSet::new()),
             Event::InitApply(object) | Event::Apply(object) => {
                 let addresses = NodeFacts::of(&object).addresses;
-                self.direct_changed |= self.nodes.put(&name(&object.metadata), Some(addresses)).is_some();
+                self.direct_changed |=
+                    self.nodes.put(&name(&object.metadata, &mut self.names), Some(addresses)).is_some();
             }
             Event::Delete(object) => {
-                self.direct_changed |= self.nodes.put(&name(&object.metadata), None).is_some();
+                self.direct_changed |=
+                    self.nodes.put(&name(&object.metadata, &mut self.names), None).is_some();
             }
             Event::InitDone => {
                 self.direct_changed = true;
@@ -47,8 +49,8 @@ impl World {
             others().filter_map(|(owner, a)| Some((&*owner.name, reachable(a, own)?))).collect();
         let slices = self.direct.iter().filter_map(|owner| self.get(owner)).flat_map(|(_, slices)| slices);
         let endpoints = slices
-            .flat_map(|slice| &slice.endpoints)
-            .filter_map(|e| Some((e.addr, *at.get(e.node.as_deref()?)?)))
+            .flat_map(|slice| &*slice.endpoints)
+            .filter_map(|e| Some((e.addr, *at.get(e.place.node.as_deref()?)?)))
             .collect();
         Some(Wanted { nodes: others().flat_map(|(_, addresses)| addresses).copied().collect(), endpoints })
     }
