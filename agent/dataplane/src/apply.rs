@@ -133,7 +133,7 @@ impl<W: MapWriter> Applier<W> {
     /// Service ports that a Local traffic policy leaves without endpoints here, of IPv4 and of IPv6.
     pub fn no_local(&self) -> [NoLocal; 2] {
         let mut out = [NoLocal::default(); 2];
-        for port in self.tables.ports().filter(|p| !p.sets.cluster.is_empty() && p.sets.local.is_empty()) {
+        for port in self.tables.without_local() {
             let count = &mut out[usize::from(port.primary.family() == Family::V6)];
             count.internal += usize::from(port.internal_local);
             count.external += usize::from(port.external_local && !port.aliases.is_empty());

@@ -16,6 +16,7 @@ pub mod devices;
 pub mod diff;
 pub mod drain;
 pub mod driver;
+mod endpoints;
 pub mod events;
 mod explain;
 pub mod health;

@@ -254,7 +254,7 @@ impl Sets {
 
 /// One port of one Service in one family: what the tables hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServicePort {
+pub struct ServicePort<S = Sets> {
     /// `namespace/name:port`, for people.
     pub name: String,
     /// The frontend that gives it its identity.
@@ -276,7 +276,28 @@ pub struct ServicePort {
     /// Every node is to give a client's flow from outside the same endpoint (a Maglev row).
     pub consistent: bool,
     /// Its endpoints.
-    pub sets: Sets,
+    pub sets: S,
+}
+
+impl<S> ServicePort<S> {
+    /// The same with its endpoints kept in another way.
+    pub(crate) fn with<T>(self, sets: T) -> ServicePort<T> {
+        let Self { name, primary, kind, aliases, internal_local, external_local, direct, .. } = self;
+        let Self { source_ranges, affinity, consistent, .. } = self;
+        ServicePort {
+            name,
+            primary,
+            kind,
+            aliases,
+            internal_local,
+            external_local,
+            direct,
+            source_ranges,
+            affinity,
+            consistent,
+            sets,
+        }
+    }
 }
 
 /// The probe's address is of TEST-NET-1 (RFC 5737), which is nobody's.

@@ -6,13 +6,42 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::facts::Owner;
-use crate::model::{FrontKey, Protocol, ServicePort};
+use crate::endpoints::Endpoints;
+use crate::model::{FrontKey, Protocol, ServicePort, Sets};
 
+/// [`Sets`] as they are kept.
 #[derive(Clone, Debug)]
+struct Kept {
+    cluster: Endpoints,
+    local: Endpoints,
+    serving: Endpoints,
+}
+
+impl Kept {
+    fn of(sets: &Sets) -> Self {
+        let [cluster, local, serving] =
+            [&sets.cluster, &sets.local, &sets.serving].map(|all| Endpoints::of(all));
+        Self { cluster, local, serving }
+    }
+
+    fn sets(&self) -> Sets {
+        let [cluster, local, serving] =
+            [&self.cluster, &self.local, &self.serving].map(|all| all.addresses().collect());
+        Sets { cluster, local, serving }
+    }
+
+    /// As [`Sets::answering`].
+    fn answering(&self) -> impl Iterator<Item = SocketAddr> {
+        self.cluster.addresses().chain(self.local.addresses()).chain(self.serving.addresses())
+    }
+}
+
+/// A service port of somebody who claims its frontends.
+#[derive(Debug)]
 struct Claim {
     created: i64,
     owner: Owner,
-    port: Arc<ServicePort>,
+    port: ServicePort<Kept>,
 }
 
 impl Claim {
@@ -24,16 +53,17 @@ impl Claim {
 /// The desired state: every compiled service port, and the claims on each frontend.
 #[derive(Debug, Default)]
 pub struct Tables {
-    by_owner: HashMap<Owner, Vec<Arc<ServicePort>>>,
-    claims: HashMap<FrontKey, Vec<Claim>>,
+    by_owner: HashMap<Owner, Box<[Arc<Claim>]>>,
+    /// Mostly one for a frontend.
+    claims: HashMap<FrontKey, Vec<Arc<Claim>>>,
 }
 
 impl Tables {
     /// Replaces what one Service has (nothing, when it is gone) and returns the primaries to be looked at again.
     pub fn set(&mut self, owner: &Owner, created: i64, ports: Vec<ServicePort>) -> BTreeSet<FrontKey> {
         let mut dirty = BTreeSet::new();
-        for port in self.by_owner.remove(owner).unwrap_or_default() {
-            for key in keys(&port) {
+        for claim in self.by_owner.remove(owner).unwrap_or_default() {
+            for key in keys(&claim.port) {
                 let Some(claims) = self.claims.get_mut(&key) else { continue };
                 dirty.extend(claims.iter().map(|c| c.port.primary));
                 claims.retain(|c| c.owner != *owner);
@@ -42,33 +72,42 @@ impl Tables {
                 }
             }
         }
-        let ports: Vec<Arc<ServicePort>> = ports.into_iter().map(Arc::new).collect();
-        for port in &ports {
-            for key in keys(port) {
+        let own: Box<[Arc<Claim>]> = ports
+            .into_iter()
+            .map(|mut port| {
+                port.name.shrink_to_fit();
+                port.aliases.shrink_to_fit();
+                let kept = Kept::of(&port.sets);
+                Arc::new(Claim { created, owner: owner.clone(), port: port.with(kept) })
+            })
+            .collect();
+        for claim in &own {
+            for key in keys(&claim.port) {
                 let claims = self.claims.entry(key).or_default();
-                claims.push(Claim { created, owner: owner.clone(), port: Arc::clone(port) });
+                claims.reserve_exact(1);
+                claims.push(Arc::clone(claim));
                 dirty.extend(claims.iter().map(|c| c.port.primary));
             }
         }
-        if !ports.is_empty() {
-            self.by_owner.insert(owner.clone(), ports);
+        if !own.is_empty() {
+            self.by_owner.insert(owner.clone(), own);
         }
         dirty
     }
 
     /// The endpoints of one Service's UDP ports that answer, by primary.
     pub fn answering(&self, owner: &Owner) -> BTreeSet<(FrontKey, SocketAddr)> {
-        let ports = self.by_owner.get(owner).into_iter().flatten();
+        let ports = self.by_owner.get(owner).into_iter().flatten().map(|claim| &claim.port);
         let udp = ports.filter(|port| port.primary.protocol == Protocol::Udp);
-        udp.flat_map(|port| port.sets.answering().map(|endpoint| (port.primary, *endpoint))).collect()
+        udp.flat_map(|port| port.sets.answering().map(|endpoint| (port.primary, endpoint))).collect()
     }
 
     /// Whether an endpoint answers for a frontend.
     pub fn answers(&self, frontend: &FrontKey, endpoint: &SocketAddr) -> bool {
-        self.holder(frontend).is_some_and(|claim| claim.port.sets.answering().any(|a| a == endpoint))
+        self.holder(frontend).is_some_and(|claim| claim.port.sets.answering().any(|a| a == *endpoint))
     }
 
-    fn holder(&self, key: &FrontKey) -> Option<&Claim> {
+    fn holder(&self, key: &FrontKey) -> Option<&Arc<Claim>> {
         self.claims.get(key)?.iter().reduce(|a, b| if b.before(a) { b } else { a })
     }
 
@@ -78,9 +117,10 @@ impl Tables {
         if holder.port.primary != *primary {
             return None;
         }
-        let mut port = ServicePort::clone(&holder.port);
-        port.aliases.retain(|(key, _)| self.holder(key).is_some_and(|h| Arc::ptr_eq(&h.port, &holder.port)));
-        Some(port)
+        let mut port = holder.port.clone();
+        port.aliases.retain(|(key, _)| self.holder(key).is_some_and(|h| Arc::ptr_eq(h, holder)));
+        let sets = port.sets.sets();
+        Some(port.with(sets))
     }
 
     /// The name of the service port at a primary frontend.
@@ -89,17 +129,21 @@ impl Tables {
         (holder.port.primary == *primary).then_some(holder.port.name.as_str())
     }
 
-    /// Every service port.
-    pub fn ports(&self) -> impl Iterator<Item = &ServicePort> {
-        self.by_owner.values().flatten().map(|port| &**port)
+    fn ports(&self) -> impl Iterator<Item = &ServicePort<Kept>> {
+        self.by_owner.values().flatten().map(|claim| &claim.port)
+    }
+
+    /// The service ports with endpoints none of which is on this node.
+    pub fn without_local(&self) -> impl Iterator<Item = &ServicePort<impl Sized>> {
+        self.ports().filter(|port| !port.sets.cluster.is_empty() && port.sets.local.is_empty())
     }
 
     /// Every primary frontend.
     pub fn primaries(&self) -> BTreeSet<FrontKey> {
-        self.by_owner.values().flatten().map(|p| p.primary).collect()
+        self.ports().map(|port| port.primary).collect()
     }
 }
 
-fn keys(port: &ServicePort) -> impl Iterator<Item = FrontKey> {
+fn keys<S>(port: &ServicePort<S>) -> impl Iterator<Item = FrontKey> {
     std::iter::once(port.primary).chain(port.aliases.iter().map(|(key, _)| *key))
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::frontends::vip;
 use super::{Freed, Ids, Installed, Leftover, Live, Range, Ranges, rows};
+use crate::endpoints::Endpoints;
 use crate::maps::{Capacity, Snapshot, Stored, StoredSlot, Write};
 use crate::model::{Family, FrontKey, Kind};
 
@@ -31,7 +32,7 @@ impl Installed {
                 (Some((primary, kind)), Some(stored)) => {
                     let live = used.live(index, *kind, primary, &keys, stored, snapshot);
                     installed.frontends.extend(keys.iter().map(|(key, _)| (*key, index)));
-                    installed.services.insert(*primary, live);
+                    installed.services.insert(*primary, Box::new(live));
                 }
                 _ => {
                     repairs.extend(keys.iter().map(|(key, _)| Write::RemoveFrontend { key: *key }));
@@ -113,9 +114,9 @@ impl Used {
         let ids = |slots: &[StoredSlot]| -> BTreeSet<u32> {
             slots.iter().filter(|(_, owner, _)| *owner == index).map(|(_, _, id)| *id).collect()
         };
-        let (mut slots, mut leftover) = (Vec::new(), Leftover::default());
+        let (mut slots, mut leftover) = (Endpoints::default(), Leftover::default());
         if whole {
-            slots.extend(stored.slots.iter().map(|(endpoint, _, id)| (*endpoint, *id)));
+            slots = stored.slots.iter().map(|(endpoint, _, id)| (*endpoint, *id)).collect();
             self.backends.extend(ids(&stored.slots));
         } else {
             // The programs may read a damaged range until it is replaced: it keeps its place and its ids, but none of

@@ -19,7 +19,7 @@ impl Installed {
         writes: &mut Vec<Write>,
     ) -> Result<(), Full> {
         let layout = layout(&port.sets);
-        let same_slots = layout.order.iter().eq(live.slots.iter().map(|(a, _)| a));
+        let same_slots = layout.order.iter().copied().eq(live.slots.iter().map(|(a, _)| a));
         let same_parts = {
             let base = live.range.map_or(0, |r| r.base);
             let part =
@@ -73,7 +73,7 @@ impl Installed {
         layout: &Layout,
         writes: &mut Vec<Write>,
     ) -> Result<(), Full> {
-        let kept: HashMap<SocketAddr, u32> = live.slots.iter().copied().collect();
+        let kept: HashMap<SocketAddr, u32> = live.slots.iter().collect();
         let wanted = layout.order.len() as u32;
         let new = layout.order.iter().filter(|a| !kept.contains_key(a)).count() as u32;
         let range = self.take_range(port, wanted, new)?;
@@ -92,8 +92,8 @@ impl Installed {
         if let Some(row) = &row {
             self.name_row(live, row, writes);
         }
-        let stay: HashMap<SocketAddr, u32> = slots.iter().copied().collect();
-        for (endpoint, id) in std::mem::replace(&mut live.slots, slots) {
+        let stay: HashMap<SocketAddr, u32> = slots.iter().collect();
+        for (endpoint, id) in std::mem::replace(&mut live.slots, slots).iter() {
             if stay.get(&endpoint) != Some(&id) {
                 self.retire(id, writes);
             }

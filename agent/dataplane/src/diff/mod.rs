@@ -29,6 +29,7 @@ pub use rows::{NoRow, Why};
 use xebec_abi::backend::BackendState;
 use xebec_abi::service::{MAX_ENDPOINTS, Meta, Sel};
 
+use crate::endpoints::Endpoints;
 use crate::maps::{Capacity, Write};
 use crate::model::{Family, FrontKey, Kind, ServicePort, SourceRange};
 
@@ -71,7 +72,7 @@ struct Live {
     affinity: u32,
     range: Option<Range>,
     /// Endpoint and backend id, slot by slot.
-    slots: Vec<(SocketAddr, u32)>,
+    slots: Endpoints<u32>,
     cluster: Sel,
     local: Sel,
     /// The Maglev row of `cluster` and where it lies; of an earlier one only as an agent killed before it named the next
@@ -91,7 +92,8 @@ struct Leftover {
 /// The maps' content as this agent knows it, and what of them is free.
 #[derive(Clone, Debug)]
 pub struct Installed {
-    services: HashMap<FrontKey, Live>,
+    /// Boxed, as a table has room for nearly twice as many.
+    services: HashMap<FrontKey, Box<Live>>,
     /// Which service each frontend points to.
     frontends: HashMap<FrontKey, u32>,
     /// How many frontends an address has.
@@ -174,7 +176,7 @@ impl Installed {
         let mut writes = Vec::new();
         match (desired, self.services.remove(primary)) {
             (None, None) => {}
-            (None, Some(live)) => self.remove(primary, live, &mut writes),
+            (None, Some(live)) => self.remove(primary, *live, &mut writes),
             (Some(port), None) => self.add(port, &mut writes)?,
             (Some(port), Some(mut live)) => {
                 let result = self.change(port, &mut live, &mut writes);
@@ -235,7 +237,7 @@ impl Installed {
         layout: &Layout,
         kept: &HashMap<SocketAddr, u32>,
         writes: &mut Vec<Write>,
-    ) -> Vec<(SocketAddr, u32)> {
+    ) -> Endpoints<u32> {
         let mut slots = Vec::with_capacity(layout.order.len());
         for endpoint in &layout.order {
             let id = kept.get(endpoint).copied().or_else(|| self.revive(writes));
@@ -249,7 +251,7 @@ impl Installed {
             index,
             backend: *backend,
         }));
-        slots
+        slots.into_iter().collect()
     }
 
     fn add(&mut self, port: &ServicePort, writes: &mut Vec<Write>) -> Result<(), Full> {
@@ -292,7 +294,7 @@ impl Installed {
         for (key, kind) in &port.aliases {
             self.point(*key, index, *kind, writes);
         }
-        self.services.insert(port.primary, live);
+        self.services.insert(port.primary, Box::new(live));
         Ok(())
     }
 
@@ -310,8 +312,8 @@ impl Installed {
         }
         let index = live.index;
         writes.extend(live.sources.iter().map(|range| Write::RemoveSource { index, range: *range }));
-        for (_, id) in &live.slots {
-            self.retire(*id, writes);
+        for (_, id) in live.slots.iter() {
+            self.retire(id, writes);
         }
         if let Some(range) = live.range {
             self.freed.push(Freed::Slots(primary.family(), range));
