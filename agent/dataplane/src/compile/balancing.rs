@@ -28,8 +28,7 @@ pub enum Balancing {
 impl Balancing {
     /// Of a Service.
     pub fn of(object: &Service) -> Self {
-        let annotations = object.metadata.annotations.as_ref();
-        match annotations.and_then(|all| all.get(ANNOTATION)).map(String::as_str) {
+        match said(object, ANNOTATION) {
             None => Self::Unsaid,
             Some("maglev") => Self::Maglev,
             Some("random") => Self::Random,
@@ -59,6 +58,11 @@ impl Balancing {
         let Self::Unknown(value) = self else { return None };
         Some(unknown("UnknownLoadBalancingAlgorithm", ANNOTATION, value, "maglev and random"))
     }
+}
+
+/// What an annotation says.
+pub(super) fn said<'a>(object: &'a Service, annotation: &str) -> Option<&'a str> {
+    object.metadata.annotations.as_ref()?.get(annotation).map(String::as_str)
 }
 
 /// That an annotation says something that there is not; `known` is what there is.

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::Service;
 
-use super::balancing::unknown;
+use super::balancing::{said, unknown};
 use crate::events::Note;
 
 /// `snat` or `dsr`.
@@ -23,8 +23,7 @@ pub enum Forwarding {
 impl Forwarding {
     /// Of a Service.
     pub fn of(object: &Service) -> Self {
-        let annotations = object.metadata.annotations.as_ref();
-        match annotations.and_then(|all| all.get(ANNOTATION)).map(String::as_str) {
+        match said(object, ANNOTATION) {
             None | Some("snat") => Self::Snat,
             Some("dsr") => Self::Direct,
             Some(other) => Self::Unknown(other.into()),
