@@ -248,6 +248,7 @@ pub fn load(
     for shape in PINNED.iter().filter(|shape| !shape.is_of(part)) {
         drop(ebpf.take_map(shape.name));
     }
+    sys::give_back();
     Ok(ebpf)
 }
 
