@@ -54,6 +54,11 @@ impl ServiceEvents {
         Self { client, component, node, written: Arc::default() }
     }
 
+    /// The node.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
     /// Writes one, on a task of its own: nobody waits for it, and that it could not be written is told by the log alone.
     /// `uid` is the Service's, by which kubectl finds its Events. Needs a runtime.
     pub fn write(&self, service: &Owner, uid: &str, note: Note) {

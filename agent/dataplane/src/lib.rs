@@ -19,6 +19,7 @@ pub mod driver;
 mod endpoints;
 pub mod events;
 mod explain;
+pub mod failures;
 pub mod health;
 pub mod hostports;
 pub mod inspect;

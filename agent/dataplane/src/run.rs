@@ -24,7 +24,7 @@ use crate::compile::Place;
 use crate::devices::Devices;
 use crate::drain::worker::Drained;
 use crate::events::ServiceEvents;
-use crate::health::{self, Checks, FailureEvents, Places, Status};
+use crate::health::{self, Checks, Places, Status};
 use crate::load::{Part, find_object, load, versioned};
 use crate::maps::pinned::PinnedMaps;
 use crate::metrics::{self, Exporter, ProxyMetrics};
@@ -33,7 +33,7 @@ use crate::probe::{Probe, probe};
 use crate::proglog::follow_log;
 use crate::refresh::refresh_addresses;
 use crate::reserved::reserve_ports;
-use crate::sctp::{self, ServiceFailures};
+use crate::sctp;
 use crate::tunnel::follow::Direct;
 use crate::world::World;
 use crate::{DataplaneError, Options, sys};
@@ -62,13 +62,12 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
         let answers = health::serve(listener, Arc::clone(&status), Arc::clone(&metrics));
         AbortOnDropHandle::new(tokio::spawn(answers))
     });
-    let mut checks = Checks::new(Arc::clone(&status), FailureEvents::new(client.clone(), &options.node_name));
-    let notes = ServiceEvents::new(client.clone(), "kube-proxy", options.node_name.clone());
+    let events = ServiceEvents::new(client.clone(), "kube-proxy", options.node_name.clone());
+    let mut checks = Checks::new(Arc::clone(&status), events.clone());
     let (applier, mut devices) = install(&options)?;
     let applier = Arc::new(Mutex::new(applier));
     let (drained, _draining) = follow_drained(&mut devices, &applier);
-    let failures = ServiceFailures::new(client.clone(), &options.node_name);
-    let sctp = sctp::Worker::start(sctp::Table::new(sctp::Kernel, &options.pin_dir), failures);
+    let sctp = sctp::Worker::start(sctp::Table::new(sctp::Kernel, &options.pin_dir), events.clone());
     let exporter = Exporter {
         metrics: Arc::clone(&metrics),
         applier: Arc::clone(&applier),
@@ -139,7 +138,7 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
             take(event, "endpointslices", |e| world.slice(e));
         }
         for (service, uid, note) in world.take_notes() {
-            notes.write(&service, &uid, note);
+            events.write(&service, &uid, note);
         }
         metrics.lock().queue(world.changes().services, world.changes().slices, Timestamp::now());
         // Before the node's zone is known, hints could only be read wrong.

@@ -22,9 +22,10 @@ use parking_lot::RwLock;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use super::Status;
 use super::server::{Answer, accept, answer, bind_one, code, is_without_family};
-use super::{Failure, Failures, Status};
 use crate::compile::facts::Owner;
+use crate::failures::{Failed, Failure, Failures};
 use crate::model::Family;
 
 /// How often a failure that lasts is told: upstream's sync period, with which it tries, and tells, again.
@@ -68,7 +69,7 @@ pub struct Checks {
 
 impl Checks {
     /// None yet; answers take the proxy's own health into account.
-    pub fn new(status: Arc<RwLock<Status>>, failures: impl Failures + 'static) -> Self {
+    pub fn new(status: Arc<RwLock<Status>>, failures: impl Failures) -> Self {
         Self { status, failures: Box::new(failures), open: BTreeMap::new(), closed: BTreeMap::new() }
     }
 
@@ -120,7 +121,8 @@ impl Checks {
             namespace = %owner.namespace, name = %owner.name, %address, %error,
             "cannot open the Service's spec.healthCheckNodePort; will try again"
         );
-        let failure = Failure { owner, uid: Arc::clone(&check.uid), address, error: error.to_string() };
+        let what = Failed::HealthCheck { address, error: error.to_string() };
+        let failure = Failure { owner, uid: Arc::clone(&check.uid), what };
         self.failures.failed(&failure);
         self.closed.insert(at, now);
     }

@@ -3,13 +3,12 @@
 //! family that has any; none, and no process of `nft`, where there are none. Called by run, [`crate::detach`] and inspect.
 //!
 //! `rules` and `frame` decide (PURE), `ruleset` finds the script from what is held to what is wanted (PURE), `table` carries
-//! it out, `worker` does so beside the loop and tries again, `failures` tells of what stays undone, `live` reads the tables
-//! back for people.
+//! it out, `worker` does so beside the loop, tries again and tells of what stays undone, `live` reads the tables back for
+//! people.
 //!
 //! The tables outlive the agent, as maps and programs do. What is not served here is not served by others' ways either: eBPF
 //! programs pass SCTP on untouched, past the node's IP stack it never goes (`dataplane-ebpf/src/packet/local.rs`).
 
-mod failures;
 mod frame;
 mod live;
 mod rules;
@@ -22,7 +21,6 @@ mod worker;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use failures::{Failures, ServiceFailures};
 pub use live::{LiveService, live};
 pub use rules::{Addresses, rules};
 pub use ruleset::{Chain, Held, Ruleset, Set, sweep};

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use xebec_nft::NftError;
 
 use super::*;
+use crate::failures::{Failed, Failure, Failures};
 use crate::model::{Family, FrontKey, Kind, Protocol, Sets, SourceRange, Vip};
 
 fn addresses(pods: &[&str]) -> Addresses {
@@ -341,8 +342,9 @@ fn what_failed_is_written_whole() {
 struct Heard(Arc<parking_lot::Mutex<Vec<(String, String)>>>);
 
 impl Failures for Heard {
-    fn failed(&self, service: &Owner, _uid: &Arc<str>, why: &str) {
-        self.0.lock().push((service.name.to_string(), why.to_owned()));
+    fn failed(&self, failure: &Failure) {
+        let Failed::Sctp(why) = &failure.what else { panic!("{failure:?}") };
+        self.0.lock().push((failure.owner.name.to_string(), why.clone()));
     }
 }
 

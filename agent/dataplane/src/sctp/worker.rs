@@ -11,7 +11,8 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, info, warn};
 
-use super::{Failures, Filter, Table, Wanted};
+use super::{Filter, Table, Wanted};
+use crate::failures::{Failed, Failure, Failures};
 
 /// First wait before what failed is tried again; each time twice as long.
 const RETRY: Duration = Duration::from_secs(1);
@@ -150,7 +151,8 @@ impl Told {
         }
         for (owner, uid) in &wanted.services {
             if self.services.insert(Arc::clone(uid)) {
-                failures.failed(owner, uid, why);
+                let (owner, uid, what) = (owner.clone(), Arc::clone(uid), Failed::Sctp(why.to_owned()));
+                failures.failed(&Failure { owner, uid, what });
             }
         }
     }

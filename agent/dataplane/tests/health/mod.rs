@@ -10,7 +10,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use xebec_dataplane::DataplaneError;
 use xebec_dataplane::compile::facts::Owner;
-use xebec_dataplane::health::{self, Check, Checks, Failure, FailureEvents, Failures, Places, Wanted};
+use xebec_dataplane::events::ServiceEvents;
+use xebec_dataplane::failures::{Failed, Failure, Failures};
+use xebec_dataplane::health::{self, Check, Checks, Places, Wanted};
 use xebec_dataplane::metrics::ProxyMetrics;
 use xebec_dataplane::model::Family;
 
@@ -96,7 +98,8 @@ impl Noted {
 
 impl Failures for Noted {
     fn failed(&self, failure: &Failure) {
-        self.0.lock().push(format!("{}@{}", failure.owner.name, failure.address));
+        let Failed::HealthCheck { address, .. } = &failure.what else { panic!("{failure:?}") };
+        self.0.lock().push(format!("{}@{address}", failure.owner.name));
     }
 }
 
@@ -292,7 +295,8 @@ fn a_port_that_cannot_be_opened_is_an_event_of_the_service() {
         let url = format!("http://{}", server.local_addr().unwrap());
         let client = kube::Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
         let _squatter = TcpListener::bind("0.0.0.0:32000").await.unwrap();
-        let mut checks = Checks::new(Arc::default(), FailureEvents::new(client, "node-a"));
+        let mut checks =
+            Checks::new(Arc::default(), ServiceEvents::new(client, "kube-proxy", "node-a".to_owned()));
         assert!(checks.sync(&want(&[("a", 32_000, 1)]), &places(&["0.0.0.0", "::"])).await);
         let (first, event) = request(&server).await;
         assert!(first.starts_with("POST /api/v1/namespaces/default/events?"), "{first}");
