@@ -1,6 +1,7 @@
 //! Direct server return, in step with the API. Enters: what the cache knows, at every change. Leaves: the device and the
 //! maps. Called by run, before and after it applies Services.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use futures::stream::BoxStream;
@@ -36,8 +37,33 @@ pub(crate) struct Direct {
     /// What is in the maps, perhaps with more beside it.
     wanted: Option<Wanted>,
     narrow: bool,
-    /// The failure that was told last.
-    told: Option<String>,
+    told: Told,
+}
+
+/// Failures that were told and last, by what failed.
+#[derive(Debug, Default)]
+struct Told(BTreeMap<Step, String>);
+
+/// What may fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    Device,
+    Widen,
+    Narrow,
+}
+
+impl Told {
+    /// Takes what a step came to: what failed, if that is to be told. What lasts is told once, and anew when it comes back
+    /// after it went away. PURE.
+    fn news(&mut self, step: Step, failure: Option<&str>) -> bool {
+        match failure {
+            Some(why) => self.0.insert(step, why.to_owned()).as_deref() != Some(why),
+            None => {
+                self.0.remove(&step);
+                false
+            }
+        }
+    }
 }
 
 impl Direct {
@@ -57,7 +83,7 @@ impl Direct {
             stale: true,
             wanted: None,
             narrow: false,
-            told: None,
+            told: Told::default(),
         })
     }
 
@@ -87,7 +113,7 @@ impl Direct {
         let own = node.addresses_beside(&self.given);
         if self.stale {
             let result = self.up(devices, &own);
-            self.stale = self.tell(result);
+            self.stale = self.tell(Step::Device, result);
         }
         if let Some(wanted) = world.take_direct(&self.node, &own) {
             self.wanted = Some(wanted);
@@ -96,7 +122,7 @@ impl Direct {
         match &self.wanted {
             Some(wanted) if self.narrow => {
                 let result = self.maps.widen(wanted);
-                self.tell(result) | self.stale
+                self.tell(Step::Widen, result) | self.stale
             }
             _ => self.stale,
         }
@@ -106,7 +132,7 @@ impl Direct {
     pub(crate) fn finish(&mut self) -> bool {
         let Some(wanted) = self.wanted.as_ref().filter(|_| self.narrow) else { return false };
         let result = self.maps.narrow(wanted);
-        self.narrow = self.tell(result);
+        self.narrow = self.tell(Step::Narrow, result);
         self.narrow
     }
 
@@ -115,16 +141,31 @@ impl Direct {
         self.maps.up(devices, self.port, &found.into_keys().collect(), own)
     }
 
-    /// Whether something failed; what lasts is told once.
-    fn tell<E: std::error::Error + 'static>(&mut self, result: Result<(), E>) -> bool {
+    /// Whether a step failed.
+    fn tell<E: std::error::Error + 'static>(&mut self, step: Step, result: Result<(), E>) -> bool {
         let why = result.err().map(|error| xebec_program::chain(&error));
-        if let Some(error) = why.as_ref().filter(|_| why != self.told) {
-            error!(error, "direct server return is not as it should be; will try again");
+        if self.told.news(step, why.as_deref()) {
+            error!(error = why, "direct server return is not as it should be; will try again");
         }
-        let failed = why.is_some();
-        if failed {
-            self.told = why;
-        }
-        failed
+        why.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_once_for_as_long_as_it_lasts_and_again_when_it_comes_back() {
+        let mut told = Told::default();
+        assert!(told.news(Step::Device, Some("no")));
+        assert!(!told.news(Step::Device, Some("no")), "it lasts");
+        // Another step that works, or fails, too, does not end it.
+        assert!(!told.news(Step::Narrow, None) && told.news(Step::Widen, Some("no")));
+        assert!(!told.news(Step::Device, Some("no")));
+        assert!(told.news(Step::Device, Some("another reason")));
+        assert!(!told.news(Step::Device, None));
+        assert!(told.news(Step::Device, Some("another reason")), "it is back");
+        assert!(!told.news(Step::Widen, Some("no")), "and that has not ended yet");
     }
 }
