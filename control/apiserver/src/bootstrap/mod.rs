@@ -1,5 +1,4 @@
-//! What every cluster has from its first second: namespaces, roles, the `kubernetes` Service, priority classes, the
-//! definition of LoadBalancerPools.
+//! What every cluster has from its first second: namespaces, roles, the `kubernetes` Service, priority classes.
 //!
 //! Enters: the configuration. Leaves: objects in the store, written through the registry like any other. Called once
 //! by `ApiServer::build`; what exists is left as it is, except for the server's own address and missing RBAC rules. Some of
@@ -8,7 +7,6 @@
 mod kubernetes;
 mod lease;
 mod objects;
-mod pools;
 mod rbac;
 
 use std::sync::Arc;
@@ -46,8 +44,6 @@ enum Existing {
     Correct,
     /// Missing rules and subjects are added (unless an operator said no).
     Extend,
-    /// Its spec becomes what is wanted if it is of another edition.
-    Renew,
 }
 
 /// Writes everything.
@@ -63,7 +59,6 @@ pub async fn run(registry: &Registry, config: &Config) -> Result<(), BootstrapEr
     for object in objects::flow_control() {
         ensure(registry, &context, object, Existing::OverwriteIfAutomatic).await?;
     }
-    ensure(registry, &context, pools::definition(), Existing::Renew).await?;
     kubernetes::reconcile(registry, kubernetes::Place::of(config), Existing::Correct).await?;
     let read = |name: &str| std::fs::read_to_string(config.pki_dir.join(name)).unwrap_or_default();
     let authentication = objects::authentication(&read("ca.crt"), &read("front-proxy-ca.crt"));
@@ -124,7 +119,6 @@ async fn ensure(
             Existing::Correct => objects::corrected(old, &wanted),
             Existing::OverwriteIfAutomatic => objects::updated_if_automatic(old, &wanted),
             Existing::Extend => rbac::extended(old, &wanted),
-            Existing::Renew => pools::renewed(old, &wanted),
         })
     };
     // Most of the time there is nothing to do, which takes no write to find out.

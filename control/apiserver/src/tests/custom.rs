@@ -128,15 +128,6 @@ fn kind(cache: &Arc<Cache>, version: &'static str) -> Arc<Kind> {
 }
 
 async fn serve(cluster: &Cluster) {
-    // The server's own definition is served first: with it all kinds that are not built in are set anew, as they are below.
-    let mut tries = 0;
-    while cluster.get("/apis/network.xebec.dev").await.code != 200
-        && cluster.get(&path("v1", "")).await.code == 404
-    {
-        tries += 1;
-        assert!(tries < 3_000, "the definition of LoadBalancerPools is never served");
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
     let registry = &cluster.server.registry;
     let cache = Arc::new(Cache::with_strategy(intern(GROUP), intern("widgets"), None));
     add(&*cluster.store, registry.caches(), Arc::clone(&cache)).await.unwrap();

@@ -1,13 +1,15 @@
 //! Addresses for Services of type LoadBalancer, from LoadBalancerPools: for clusters on bare metal.
 //!
 //! Enters: pools, Services, namespaces' labels, nodes' addresses. Leaves: `status.loadBalancer.ingress` and a condition that
-//! marks it as ours, Events, and the pools' counts. The agents (`agent/announce`) then answer for the addresses.
+//! marks it as ours, Events, the pools' counts, and the definition of their kind ([`ensure`]). The agents (`agent/announce`) then answer for the addresses.
 //!
 //! One worker decides for all Services at once, so that no address is given twice; what it wrote holds before the watch
 //! shows it. There is no finalizer (upstream's `service.kubernetes.io/load-balancer-cleanup` guards what a cloud would
 //! keep and charge for): nothing outlives the Service here, an address is free when no Service has it. Without any pool
 //! every Service is left to whoever else may serve it.
 
+mod definition;
+mod ensure;
 pub(crate) mod plan;
 pub mod pool;
 mod request;
@@ -26,6 +28,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::machinery::{Change, Failed, Queue, World, work};
+pub use definition::NAME as DEFINITION;
 use plan::{Known, Write};
 use pool::{LoadBalancerPool, Pool, PoolStatus};
 
@@ -39,6 +42,7 @@ type Pending = Mutex<HashMap<String, (Vec<Option<String>>, Arc<Service>)>>;
 
 /// Wires the controller.
 pub fn start(world: &Arc<World>, tasks: &mut JoinSet<()>, cancel: &CancellationToken) {
+    ensure::start(world, tasks, cancel);
     let queue = Arc::new(Queue::<()>::default());
     let adder = queue.clone();
     world.services.on_change(move |change| {

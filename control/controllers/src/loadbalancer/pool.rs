@@ -1,5 +1,5 @@
 //! The custom resource LoadBalancerPool and the addresses it names. Enters: objects of the API. Leaves: [`Pool`]s for the
-//! plan. Its definition, with the checks at admission, is in the API server's `bootstrap`.
+//! plan. Its definition, with the checks at admission, is in `definition`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

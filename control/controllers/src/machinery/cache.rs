@@ -90,6 +90,7 @@ cached!(
     k8s_openapi::api::certificates::v1::CertificateSigningRequest,
     k8s_openapi::api::rbac::v1::ClusterRole,
     k8s_openapi::api::core::v1::Secret,
+    k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
     crate::loadbalancer::pool::LoadBalancerPool,
 );
 

@@ -18,6 +18,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::api::resource::v1::ResourceClaim;
 use k8s_openapi::api::storage::v1::VolumeAttributesClass;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::runtime::watcher;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
@@ -31,6 +32,7 @@ use super::events::{Recorder, Sink};
 use super::time::Clock;
 use super::write::Writer;
 use crate::Options;
+use crate::loadbalancer::DEFINITION;
 use crate::loadbalancer::pool::LoadBalancerPool;
 
 /// The shared state of the controllers of one process.
@@ -66,7 +68,9 @@ pub struct World {
     pub node_leases: Arc<Cache<Lease>>,
     /// Services.
     pub services: Arc<Cache<Service>>,
-    /// The pools that load balancers get addresses from.
+    /// The definition of the pools that load balancers get addresses from, no others.
+    pub pool_definitions: Arc<Cache<CustomResourceDefinition>>,
+    /// Those pools; followed once their kind is served.
     pub pools: Arc<Cache<LoadBalancerPool>>,
     /// Legacy Endpoints.
     pub endpoints: Arc<Cache<Endpoints>>,
@@ -124,6 +128,7 @@ impl World {
             nodes: Arc::default(),
             node_leases: Arc::default(),
             services: Arc::default(),
+            pool_definitions: Arc::default(),
             pools: Arc::default(),
             endpoints: Arc::default(),
             slices: Arc::default(),
@@ -155,7 +160,7 @@ impl World {
         xebec_api::names::random_suffix(length, &mut *self.rng.lock())
     }
 
-    /// Starts the reflectors.
+    /// Starts the reflectors, but for that of `pools`.
     pub fn follow(&self, tasks: &mut JoinSet<()>, cancel: &CancellationToken) {
         let all = watcher::Config::default;
         self.spawn(tasks, cancel, &self.namespaces, all());
@@ -170,7 +175,8 @@ impl World {
         self.spawn(tasks, cancel, &self.nodes, all());
         self.spawn(tasks, cancel, &self.node_leases, all().fields("metadata.namespace=kube-node-lease"));
         self.spawn(tasks, cancel, &self.services, all());
-        self.spawn(tasks, cancel, &self.pools, all());
+        let definition = format!("metadata.name={DEFINITION}");
+        self.spawn(tasks, cancel, &self.pool_definitions, all().fields(&definition));
         self.spawn(tasks, cancel, &self.endpoints, all());
         self.spawn(tasks, cancel, &self.slices, all());
         self.spawn(tasks, cancel, &self.replica_sets, all());

@@ -174,6 +174,14 @@ impl Writer {
         self.send::<K, K>("patch status of", key, built).await
     }
 
+    /// Applies (server-side) what `manager` wants of an object, taking over what others set otherwise; creates it if need be.
+    pub async fn apply<K: Written>(&self, manager: &str, key: &Key, wanted: &Value) -> Result<K, Failed> {
+        let built = request::<K>(key)
+            .patch(&key.name, &PatchParams::apply(manager).force(), &Patch::Apply(wanted))
+            .map_err(kube::Error::BuildRequest);
+        self.send::<K, K>("apply", key, built).await
+    }
+
     /// Deletes exactly the object with this UID; another one of that name is a conflict.
     pub async fn delete<K: Written>(
         &self,

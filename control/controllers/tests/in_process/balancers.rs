@@ -9,6 +9,16 @@ const POOLS: &str = "/apis/network.xebec.dev/v1alpha1/loadbalancerpools";
 const SERVICES: &str = "/api/v1/namespaces/default/services";
 const ALLOCATED: &str = "network.xebec.dev/AddressesAllocated";
 
+const DEFINITION: &str =
+    "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/loadbalancerpools.network.xebec.dev";
+
+/// A cluster that serves the pools' kind, whose controllers have no more than their own rights.
+async fn cluster() -> Cluster {
+    let cluster = Cluster::with_controllers_in(&["system:authenticated"]).await;
+    cluster.until("the pools' kind", POOLS, |list| count(list) == 0).await;
+    cluster
+}
+
 fn pool(name: &str, spec: Value) -> Value {
     json!({"apiVersion": "network.xebec.dev/v1alpha1", "kind": "LoadBalancerPool", "metadata": {"name": name}, "spec": spec})
 }
@@ -25,7 +35,7 @@ fn addresses(service: &Value) -> Vec<&str> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn load_balancers_get_addresses_from_pools() {
-    let cluster = Cluster::start().await;
+    let cluster = cluster().await;
     cluster.create(SERVICES, balancer("first")).await;
     cluster.create(POOLS, pool("p", json!({"addresses": ["192.0.2.1-192.0.2.9"]}))).await;
     let one = format!("{SERVICES}/first");
@@ -78,8 +88,46 @@ async fn load_balancers_get_addresses_from_pools() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_definition_comes_back_and_is_renewed() {
+    let cluster = cluster().await;
+    let first = cluster.get(DEFINITION).await;
+    let one = format!("{SERVICES}/one");
+    cluster.create(SERVICES, balancer("one")).await;
+    let given = |service: &Value| addresses(service) == ["192.0.2.1"];
+    cluster.create(POOLS, pool("p", json!({"addresses": ["192.0.2.1"]}))).await;
+    cluster.until("an address", &one, given).await;
+
+    // Deleted: the pools go with it, their addresses too. It comes back, without them.
+    cluster.delete(DEFINITION, "Background").await;
+    cluster.until("the address taken back", &one, |service| addresses(service).is_empty()).await;
+    let again = |found: &Value| {
+        found["metadata"]["uid"].is_string() && found["metadata"]["uid"] != first["metadata"]["uid"]
+    };
+    cluster.until("another definition", DEFINITION, again).await;
+    cluster.until("the kind again", POOLS, |list| count(list) == 0).await;
+    cluster.create(POOLS, pool("q", json!({"addresses": ["192.0.2.1"]}))).await;
+    cluster.until("an address again", &one, given).await;
+
+    // Of an older edition: what is ours is renewed, what is others' stays. So do the pools.
+    let names = &first["spec"]["names"];
+    let old = json!({
+        "metadata": {"annotations": {"network.xebec.dev/edition": "0", "theirs": "x"}, "labels": {"theirs": "y"}},
+        "spec": {"names": {"shortNames": ["other"], "categories": ["all"]}},
+    });
+    cluster.send(Method::PATCH, DEFINITION, old).await;
+    let renewed = |found: &Value| found["metadata"]["annotations"]["network.xebec.dev/edition"] == "1";
+    let found = cluster.until("the newer edition", DEFINITION, renewed).await;
+    assert_eq!(found["metadata"]["annotations"]["theirs"], "x");
+    assert_eq!(found["metadata"]["labels"], json!({"theirs": "y"}));
+    assert_eq!(found["spec"]["names"]["shortNames"], names["shortNames"]);
+    assert_eq!(found["spec"]["names"]["categories"], json!(["all"]), "what we do not say is theirs");
+    assert_eq!(count(&cluster.get(POOLS).await), 1);
+    assert!(given(&cluster.get(&one).await));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_pools_are_refused_naming_the_field() {
-    let cluster = Cluster::start().await;
+    let cluster = cluster().await;
     let format = "must be a network such as 192.0.2.0/28, a range such as 192.0.2.1-192.0.2.9, or an address";
     let order = "must be a range from the lower address to the higher one";
     let family = "must be a range from an address to one of the same family";

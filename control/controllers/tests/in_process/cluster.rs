@@ -32,6 +32,11 @@ impl Drop for Cluster {
 
 impl Cluster {
     pub async fn start() -> Self {
+        Self::with_controllers_in(&["system:masters", "system:authenticated"]).await
+    }
+
+    /// The controllers may what these groups and the roles of `system:kube-controller-manager` allow.
+    pub async fn with_controllers_in(groups: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let pki = directory.path().join("pki");
         let made = Pki::ensure(&pki, &PkiOptions::new("10.96.0.1".parse().unwrap())).unwrap();
@@ -41,13 +46,14 @@ impl Cluster {
         let path = directory.path().join("store.redb");
         let store: Arc<dyn Store> = Embedded::open(path, xebec_store::embedded::Options::default()).unwrap();
         let server = ApiServer::build(Config::new(pki, IpAddr::from([10, 0, 0, 10])), store).await.unwrap();
-        let user = User {
-            name: "system:kube-controller-manager".to_owned(),
+        let user = |name: &str, groups: &[&str]| User {
+            name: name.to_owned(),
             uid: String::new(),
-            groups: vec!["system:masters".to_owned(), "system:authenticated".to_owned()],
+            groups: groups.iter().map(|&group| group.to_owned()).collect(),
             extra: Default::default(),
         };
-        let client = server.local_client(user);
+        let client = server.local_client(user("admin", &["system:masters", "system:authenticated"]));
+        let controllers = server.local_client(user("system:kube-controller-manager", groups));
         let stop = CancellationToken::new();
         let options = Options {
             root_ca: "PEM".to_owned(),
@@ -55,7 +61,7 @@ impl Cluster {
             seed: Some(7),
             ..Options::default()
         };
-        tokio::spawn(xebec_controllers::run(client.clone(), options, stop.clone()));
+        tokio::spawn(xebec_controllers::run(controllers, options, stop.clone()));
         let cluster = Self { client, server, stop, _directory: directory };
         cluster
             .until("the default account", "/api/v1/namespaces/default/serviceaccounts/default", named)

@@ -181,6 +181,14 @@ const ROLES: &[RoleText] = &[
          list,watch discovery.k8s.io endpointslices
          list,watch networking.k8s.io servicecidrs,networkpolicies",
     ),
+    // What the controller of LoadBalancerPools does, besides what every controller may, and the definition of its kind.
+    (
+        "xebec:load-balancer-controller",
+        "update core services/status
+         update network.xebec.dev loadbalancerpools/status
+         create apiextensions.k8s.io customresourcedefinitions
+         patch apiextensions.k8s.io customresourcedefinitions loadbalancerpools.network.xebec.dev",
+    ),
 ];
 
 const BINDINGS: &[(&str, &str, &[Subject])] = &[
@@ -213,6 +221,11 @@ const BINDINGS: &[(&str, &str, &[Subject])] = &[
     // The API server's client certificate towards kubelets, which ask the API server whether it may.
     ("xebec:kubelet-api-admin", "system:kubelet-api-admin", &[User("kube-apiserver-kubelet-client")]),
     ("xebec:agent", "xebec:agent", &[Group("system:nodes")]),
+    (
+        "xebec:load-balancer-controller",
+        "xebec:load-balancer-controller",
+        &[User("system:kube-controller-manager")],
+    ),
 ];
 
 pub(super) fn roles() -> Vec<Value> {

@@ -95,10 +95,14 @@ fn components_hold_what_they_need_and_the_anonymous_almost_nothing() {
     let kubeadm_admin = User::new("kubernetes-admin", &["kubeadm:cluster-admins"]);
     let job = User::new("system:serviceaccount:kube-system:job-controller", &["system:serviceaccounts"]);
     let anonymous = User::anonymous();
+    let (definitions, pools) = ("apiextensions.k8s.io", "loadbalancerpools.network.xebec.dev");
     let table: &[(&User, &str, &str, &str, &str, &str, bool)] = &[
         (&manager, "list", "apps", "deployments", "", "", true),
         (&manager, "update", "coordination.k8s.io", "leases", "kube-system", "kube-controller-manager", true),
         (&manager, "delete", "", "pods", "a", "x", false),
+        (&manager, "create", definitions, "customresourcedefinitions", "", "", true),
+        (&manager, "patch", definitions, "customresourcedefinitions", "", pools, true),
+        (&manager, "patch", definitions, "customresourcedefinitions", "", "others.example.com", false),
         (&scheduler, "update", "coordination.k8s.io", "leases", "kube-system", "kube-scheduler", true),
         (&scheduler, "watch", "", "pods", "", "", true),
         (&scheduler, "get", "", "configmaps", "kube-system", "extension-apiserver-authentication", true),

@@ -1,20 +1,55 @@
-//! The definition of LoadBalancerPool: the addresses that `control/controllers/src/loadbalancer` gives to Services. Pure.
+//! The definition of LoadBalancerPool, and what is to be done about the one that is stored. Pure.
+//!
 //! What the schema and its rules cannot say (that a range of IPv6 addresses runs upwards, the syntax of label keys) the
 //! controller says in the pool's condition `Ready`.
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::{Value, json};
 
+/// The definition's name.
+pub const NAME: &str = "loadbalancerpools.network.xebec.dev";
+
 /// Which edition of the definition an object is; one more with every change of [`definition`].
-const EDITION: (&str, &str) = ("network.xebec.dev/edition", "1");
+const EDITION: &str = "network.xebec.dev/edition";
+const OURS: u32 = 1;
+
+/// What is to be done about the definition.
+#[derive(Debug, PartialEq)]
+pub enum Step {
+    /// Apply this: there is none, or one of an older edition (then only over the version that was seen).
+    Apply(Value),
+    /// Nothing until it changes: it is going away, or not served yet.
+    Wait,
+    /// Nothing: it is served, in this edition or a newer one.
+    Done,
+}
+
+/// Decides about the stored definition.
+pub fn step(stored: Option<&CustomResourceDefinition>) -> Step {
+    let Some(stored) = stored else { return Step::Apply(definition()) };
+    if stored.metadata.deletion_timestamp.is_some() {
+        return Step::Wait;
+    }
+    let annotations = stored.metadata.annotations.as_ref();
+    let edition = annotations.and_then(|all| all.get(EDITION)).and_then(|text| text.parse().ok());
+    if edition.unwrap_or(0) < OURS {
+        let mut wanted = definition();
+        wanted["metadata"]["resourceVersion"] = json!(stored.metadata.resource_version);
+        return Step::Apply(wanted);
+    }
+    let conditions = stored.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let mut established = conditions.filter(|one| one.type_ == "Established" && one.status == "True");
+    if established.next().is_some() { Step::Done } else { Step::Wait }
+}
 
 /// The CustomResourceDefinition.
-pub fn definition() -> Value {
+fn definition() -> Value {
     let column = |name: &str, kind: &str, path: &str| json!({"name": name, "type": kind, "jsonPath": path});
     json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {
-            "name": "loadbalancerpools.network.xebec.dev",
-            "annotations": {EDITION.0: EDITION.1},
+            "name": NAME,
+            "annotations": {EDITION: OURS.to_string()},
         },
         "spec": {
             "group": "network.xebec.dev", "scope": "Cluster",
@@ -145,29 +180,45 @@ fn conditions() -> Value {
     })
 }
 
-/// The present definition; with the wanted spec if it is of another edition.
-pub fn renewed(old: &Value, wanted: &Value) -> Value {
-    let mut new = old.clone();
-    if old["metadata"]["annotations"][EDITION.0] != EDITION.1 {
-        new["spec"] = wanted["spec"].clone();
-        new["metadata"]["annotations"][EDITION.0] = EDITION.1.into();
-    }
-    new
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// The definition as it is stored, with a change.
+    fn stored(change: Value) -> CustomResourceDefinition {
+        let mut value = definition();
+        value["metadata"]["resourceVersion"] = json!("7");
+        value["status"] = json!({
+            "acceptedNames": value["spec"]["names"],
+            "conditions": [{"type": "Established", "status": "True", "reason": "", "message": ""}],
+            "storedVersions": ["v1alpha1"],
+        });
+        xebec_api::patch::merge_patch(&mut value, &change);
+        serde_json::from_value(value).unwrap()
+    }
+
     #[test]
-    fn a_definition_of_another_edition_is_renewed() {
-        let wanted = definition();
-        let mut old = wanted.clone();
-        old["spec"]["preserveUnknownFields"] = json!(false);
-        assert_eq!(renewed(&old, &wanted), old, "of this edition: what was defaulted stays");
-        old["metadata"]["annotations"] = json!({EDITION.0: "0", "theirs": "x"});
-        let new = renewed(&old, &wanted);
-        assert_eq!(new["spec"], wanted["spec"]);
-        assert_eq!(new["metadata"]["annotations"], json!({EDITION.0: EDITION.1, "theirs": "x"}));
+    fn a_definition_is_made_renewed_and_waited_for() {
+        let edition = |text: Value| json!({"metadata": {"annotations": {EDITION: text}}});
+        let mut renewed = definition();
+        renewed["metadata"]["resourceVersion"] = json!("7");
+        assert_eq!(step(None), Step::Apply(definition()));
+        for (change, wanted) in [
+            (json!({}), Step::Done),
+            (json!({"spec": {"preserveUnknownFields": false}}), Step::Done),
+            (edition(json!("2")), Step::Done),
+            (edition(json!("0")), Step::Apply(renewed.clone())),
+            (edition(json!("x")), Step::Apply(renewed.clone())),
+            (edition(Value::Null), Step::Apply(renewed.clone())),
+            (json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}), Step::Wait),
+            (json!({"status": null}), Step::Wait),
+            (
+                json!({"status": {"conditions": [
+                    {"type": "Established", "status": "False", "reason": "", "message": ""}]}}),
+                Step::Wait,
+            ),
+        ] {
+            assert_eq!(step(Some(&stored(change.clone()))), wanted, "{change}");
+        }
     }
 }
