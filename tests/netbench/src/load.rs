@@ -11,11 +11,12 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use xebec_rig::netns::pin;
 use xebec_rig::{NetNs, enter};
+
+use crate::latencies::Latencies;
 
 /// How long one call may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -117,24 +118,22 @@ fn obey(line: &str) -> Result<Value> {
 
 /// Calls until the time is over; an error ends it.
 fn calls(seconds: Duration, mut call: impl FnMut() -> std::io::Result<()>) -> Result<Value> {
-    let mut latencies: Histogram<u64> =
-        Histogram::new_with_bounds(100, 60_000_000_000, 3).context("histogram")?;
+    let mut latencies = Latencies::new()?;
     let start = Instant::now();
     let mut before = start;
     loop {
-        call().with_context(|| format!("call {}", latencies.len() + 1))?;
+        call().with_context(|| format!("call {}", latencies.count() + 1))?;
         let now = Instant::now();
-        latencies.saturating_record(u64::try_from((now - before).as_nanos()).unwrap_or(u64::MAX));
+        latencies.record(now - before);
         before = now;
         if now - start >= seconds {
             break;
         }
     }
     let elapsed = start.elapsed().as_secs_f64();
-    let at = |percent| latencies.value_at_percentile(percent) as f64 / 1e3;
     Ok(json!({
-        "operations": latencies.len(), "per_second": latencies.len() as f64 / elapsed,
-        "p50_us": at(50.0), "p99_us": at(99.0),
+        "operations": latencies.count(), "per_second": latencies.count() as f64 / elapsed,
+        "p50_us": latencies.percentile(50.0), "p99_us": latencies.percentile(99.0),
     }))
 }
 

@@ -8,6 +8,7 @@
 mod bypass;
 mod cost;
 mod frames;
+mod latencies;
 mod load;
 mod measure;
 mod memory;

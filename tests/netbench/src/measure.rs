@@ -160,9 +160,7 @@ impl Place {
         match (self.target, &mut self.xebec) {
             (Target::Xebec, Some(xebec)) => {
                 let took = xebec.fill(services, endpoints, CHANGES)?;
-                let at = |percent: usize| {
-                    took.changes[(took.changes.len() - 1) * percent / 100].as_secs_f64() * 1e6
-                };
+                let at = |percent| took.changes.percentile(percent);
                 let memory = cost::map_megabytes(&xebec.pins())?;
                 tell(
                     &plan::count(services),
@@ -170,7 +168,7 @@ impl Place {
                     "fill",
                     &json!({
                         "full_ms": took.full.as_secs_f64() * 1e3,
-                        "change_p50_us": at(50), "change_p99_us": at(99), "maps_mb": memory,
+                        "change_p50_us": at(50.0), "change_p99_us": at(99.0), "maps_mb": memory,
                     }),
                 );
                 return Ok(());

@@ -14,6 +14,7 @@ use xebec_dataplane::pods::{LocalPod, PodPaths};
 use xebec_rig::objects::Agent;
 use xebec_rig::{Place, enter};
 
+use crate::latencies::Latencies;
 use crate::rig::Rig;
 use crate::rules::PORT;
 use crate::{frames, plan, server};
@@ -32,8 +33,8 @@ pub(crate) struct Xebec {
 pub(crate) struct Took {
     /// All Services and slices at once.
     pub(crate) full: Duration,
-    /// One endpoint more or less of one Service, each, sorted.
-    pub(crate) changes: Vec<Duration>,
+    /// One endpoint more or less of one Service, each.
+    pub(crate) changes: Latencies,
 }
 
 impl Xebec {
@@ -91,7 +92,7 @@ impl Xebec {
         self.apply()?;
         let full = start.elapsed();
         self.rest();
-        let mut times = Vec::with_capacity(changes);
+        let mut times = Latencies::new()?;
         // Never one that is called: its clients would see the change.
         let index = services / 3;
         for turn in (0..changes).rev() {
@@ -100,10 +101,9 @@ impl Xebec {
             self.agent.world.slice(Event::Apply(slice(index, services, some)?));
             let start = Instant::now();
             self.apply()?;
-            times.push(start.elapsed());
+            times.record(start.elapsed());
             self.rest();
         }
-        times.sort_unstable();
         Ok(Took { full, changes: times })
     }
 
