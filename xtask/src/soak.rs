@@ -9,21 +9,9 @@ use crate::{ebpf, packages, shell};
 /// Options of `soak`.
 #[derive(clap::Args)]
 pub(crate) struct SoakArgs {
-    /// Minutes of it.
-    #[arg(long, default_value_t = 10)]
-    minutes: u64,
-    /// Services, each with ten endpoints.
-    #[arg(long, default_value_t = 10_000)]
-    services: usize,
-    /// Changes of the API a second.
-    #[arg(long, default_value_t = 100)]
-    changes: u64,
-    /// Connections a second.
-    #[arg(long, default_value_t = 1000)]
-    connections: u64,
-    /// Seconds from an agent's start to its kill -9.
-    #[arg(long, default_value_t = 5)]
-    kill_every: u64,
+    /// Options of `xebec-netbench soak`, such as `--minutes 10`; `-- --help` shows them all.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    options: Vec<String>,
 }
 
 /// Runs it; a failed connection, a misroute or growing memory is an error.
@@ -40,21 +28,32 @@ pub(crate) fn run(args: &SoakArgs) -> Result<()> {
     std::fs::write(&log, "").with_context(|| log.display().to_string())?;
     let mut soak = Command::new(programs.join("xebec-netbench"));
     soak.arg("soak").arg("--object").arg(object).arg("--agent").arg(programs.join("xebec-agent"));
-    soak.arg("--log").arg(&log);
-    for (flag, value) in [
-        ("--seconds", args.minutes * 60),
-        ("--services", args.services as u64),
-        ("--changes", args.changes),
-        ("--connections", args.connections),
-        ("--kill-every", args.kill_every),
-    ] {
-        soak.arg(flag).arg(value.to_string());
-    }
-    println!("{} minutes; every line below counts from the start", args.minutes);
+    soak.arg("--log").arg(&log).args(&args.options);
     shell::stream(&mut soak)?;
     println!(
         "the agents' log is {}\nnext: `cargo xtask bench dataplane` measures what a connection costs",
         log.display()
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: SoakArgs,
+    }
+
+    #[test]
+    fn every_option_is_passed_on() {
+        let passed = |line: &str| Line::try_parse_from(line.split(' ')).map(|line| line.args.options);
+        assert_eq!(passed("soak --minutes 1 --object=x").unwrap(), ["--minutes", "1", "--object=x"]);
+        assert_eq!(passed("soak -- --help").unwrap(), ["--help"]);
+        assert!(passed("soak").unwrap().is_empty());
+    }
 }

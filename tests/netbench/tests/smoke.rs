@@ -33,7 +33,7 @@ fn a_short_soak() {
     }
     let log = tempfile::NamedTempFile::new().expect("a file");
     let mut soak = Command::new(program);
-    soak.args(["soak", "--services", "200", "--seconds", "10", "--kill-every", "3", "--tolerance", "30"]);
+    soak.args(["soak", "--services", "200", "--minutes", "0.17", "--kill-every", "3", "--tolerance", "30"]);
     soak.arg("--object").arg(object).arg("--agent").arg(agent).arg("--log").arg(log.path());
     let output = soak.output().expect("the program starts");
     let text = String::from_utf8_lossy(&output.stdout);

@@ -55,12 +55,18 @@ pub(crate) struct SoakArgs {
     /// Seconds that an agent may take to apply a change; only while one is synchronised do they count.
     #[arg(long, default_value_t = 2)]
     tolerance: u64,
-    /// Seconds of all of it, after the first agent is synchronised.
-    #[arg(long, default_value_t = 600)]
-    seconds: u64,
+    /// Minutes of all of it, after the first agent is synchronised; a part of one will do.
+    #[arg(long, default_value_t = 10.0)]
+    minutes: f64,
     /// Where the agents' log goes.
     #[arg(long)]
     log: PathBuf,
+}
+
+impl SoakArgs {
+    fn length(&self) -> Duration {
+        Duration::from_secs_f64(self.minutes * 60.0)
+    }
 }
 
 /// What is counted while it runs.
@@ -104,6 +110,9 @@ pub(crate) fn run(args: &SoakArgs) -> Result<()> {
         plan::MOST
     );
     ensure!(args.kill_every > 0, "--kill-every 0: at least 1");
+    let day = 24.0 * 60.0;
+    ensure!((0.0..=day).contains(&args.minutes), "--minutes {}: from 0 to {day}", args.minutes);
+    tell(&format!("{} minutes; every line below counts from the start", args.minutes));
     let api = Arc::new(Api::default());
     let objects = Objects::new(args.services, &api);
     let (stage, listener) = Stage::new(&args.object, &args.agent)?;
@@ -251,7 +260,7 @@ fn supervise(
     let mut seen = Seen { synchronised: 1, ..Seen::default() };
     let (start, mut agent) = (Instant::now(), Some(agent));
     let (mut born, mut synchronised, mut told) = (Instant::now(), true, Instant::now());
-    while counts.goes_on() && start.elapsed() < Duration::from_secs(args.seconds) {
+    while counts.goes_on() && start.elapsed() < args.length() {
         std::thread::sleep(LOOK);
         let Some(current) = &mut agent else { break };
         if current.has_ended() {
@@ -303,7 +312,7 @@ fn progress(elapsed: Duration, counts: &Counts, seen: &Seen) {
 
 /// What it all amounts to.
 fn judge(args: &SoakArgs, counts: &Counts, seen: &Seen) -> Result<()> {
-    progress(Duration::from_secs(args.seconds), counts, seen);
+    progress(args.length(), counts, seen);
     let shown = |samples: &[f64]| {
         let step = (samples.len() / 12).max(1);
         samples.iter().step_by(step).map(|mb| format!("{mb:.1}")).collect::<Vec<_>>().join(" ")
