@@ -1,0 +1,4 @@
+//! Tables of claims and volumes.
+
+mod claims;
+mod volumes;
