@@ -57,6 +57,12 @@ pub const NAME: Column = Column {
 /// The Age column.
 pub const AGE: Column = column("Age", "string", "Time since the object was created.");
 
+/// The containers of a workload's template, `-o wide`; the cell is of [`containers_and_images`].
+pub const CONTAINERS: Column = wide("Containers", "string", "Names of each container in the template.");
+
+/// Their images.
+pub const IMAGES: Column = wide("Images", "string", "Images referenced by each container in the template.");
+
 /// The columns of a kind without its own.
 pub const NAME_AGE: &[Column] = &[NAME, AGE];
 
@@ -170,7 +176,7 @@ pub fn selector(value: &Value) -> String {
     or_none(parts.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(","))
 }
 
-/// Names, images and selector of a workload's pod template: the wide columns.
+/// Names and images of a pod template's containers.
 pub fn containers_and_images(pod_spec: &Value) -> (String, String) {
     let containers = crate::shared::access::list(pod_spec, &["containers"]);
     let join = |key: &str| containers.iter().map(|c| text(c, &[key])).collect::<Vec<_>>().join(",");

@@ -13,7 +13,9 @@ use crate::shared::access::{at, default_text, default_to, drop_nulls, has, int, 
 use crate::shared::labels::validate_selector;
 use crate::shared::meta;
 use crate::shared::rules::{at_most_all, int_or_percent, not_negative};
-use crate::table::{AGE, NAME, age, column, containers_and_images, labels, name, selector, wide};
+use crate::table::{
+    AGE, CONTAINERS, IMAGES, NAME, age, column, containers_and_images, labels, name, selector, wide,
+};
 use crate::{Column, Context, Facts, Generation, Strategy, generic};
 
 fn initial_status() -> Value {
@@ -32,8 +34,8 @@ const COLUMNS: &[Column] = &[
     column("Available", "integer", "The number of nodes whose daemon pod is available."),
     column("Node Selector", "string", "The labels a node must have."),
     AGE,
-    wide("Containers", "string", "Names of each container in the template."),
-    wide("Images", "string", "Images referenced by each container in the template."),
+    CONTAINERS,
+    IMAGES,
     wide("Selector", "string", "A label query over pods that are managed by the daemon set."),
 ];
 

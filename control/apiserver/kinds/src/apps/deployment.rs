@@ -11,7 +11,7 @@ use super::workload::{
 use crate::pod::template;
 use crate::shared::access::{at, default_text, default_to, drop_nulls, has, int, keep, text};
 use crate::shared::rules::{NOT_NEGATIVE, not_negative};
-use crate::table::{AGE, NAME, age, column, containers_and_images, name, selector, wide};
+use crate::table::{AGE, CONTAINERS, IMAGES, NAME, age, column, containers_and_images, name, selector, wide};
 use crate::{Column, Context, Facts, Generation, Strategy, generic};
 
 static FACTS: Facts = Facts::namespaced("apps", "Deployment", "deployments")
@@ -27,8 +27,8 @@ const COLUMNS: &[Column] = &[
     ),
     column("Available", "string", "Total number of available non-terminating pods."),
     AGE,
-    wide("Containers", "string", "Names of each container in the template."),
-    wide("Images", "string", "Images referenced by each container in the template."),
+    CONTAINERS,
+    IMAGES,
     wide("Selector", "string", "Label selector for pods."),
 ];
 

@@ -5,7 +5,7 @@ pub mod daemon_set;
 pub mod deployment;
 pub mod replica_set;
 pub mod stateful_set;
-mod workload;
+pub(crate) mod workload;
 
 #[cfg(test)]
 mod tables;

@@ -10,7 +10,7 @@ use super::workload::{
 use crate::pod::template;
 use crate::shared::access::{at, default_to, drop_nulls, int};
 use crate::shared::rules::not_negative;
-use crate::table::{AGE, NAME, age, column, containers_and_images, name, selector, wide};
+use crate::table::{AGE, CONTAINERS, IMAGES, NAME, age, column, containers_and_images, name, selector, wide};
 use crate::{Column, Facts, Generation, Strategy, generic};
 
 /// The status of a new set.
@@ -26,8 +26,8 @@ pub const COLUMNS: &[Column] = &[
     column("Current", "integer", "Replicas is the most recently observed number of non-terminating pods."),
     column("Ready", "integer", "The number of non-terminating pods with a Ready Condition."),
     AGE,
-    wide("Containers", "string", "Names of each container in the template."),
-    wide("Images", "string", "Images referenced by each container in the template."),
+    CONTAINERS,
+    IMAGES,
     wide("Selector", "string", "Selector is a label query over pods that should match the replica count."),
 ];
 

@@ -15,7 +15,7 @@ use crate::shared::formats::label;
 use crate::shared::quantities::canonical_list;
 use crate::shared::rules::{at_most_all, int_or_percent, not_negative, one_of_given};
 use crate::storage::claim;
-use crate::table::{AGE, NAME, age, column, containers_and_images, name, wide};
+use crate::table::{AGE, CONTAINERS, IMAGES, NAME, age, column, containers_and_images, name};
 use crate::{Column, Context, Facts, Generation, NameRule, Strategy, generic};
 
 fn initial_status() -> Value {
@@ -26,13 +26,8 @@ static FACTS: Facts = Facts::namespaced("apps", "StatefulSet", "statefulsets")
     .with_initial_status(initial_status)
     .with_generation(Generation::Spec)
     .with_name(NameRule::Label);
-const COLUMNS: &[Column] = &[
-    NAME,
-    column("Ready", "string", "Number of the pod with ready state"),
-    AGE,
-    wide("Containers", "string", "Names of each container in the template."),
-    wide("Images", "string", "Images referenced by each container in the template."),
-];
+const COLUMNS: &[Column] =
+    &[NAME, column("Ready", "string", "Number of the pod with ready state"), AGE, CONTAINERS, IMAGES];
 const ALLOWED: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
 
 const CHANGEABLE: &[&str] = &[

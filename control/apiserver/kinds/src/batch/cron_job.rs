@@ -10,7 +10,9 @@ use crate::pod::warnings::of_name;
 use crate::shared::access::{at, at_mut, default_text, default_to, drop_nulls, flag, has, list, text};
 use crate::shared::labels::validate_labels;
 use crate::shared::rules::{not_negative, one_of};
-use crate::table::{AGE, NAME, age, column, containers_and_images, name, selector, since, wide};
+use crate::table::{
+    AGE, CONTAINERS, IMAGES, NAME, age, column, containers_and_images, name, selector, since, wide,
+};
 use crate::{Column, Facts, Generation, Strategy, generic};
 
 static FACTS: Facts =
@@ -23,8 +25,8 @@ const COLUMNS: &[Column] = &[
     column("Active", "integer", "The number of running jobs."),
     column("Last Schedule", "string", "When the job was last scheduled."),
     AGE,
-    wide("Containers", "string", "Names of each container in the template."),
-    wide("Images", "string", "Images referenced by each container in the template."),
+    CONTAINERS,
+    IMAGES,
     wide("Selector", "string", "A label query over pods that should match the pod count."),
 ];
 const MAX_NAME: usize = 52;

@@ -10,7 +10,8 @@ use crate::pod::template;
 use crate::shared::access::{at, default_text, default_to, drop_nulls, flag, has, int, list_mut, set, text};
 use crate::shared::labels::{selects, validate_selector};
 use crate::table::{
-    AGE, NAME, age, column, containers_and_images, human_duration, name, parse_time, selector, wide,
+    AGE, CONTAINERS, IMAGES, NAME, age, column, containers_and_images, human_duration, name, parse_time,
+    selector, wide,
 };
 use crate::{Column, Context, Facts, Generation, Strategy, generic};
 
@@ -22,8 +23,8 @@ const COLUMNS: &[Column] = &[
     column("Completions", "string", "How many pods succeeded, of how many that should."),
     column("Duration", "string", "Time required to complete the job."),
     AGE,
-    wide("Containers", "string", "Names of each container in the template."),
-    wide("Images", "string", "Images referenced by each container in the template."),
+    CONTAINERS,
+    IMAGES,
     wide("Selector", "string", "A label query over pods that should match the pod count."),
 ];
 const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 
 use crate::apps::replica_set::{STATUS, replicas_status_errors, row_cells};
+use crate::apps::workload::never_ends;
 use crate::pod::template;
-use crate::shared::access::{at, default_to, drop_nulls, entries, has, set};
+use crate::shared::access::{at, default_to, drop_nulls, entries, set};
 use crate::shared::rules::not_negative;
 use crate::table::labels;
 use crate::{Column, Facts, Generation, Strategy, generic};
@@ -58,12 +59,7 @@ impl Strategy for ReplicationController {
             errors.push(FieldError::invalid(&path, labels, "`selector` does not match template `labels`"));
         }
         errors.extend(template::validate(template, &template_path));
-        errors.extend(template::restarts_always(template, &template_path));
-        if has(template, &["spec", "activeDeadlineSeconds"]) {
-            let path = template_path.child("spec").child("activeDeadlineSeconds");
-            let detail = "activeDeadlineSeconds in ReplicationController is not Supported";
-            errors.push(FieldError::forbidden(&path, detail));
-        }
+        errors.extend(never_ends(template, &template_path, "ReplicationController"));
         errors
     }
 

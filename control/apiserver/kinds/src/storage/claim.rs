@@ -5,10 +5,9 @@ use serde_json::{Value, json};
 use xebec_api::field::{FieldError, Path};
 use xebec_api::names;
 
-use super::{ACCESS_MODES, claim_update, short_access_modes};
+use super::{ACCESS_MODES, claim_update, class_of, class_warning, or_unset, phase_of, short_access_modes};
 use crate::shared::access::{at, default_text, default_to, drop_nulls, has, remove, set, text, texts};
 use crate::shared::labels::validate_selector;
-use crate::shared::meta;
 use crate::shared::quantities::{canonical_list, parse};
 use crate::shared::rules::{invalid_each, one_of_given, required};
 use crate::table::{AGE, NAME, age, column, name, wide};
@@ -31,7 +30,6 @@ const COLUMNS: &[Column] = &[
     AGE,
     wide("VolumeMode", "string", "What type of volume the claim needs."),
 ];
-const CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 
 /// The strategy of PersistentVolumeClaims.
 pub struct PersistentVolumeClaim;
@@ -199,14 +197,8 @@ impl Strategy for PersistentVolumeClaim {
     }
 
     fn warnings(&self, obj: &Value) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if meta::annotation(obj, CLASS).is_some() {
-            let path = Path::new("metadata").child("annotations").key(CLASS);
-            warnings
-                .push(format!("{path}: deprecated since v1.8; use \"storageClassName\" attribute instead"));
-        }
-        warnings.extend(spec_warnings(at(obj, &["spec"]), &Path::new("spec")));
-        warnings
+        let of_spec = spec_warnings(at(obj, &["spec"]), &Path::new("spec"));
+        class_warning(obj).into_iter().chain(of_spec).collect()
     }
 
     fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
@@ -227,11 +219,6 @@ impl Strategy for PersistentVolumeClaim {
     }
 
     fn row(&self, obj: &Value, now: Timestamp) -> Vec<Value> {
-        let phase = if has(obj, &["metadata", "deletionTimestamp"]) {
-            "Terminating"
-        } else {
-            text(obj, &["status", "phase"])
-        };
         let volume = text(obj, &["spec", "volumeName"]);
         let (capacity, modes) = if volume.is_empty() {
             (String::new(), String::new())
@@ -239,19 +226,16 @@ impl Strategy for PersistentVolumeClaim {
             let capacity = at(obj, &["status", "capacity", "storage"]).as_str().unwrap_or("0").to_owned();
             (capacity, short_access_modes(obj, &["status", "accessModes"]))
         };
-        let class = meta::annotation(obj, CLASS).unwrap_or_else(|| text(obj, &["spec", "storageClassName"]));
-        let attributes = at(obj, &["spec", "volumeAttributesClassName"]).as_str().unwrap_or("<unset>");
-        let mode = at(obj, &["spec", "volumeMode"]).as_str().unwrap_or("<unset>");
         vec![
             name(obj),
-            json!(phase),
+            json!(phase_of(obj)),
             json!(volume),
             json!(capacity),
             json!(modes),
-            json!(class),
-            json!(attributes),
+            json!(class_of(obj)),
+            json!(or_unset(obj, "volumeAttributesClassName")),
             age(obj, now),
-            json!(mode),
+            json!(or_unset(obj, "volumeMode")),
         ]
     }
 }

@@ -6,12 +6,12 @@ use serde_json::Value;
 use xebec_api::field::{FieldError, Path};
 use xebec_api::names;
 
+use super::CLASS;
 use crate::shared::access::{at, entries, has, remove, set, text};
 use crate::shared::meta;
 use crate::shared::quantities::parse;
 use crate::shared::rules::{immutable, invalid_each};
 
-const CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 const FIXED: &str = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
 const ATTRIBUTES: &str = "volumeAttributesClassName";
 const CURRENT_ATTRIBUTES: &str = "currentVolumeAttributesClassName";

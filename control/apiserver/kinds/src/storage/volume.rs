@@ -6,7 +6,7 @@ use xebec_api::field::{FieldError, Path};
 use xebec_api::time::format_rfc3339_seconds;
 
 use super::volume_spec::{self, Holder};
-use super::{short_access_modes, volume_source};
+use super::{class_of, class_warning, or_unset, phase_of, short_access_modes, volume_source};
 use crate::pod::defaults::sources_outside;
 use crate::shared::access::{at, at_mut, default_text, default_to, drop_nulls, has, list, remove, set, text};
 use crate::shared::meta;
@@ -35,7 +35,6 @@ const COLUMNS: &[Column] = &[
     AGE,
     wide("VolumeMode", "string", "Whether it is a formatted file system or a raw block device."),
 ];
-const CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 const CHANGED: [&str; 2] = ["status", "lastPhaseTransitionTime"];
 
 /// The strategy of PersistentVolumes.
@@ -82,12 +81,7 @@ impl Strategy for PersistentVolume {
 
     fn warnings(&self, obj: &Value) -> Vec<String> {
         let (spec, path) = (at(obj, &["spec"]), Path::new("spec"));
-        let mut warnings = Vec::new();
-        if meta::annotation(obj, CLASS).is_some() {
-            let path = Path::new("metadata").child("annotations").key(CLASS);
-            warnings
-                .push(format!("{path}: deprecated since v1.8; use \"storageClassName\" attribute instead"));
-        }
+        let mut warnings = Vec::from_iter(class_warning(obj));
         if text(spec, &["persistentVolumeReclaimPolicy"]) == "Recycle" {
             warnings.push("spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.".to_owned());
         }
@@ -133,28 +127,22 @@ impl Strategy for PersistentVolume {
     }
 
     fn row(&self, obj: &Value, now: Timestamp) -> Vec<Value> {
-        let phase = if has(obj, &["metadata", "deletionTimestamp"]) {
-            "Terminating"
-        } else {
-            text(obj, &["status", "phase"])
-        };
         let claim = match at(obj, &["spec", "claimRef"]) {
             Value::Null => String::new(),
             claim => format!("{}/{}", text(claim, &["namespace"]), text(claim, &["name"])),
         };
-        let or_unset = |key: &str| at(obj, &["spec", key]).as_str().unwrap_or("<unset>");
         vec![
             name(obj),
             json!(at(obj, &["spec", "capacity", "storage"]).as_str().unwrap_or("0")),
             json!(short_access_modes(obj, &["spec", "accessModes"])),
             json!(text(obj, &["spec", "persistentVolumeReclaimPolicy"])),
-            json!(phase),
+            json!(phase_of(obj)),
             json!(claim),
-            json!(meta::annotation(obj, CLASS).unwrap_or_else(|| text(obj, &["spec", "storageClassName"]))),
-            json!(or_unset("volumeAttributesClassName")),
+            json!(class_of(obj)),
+            json!(or_unset(obj, "volumeAttributesClassName")),
             json!(text(obj, &["status", "reason"])),
             age(obj, now),
-            json!(or_unset("volumeMode")),
+            json!(or_unset(obj, "volumeMode")),
         ]
     }
 }

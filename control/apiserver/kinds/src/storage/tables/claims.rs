@@ -171,6 +171,10 @@ fn claims_are_bound_once_and_grow() {
     table.rows(&[
         (json!({}), json!(["c", "Pending", "", "", "", "", "<unset>", "60m", "Filesystem"])),
         (
+            json!({"metadata.deletionTimestamp": "2026-01-01T00:00:00Z"}),
+            json!(["c", "Terminating", "", "", "", "", "<unset>", "60m", "Filesystem"]),
+        ),
+        (
             json!({"spec.volumeName": "v", "spec.storageClassName": "fast",
                 "status": {"phase": "Bound", "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"]}}),
             json!(["c", "Bound", "v", "1Gi", "RWO", "fast", "<unset>", "60m", "Filesystem"]),
