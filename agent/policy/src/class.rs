@@ -29,22 +29,14 @@ impl Term {
     }
 }
 
-/// Which class an address is of, and which terms a class is among.
+/// Which class an address is of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Classes {
     /// By longest prefix. An address that is in none is of no class.
     pub of: BTreeMap<Network, u32>,
-    /// The terms of class 1, 2, ...
-    pub terms: Vec<BTreeSet<usize>>,
 }
 
 impl Classes {
-    /// The classes that are among a term.
-    pub fn among(&self, term: usize) -> impl Iterator<Item = u32> {
-        let numbered = (1..).zip(&self.terms);
-        numbered.filter(move |(_, terms)| terms.contains(&term)).map(|(class, _)| class)
-    }
-
     /// The class of an address, as the kernel finds it.
     #[must_use]
     pub fn find(&self, address: IpAddr) -> Option<u32> {
@@ -53,9 +45,9 @@ impl Classes {
     }
 }
 
-/// Classes of all addresses that any term knows.
+/// Classes of all addresses that any term knows; the second are the terms of class 1, 2, ...
 #[must_use]
-pub fn classes(terms: &[Term], pods: &[Pod]) -> Classes {
+pub fn classes(terms: &[Term], pods: &[Pod]) -> (Classes, Vec<BTreeSet<usize>>) {
     let covering = |network, pod| -> BTreeSet<usize> {
         (0..terms.len()).filter(|term| terms[*term].covers(network, pod)).collect()
     };
@@ -82,16 +74,16 @@ pub fn classes(terms: &[Term], pods: &[Pod]) -> Classes {
         terms != around
     });
     found.extend(of_pods);
-    let mut classes = Classes::default();
+    let (mut classes, mut meant) = (Classes::default(), Vec::new());
     let mut known: BTreeMap<BTreeSet<usize>, u32> = BTreeMap::new();
     for (network, set) in found {
         let class = *known.entry(set).or_insert_with_key(|set| {
-            classes.terms.push(set.clone());
-            u32::try_from(classes.terms.len()).unwrap_or(u32::MAX)
+            meant.push(set.clone());
+            u32::try_from(meant.len()).unwrap_or(u32::MAX)
         });
         classes.of.insert(network, class);
     }
-    classes
+    (classes, meant)
 }
 
 #[cfg(test)]
@@ -110,10 +102,10 @@ mod tests {
             block("10.1.2.0/24", &[]),
             block("0.0.0.0/0", &["10.0.0.0/8"]),
         ];
-        let classes = classes(&terms, &[]);
+        let (classes, meant) = classes(&terms, &[]);
         let among = |address: &str| {
             let class = classes.find(address.parse().unwrap());
-            class.map(|class| classes.terms[class as usize - 1].iter().copied().collect::<Vec<_>>())
+            class.map(|class| meant[class as usize - 1].iter().copied().collect::<Vec<_>>())
         };
         assert_eq!(among("10.2.0.1"), Some(vec![0]));
         assert_eq!(among("10.1.0.1"), Some(vec![]));

@@ -76,14 +76,14 @@ pub fn compile(world: &World, is_local: impl Fn(&Pod) -> bool) -> Tables {
             selecting.push((policy, pods, rules(world, policy, &mut terms)));
         }
     }
-    let classes = classes(&terms, &world.pods);
+    let (classes, meant) = classes(&terms, &world.pods);
     let mut selected: BTreeMap<(String, String), Selected> = BTreeMap::new();
     for (policy, pods, rules) in selecting {
         for pod in pods {
             let entry = selected.entry((pod.namespace.clone(), pod.name.clone())).or_default();
             entry.ingress |= policy.ingress.is_some();
             entry.egress |= policy.egress.is_some();
-            entry.allows.extend(rules.iter().flat_map(|rule| rule.allows(pod, &classes)));
+            entry.allows.extend(rules.iter().flat_map(|rule| rule.allows(pod, &meant)));
         }
     }
     Tables { classes, selected }
@@ -145,35 +145,53 @@ fn with_named_port(world: &World, rule: &Rule, peer: &Term) -> BTreeMap<(Protoco
 }
 
 impl Compiled<'_> {
-    fn allows(&self, pod: &Pod, classes: &Classes) -> BTreeSet<Allow> {
-        let mut ports = Vec::new();
-        if self.rule.ports.is_empty() {
-            ports.push((None, PortPrefix::ANY));
-        }
-        for Port { protocol, range } in &self.rule.ports {
-            let numbers = match range {
-                PortRange::Any => vec![PortPrefix::ANY],
-                PortRange::Numbers(first, last) => prefixes(*first, *last),
-                PortRange::Named(name) if self.direction == Direction::Ingress => {
-                    pod.port(name, *protocol).map(|number| prefixes(number, number)).unwrap_or_default()
-                }
-                // In `named`: each destination has its own number.
-                PortRange::Named(_) => Vec::new(),
-            };
-            ports.extend(numbers.into_iter().map(|prefix| (Some(*protocol), prefix)));
-        }
+    /// `meant`: the terms of class 1, 2, ...
+    fn allows(&self, pod: &Pod, meant: &[BTreeSet<usize>]) -> BTreeSet<Allow> {
+        let among = |term: usize| {
+            (1..).zip(meant).filter(move |(_, terms)| terms.contains(&term)).map(|(class, _)| class)
+        };
         let others: Vec<u32> = match &self.peers {
             None => vec![ANYONE],
-            Some(peers) => peers.iter().flat_map(|term| classes.among(*term)).collect(),
+            Some(peers) => peers.iter().flat_map(|term| among(*term)).collect(),
         };
-        let allow = |class, protocol, port| Allow { direction: self.direction, class, protocol, port };
-        let numbered = others
+        let named = self
+            .named
             .iter()
-            .flat_map(|class| ports.iter().map(|(protocol, port)| allow(*class, *protocol, *port)));
-        let named = self.named.iter().flat_map(|(term, protocol, number)| {
-            let port = PortPrefix { first: *number, bits: 16 };
-            classes.among(*term).map(move |class| allow(class, Some(*protocol), port))
-        });
-        numbered.chain(named).collect()
+            .flat_map(|(term, protocol, number)| among(*term).map(move |class| (class, *protocol, *number)));
+        allows(self.rule, self.direction, pod, &others, named)
     }
+}
+
+/// What a rule allows a pod: `others` are the classes among its peers, and `named` those that have a port by one of its
+/// names, with the port, if it is the others that are asked for it.
+pub(crate) fn allows(
+    rule: &Rule,
+    direction: Direction,
+    pod: &Pod,
+    others: &[u32],
+    named: impl Iterator<Item = (u32, Protocol, u16)>,
+) -> BTreeSet<Allow> {
+    let mut ports = Vec::new();
+    if rule.ports.is_empty() {
+        ports.push((None, PortPrefix::ANY));
+    }
+    for Port { protocol, range } in &rule.ports {
+        let numbers = match range {
+            PortRange::Any => vec![PortPrefix::ANY],
+            PortRange::Numbers(first, last) => prefixes(*first, *last),
+            PortRange::Named(name) if direction == Direction::Ingress => {
+                pod.port(name, *protocol).map(|number| prefixes(number, number)).unwrap_or_default()
+            }
+            // In `named`: each destination has its own number.
+            PortRange::Named(_) => Vec::new(),
+        };
+        ports.extend(numbers.into_iter().map(|prefix| (Some(*protocol), prefix)));
+    }
+    let allow = |class, protocol, port| Allow { direction, class, protocol, port };
+    let numbered =
+        others.iter().flat_map(|class| ports.iter().map(|(protocol, port)| allow(*class, *protocol, *port)));
+    let named = named.map(|(class, protocol, number)| {
+        allow(class, Some(protocol), PortPrefix { first: number, bits: 16 })
+    });
+    numbered.chain(named).collect()
 }

@@ -2,7 +2,7 @@
 //!
 //! Enters: NetworkPolicies, Namespaces and Pods ([`facts`] reads them into [`model`]). Leaves: [`Tables`], which the
 //! dataplane keeps in the kernel. [`compile`] is the way between; `tests/` holds it against an evaluator that reads the
-//! policies rule by rule.
+//! policies rule by rule. [`Index`] is told what changed and keeps what [`compile`] would make; `tests/` holds it against that.
 //!
 //! Authority: `k8s.io/api/networking/v1` (field documentation), the concept page "Network Policies", and upstream's e2e
 //! suite `test/e2e/network/netpol`.
@@ -18,10 +18,12 @@
 pub mod class;
 pub mod compile;
 pub mod facts;
+mod index;
 pub mod model;
 pub mod ports;
 
 pub use compile::{Allow, Direction, Selected, Tables, compile};
+pub use index::{Changed, Index, Name};
 
 /// The class that stands for every address, also those in no class.
 pub const ANYONE: u32 = 0;

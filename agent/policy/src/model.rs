@@ -207,14 +207,23 @@ impl World {
         pods: &LabelSelector,
         pod: &Pod,
     ) -> bool {
-        let there = match namespaces {
-            None => pod.namespace == policy.namespace,
-            Some(selector) => {
-                self.namespaces.get(&pod.namespace).is_some_and(|labels| selector.matches(labels))
-            }
-        };
-        there && !pod.on_host && pods.matches(&pod.labels)
+        selects(&self.namespaces, &policy.namespace, namespaces, pods, pod)
     }
+}
+
+/// Whether a peer of a policy in the namespace `home` selects a pod.
+pub(crate) fn selects(
+    known: &BTreeMap<String, Labels>,
+    home: &str,
+    namespaces: Option<&LabelSelector>,
+    pods: &LabelSelector,
+    pod: &Pod,
+) -> bool {
+    let there = match namespaces {
+        None => pod.namespace == home,
+        Some(selector) => known.get(&pod.namespace).is_some_and(|labels| selector.matches(labels)),
+    };
+    there && !pod.on_host && pods.matches(&pod.labels)
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step ends the test")]
 
+mod changes;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -162,28 +164,36 @@ fn rules() -> impl Strategy<Value = Option<Vec<Rule>>> {
     prop::option::of(prop::collection::vec(rule, 0..3))
 }
 
-fn world() -> impl Strategy<Value = World> {
-    let policy = (0..2_u8, selector(), rules(), rules()).prop_map(|(namespace, pods, ingress, egress)| {
-        Policy { namespace: namespace.to_string(), name: String::new(), pods, ingress, egress }
-    });
+fn policy() -> impl Strategy<Value = Policy> {
+    (0..2_u8, selector(), rules(), rules()).prop_map(|(namespace, pods, ingress, egress)| Policy {
+        namespace: namespace.to_string(),
+        name: String::new(),
+        pods,
+        ingress,
+        egress,
+    })
+}
+
+fn addresses() -> impl Strategy<Value = Vec<IpAddr>> {
+    prop::collection::vec(address(), 0..3)
+}
+
+fn pod() -> impl Strategy<Value = Pod> {
     let named = (prop::sample::select(vec!["web", "dns"]), protocol(), 0..6_u16)
         .prop_map(|(name, protocol, number)| NamedPort { name: name.to_owned(), protocol, number });
-    let pod = (
-        0..2_u8,
-        labels(),
-        prop::collection::vec(address(), 0..2),
-        prop::collection::vec(named, 0..3),
-        0..8_u8,
-    );
-    let pod = pod.prop_map(|(namespace, labels, addresses, ports, host)| Pod {
+    let pod = (0..2_u8, labels(), addresses(), prop::collection::vec(named, 0..3), 0..8_u8);
+    pod.prop_map(|(namespace, labels, addresses, ports, host)| Pod {
         namespace: namespace.to_string(),
         name: String::new(),
         labels,
         addresses,
         ports,
         on_host: host == 0,
-    });
-    let pods = prop::collection::vec(pod, 1..6).prop_map(|mut pods| {
+    })
+}
+
+fn world() -> impl Strategy<Value = World> {
+    let pods = prop::collection::vec(pod(), 1..6).prop_map(|mut pods| {
         for (at, pod) in pods.iter_mut().enumerate() {
             pod.name = format!("p{at}");
         }
@@ -192,7 +202,7 @@ fn world() -> impl Strategy<Value = World> {
     let namespaces = prop::collection::vec(labels(), 2).prop_map(|all| {
         all.into_iter().enumerate().map(|(at, labels)| (at.to_string(), labels)).collect::<BTreeMap<_, _>>()
     });
-    (prop::collection::vec(policy, 0..4), namespaces, pods).prop_map(|(policies, namespaces, pods)| World {
+    (prop::collection::vec(policy(), 0..4), namespaces, pods).prop_map(|(policies, namespaces, pods)| World {
         policies,
         namespaces,
         pods,

@@ -5,6 +5,8 @@
 //!
 //! Maps and links are pinned: without this process policies are enforced as they were last.
 
+#[cfg(test)]
+mod cost;
 mod kernel;
 pub mod plan;
 #[cfg(test)]
@@ -17,7 +19,7 @@ use std::time::{Duration, Instant};
 use aya::Ebpf;
 use aya::programs::SchedClassifier;
 use tracing::{debug, warn};
-use xebec_policy::Tables;
+use xebec_policy::{Changed, Tables};
 
 use self::kernel::Kernel;
 use self::plan::{Installed, Plan, PodName, Write};
@@ -76,7 +78,26 @@ impl Policies {
         tables: &Tables,
         devices: &BTreeMap<PodName, u32>,
     ) -> Result<usize, DataplaneError> {
-        let Plan { writes, garbage } = self.installed.plan(tables, devices);
+        let plan = self.installed.plan(tables, devices);
+        self.carry_out(plan)
+    }
+
+    /// As [`Policies::apply`], for tables that are those of the last call but for what `changed`, with the same numbers of
+    /// classes. What changed before a call that failed need not be told again.
+    ///
+    /// # Errors
+    /// As those.
+    pub fn step(
+        &mut self,
+        tables: &Tables,
+        devices: &BTreeMap<PodName, u32>,
+        changed: &Changed,
+    ) -> Result<usize, DataplaneError> {
+        let plan = self.installed.step(tables, devices, changed);
+        self.carry_out(plan)
+    }
+
+    fn carry_out(&mut self, Plan { writes, garbage }: Plan) -> Result<usize, DataplaneError> {
         for write in &writes {
             if let Err(error) = self.write(write) {
                 // What the tables hold now is best read from them.

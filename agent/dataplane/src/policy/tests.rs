@@ -8,7 +8,7 @@ use xebec_abi::policy::{ANYONE, EGRESS, INGRESS, PodPolicy};
 use xebec_policy::class::Classes;
 use xebec_policy::model::{Network, Protocol};
 use xebec_policy::ports::{PortPrefix, prefixes};
-use xebec_policy::{Allow, Direction, Selected, Tables};
+use xebec_policy::{Allow, Changed, Direction, Selected, Tables};
 
 use super::plan::{Installed, Item, Plan, PodName, Write};
 
@@ -43,7 +43,7 @@ impl Kernel {
         if !pod.is_isolated(if direction == Direction::Ingress { INGRESS } else { EGRESS }) {
             return true;
         }
-        let class = Classes { of: self.classes.clone(), ..Classes::default() }.find(other);
+        let class = Classes { of: self.classes.clone() }.find(other);
         self.rules.iter().any(|(of, item)| {
             (*of == ANYONE || Some(*of) == class)
                 && item.set == pod.set
@@ -116,7 +116,7 @@ fn tables() -> impl Strategy<Value = (Tables, BTreeMap<PodName, u32>)> {
         let selected = pods.into_iter().map(|(number, pod)| (name(number), pod)).collect();
         let devices =
             (0..3).map(|number| (name(number), number + 2)).filter(|(_, device)| *device != without);
-        (Tables { classes: Classes { of, terms: Vec::new() }, selected }, devices.collect())
+        (Tables { classes: Classes { of }, selected }, devices.collect())
     })
 }
 
@@ -160,6 +160,43 @@ proptest! {
             installed = adopted;
         }
     }
+
+    /// Classes keep their meaning while addresses go from one to another; now and then pods are selected otherwise.
+    #[test]
+    fn a_step_is_as_good_as_a_whole_plan(
+        first in tables(),
+        steps in prop::collection::vec((tables(), 0..6_u8), 1..8),
+    ) {
+        let (mut kernel, mut installed) = (Kernel::default(), Installed::default());
+        let (mut tables, devices) = first;
+        let mut before = Tables::default();
+        for ((next, _), turn) in [((tables.clone(), BTreeMap::new()), 0)].into_iter().chain(steps) {
+            tables.classes = next.classes;
+            if turn == 0 {
+                tables.selected = next.selected;
+            }
+            let all = before.classes.of.keys().chain(tables.classes.of.keys());
+            let other = |network: &&Network| {
+                before.classes.of.get(*network) != tables.classes.of.get(*network)
+            };
+            let changed = Changed {
+                networks: all.filter(other).copied().collect(),
+                selected: before.selected != tables.selected,
+            };
+            let is_known = |class: &u32| before.classes.of.values().any(|one| one == class);
+            let is_small = !changed.selected && tables.classes.of.values().all(is_known);
+            let plan = installed.step(&tables, &devices, &changed);
+            if is_small {
+                prop_assert!(plan.writes.len() <= changed.networks.len() + 1, "{:?} for {:?}", plan, changed);
+            }
+            carry_out(&mut kernel, &plan, &|question| wanted(&tables, &devices, question));
+            prop_assert_eq!(installed.clone().plan(&tables, &devices), Plan::default());
+            let rules: Vec<_> = kernel.rules.iter().copied().collect();
+            let (_, garbage) = Installed::adopt(kernel.pods.clone(), kernel.classes.clone(), &rules);
+            prop_assert_eq!(garbage, []);
+            before = tables.clone();
+        }
+    }
 }
 
 #[test]
@@ -174,7 +211,7 @@ fn a_pod_that_changes_its_labels_is_one_store() {
         }]);
         let of = BTreeMap::from([(of("10.0.0.1/32"), class), (of("10.0.0.2/32"), 1), (of("10.0.0.3/32"), 2)]);
         Tables {
-            classes: Classes { of, terms: Vec::new() },
+            classes: Classes { of },
             selected: BTreeMap::from([(
                 ("ns".to_owned(), "a".to_owned()),
                 Selected { ingress: true, egress: false, allows },
@@ -193,5 +230,11 @@ fn a_pod_that_changes_its_labels_is_one_store() {
     assert!(
         matches!(second.writes[..], [Write::Class(..), Write::Generation]) && second.garbage.is_empty(),
         "{second:?}"
+    );
+    let networks = BTreeSet::from([Network::parse("10.0.0.1/32").unwrap()]);
+    let third = installed.step(&tables(1), &devices, &Changed { networks, selected: false });
+    assert!(
+        matches!(third.writes[..], [Write::Class(..), Write::Generation]) && third.garbage.is_empty(),
+        "{third:?}"
     );
 }

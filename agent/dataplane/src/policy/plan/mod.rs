@@ -8,6 +8,11 @@
 //! A class means one thing for ever: what all sets allow its addresses. When an address changes what it is among, it gets
 //! another class by one store. A pod gets another set only if its isolation or what *everybody* may changes; until the
 //! pod's entry is replaced, the classes serve its old set and its new one.
+//!
+//! [`Installed::plan`] looks at everything; where only addresses went from one class to another, [`Installed::step`] looks at
+//! those.
+
+mod step;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,6 +82,19 @@ pub struct Installed {
     meanings: BTreeMap<u32, Meaning>,
     next_set: u32,
     next_class: u32,
+    /// None as long as it is not known what the tables were wanted to be.
+    wanted: Option<Wanted>,
+}
+
+/// What was wanted last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Wanted {
+    /// The devices of its selected pods.
+    devices: BTreeMap<PodName, u32>,
+    /// The installed class that serves each of its classes.
+    classes: BTreeMap<u32, u32>,
+    /// How many networks are of each installed class.
+    used: BTreeMap<u32, usize>,
 }
 
 impl Default for Installed {
@@ -103,6 +121,7 @@ impl Installed {
             meanings: classes.values().map(|class| (*class, Meaning::new())).collect(),
             pods,
             classes,
+            wanted: None,
         };
         let mut garbage = Vec::new();
         for (class, item) in rules {
@@ -178,6 +197,7 @@ impl Installed {
         );
         (self.pods, self.everybody) = (pods, everybody);
         self.forget(&kept, &mut plan.garbage);
+        self.wanted = Some(self.wanted(tables, devices));
         plan
     }
 
