@@ -1,20 +1,24 @@
 //! What is known of the cluster, as the policies' facts. PURE. Enters: watch events, and the addresses that this node just
-//! gave its pods. Leaves: the [`World`], and which pods are this node's.
+//! gave its pods. Leaves: what changed, to the [`Index`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Namespace, Pod as ApiPod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::watcher::Event;
 use xebec_dataplane::policy::plan::PodName;
+use xebec_policy::Index;
 use xebec_policy::facts::{self, Unreadable};
-use xebec_policy::model::{Labels, Pod, Policy, World};
+use xebec_policy::model::{Labels, Pod, Policy};
 
 /// Objects of one kind, by namespace and name.
 struct Kept<T> {
     items: BTreeMap<PodName, T>,
+    /// Those that the index has not been told of.
+    changed: BTreeSet<PodName>,
     /// A list that has not ended.
     list: Option<BTreeMap<PodName, T>>,
     synced: bool,
@@ -22,7 +26,7 @@ struct Kept<T> {
 
 impl<T> Default for Kept<T> {
     fn default() -> Self {
-        Self { items: BTreeMap::new(), list: None, synced: false }
+        Self { items: BTreeMap::new(), changed: BTreeSet::new(), list: None, synced: false }
     }
 }
 
@@ -47,20 +51,33 @@ impl<T: PartialEq> Kept<T> {
             }
             Event::InitDone => {
                 let list = self.list.take().unwrap_or_default();
-                let changed = !self.synced || list != self.items;
+                let before = std::mem::take(&mut self.items);
+                let gone = before.keys().filter(|name| !list.contains_key(*name));
+                let new = list.iter().filter(|(name, fact)| before.get(*name) != Some(fact));
+                let changed: Vec<_> = gone.chain(new.map(|(name, _)| name)).cloned().collect();
+                let is_new = !self.synced || !changed.is_empty();
+                self.changed.extend(changed);
                 (self.items, self.synced) = (list, true);
-                changed
+                is_new
             }
-            Event::Apply(object) => match facts(&object) {
-                Some(fact) if self.items.get(&name(&object)) == Some(&fact) => false,
-                Some(fact) => {
-                    self.items.insert(name(&object), fact);
-                    true
-                }
-                None => self.items.remove(&name(&object)).is_some(),
-            },
-            Event::Delete(object) => self.items.remove(&name(&object)).is_some(),
+            Event::Apply(object) => {
+                let fact = facts(&object);
+                self.put(name(&object), fact)
+            }
+            Event::Delete(object) => self.put(name(&object), None),
         }
+    }
+
+    fn put(&mut self, name: PodName, fact: Option<T>) -> bool {
+        if self.items.get(&name) == fact.as_ref() {
+            return false;
+        }
+        self.changed.insert(name.clone());
+        match fact {
+            Some(fact) => drop(self.items.insert(name, fact)),
+            None => drop(self.items.remove(&name)),
+        }
+        true
     }
 }
 
@@ -71,10 +88,13 @@ fn name(metadata: &ObjectMeta) -> PodName {
 /// Everything that policies are about.
 #[derive(Default)]
 pub(super) struct Known {
-    policies: Kept<Policy>,
+    policies: Kept<Arc<Policy>>,
     namespaces: Kept<Labels>,
     /// With the name of its node.
-    pods: Kept<(Pod, Option<String>)>,
+    pods: Kept<(Arc<Pod>, Option<String>)>,
+    /// As the index knows them: this node's pods, and the addresses given to them.
+    here: BTreeSet<PodName>,
+    given: BTreeMap<PodName, IpAddr>,
 }
 
 impl Known {
@@ -91,7 +111,7 @@ impl Known {
             |policy| {
                 let (facts, unreadable) = facts::policy(policy);
                 unreadable.into_iter().for_each(&mut tell);
-                Some(facts)
+                Some(Arc::new(facts))
             },
         )
     }
@@ -110,7 +130,9 @@ impl Known {
         self.pods.take(
             event,
             |pod| name(&pod.metadata),
-            |pod| Some((facts::pod(pod)?, pod.spec.as_ref().and_then(|spec| spec.node_name.clone()))),
+            |pod| {
+                Some((Arc::new(facts::pod(pod)?), pod.spec.as_ref().and_then(|spec| spec.node_name.clone())))
+            },
         )
     }
 
@@ -124,32 +146,49 @@ impl Known {
         self.pods.items.get(pod).map_or(&[], |(pod, _)| &pod.addresses)
     }
 
-    /// The world, in which pods that were just attached have their new address already, and the pods of `node`.
-    /// `others` are no pods of the API, but known to policies as such.
-    pub(super) fn world(
-        &self,
-        node: &str,
-        attached: &BTreeMap<PodName, IpAddr>,
-        others: &[Pod],
-    ) -> (World, BTreeSet<PodName>) {
-        let (mut pods, mut local) = (others.to_vec(), BTreeSet::new());
-        for (name, (pod, on)) in &self.pods.items {
-            let mut pod = pod.clone();
-            if on.as_deref() == Some(node) {
-                local.insert(name.clone());
-                if let Some(address) = attached.get(name) {
-                    pod.addresses = vec![*address];
-                }
-            }
-            pods.push(pod);
+    /// Whether one of this node's pods changed since the index was told.
+    pub(super) fn has_news_of(&self, node: &str) -> bool {
+        self.pods.changed.iter().any(|name| self.here.contains(name) || self.is_on(name, node))
+    }
+
+    fn is_on(&self, pod: &PodName, node: &str) -> bool {
+        self.pods.items.get(pod).is_some_and(|(_, on)| on.as_deref() == Some(node))
+    }
+
+    /// Tells the index what changed. Pods of `node` that were just attached have their new address already.
+    pub(super) fn tell(&mut self, index: &mut Index, node: &str, attached: BTreeMap<PodName, IpAddr>) {
+        for (_, name) in std::mem::take(&mut self.namespaces.changed) {
+            let labels = self.namespaces.items.get(&(String::new(), name.clone()));
+            index.namespace(&name, labels.cloned());
         }
-        let namespaces = self.namespaces.items.iter();
-        let world = World {
-            policies: self.policies.items.values().cloned().collect(),
-            namespaces: namespaces.map(|((_, name), labels)| (name.clone(), labels.clone())).collect(),
-            pods,
-        };
-        (world, local)
+        let mut changed = std::mem::take(&mut self.pods.changed);
+        let given = attached.iter().filter(|(name, address)| self.given.get(*name) != Some(address));
+        changed.extend(given.map(|(name, _)| name.clone()));
+        changed.extend(self.given.keys().filter(|name| !attached.contains_key(*name)).cloned());
+        self.given = attached;
+        let (here, elsewhere): (Vec<_>, Vec<_>) =
+            changed.into_iter().partition(|name| self.here.contains(name) || self.is_on(name, node));
+        // When there is much to tell, as at first, this order is the quickest: a new policy that selects a pod of this node
+        // looks at every pod there is.
+        here.into_iter().for_each(|name| self.tell_pod(index, node, name));
+        for name in std::mem::take(&mut self.policies.changed) {
+            index.policy(&name, self.policies.items.get(&name).cloned());
+        }
+        elsewhere.into_iter().for_each(|name| self.tell_pod(index, node, name));
+    }
+
+    fn tell_pod(&mut self, index: &mut Index, node: &str, name: PodName) {
+        let is_here = self.is_on(&name, node);
+        let pod = self.pods.items.get(&name).map(|(pod, _)| match self.given.get(&name) {
+            Some(address) if is_here => Arc::new(Pod { addresses: vec![*address], ..Pod::clone(pod) }),
+            _ => pod.clone(),
+        });
+        index.pod(&name, pod.map(|pod| (pod, is_here)));
+        if is_here {
+            self.here.insert(name);
+        } else {
+            self.here.remove(&name);
+        }
     }
 }
 
@@ -204,18 +243,36 @@ mod tests {
     }
 
     #[test]
-    fn pods_of_this_node_have_the_address_that_they_were_just_given() {
-        let mut known = Known::default();
-        for (name, node) in [("a", "n"), ("b", "m")] {
+    fn the_index_is_told_of_what_changed_and_of_the_addresses_that_pods_were_just_given() {
+        let (mut known, mut index) = (Known::default(), Index::default());
+        for (name, node) in [("a", "n"), ("b", "m"), ("c", "n")] {
             known.pod(Event::Apply(pod(name, node, "10.0.0.1", "Running")));
         }
+        assert!(known.has_news_of("n"));
+        let policy = json!({"metadata": {"namespace": "x", "name": "p"}, "spec": {
+            "podSelector": {"matchLabels": {"app": "a"}}, "ingress": [{"from": [{"podSelector": {}}]}],
+        }});
+        known.policy(Event::Apply(serde_json::from_value(policy).unwrap()), |error| panic!("{error}"));
+        let key = |name: &str| ("x".to_owned(), name.to_owned());
+        let networks = |index: &mut Index| {
+            index.update();
+            let of = index.tables().classes.of.keys().map(|network| network.address().to_string());
+            of.collect::<Vec<_>>()
+        };
         let new = IpAddr::from([10, 0, 0, 9]);
-        let attached = ["a", "b"].map(|name| (("x".to_owned(), name.to_owned()), new)).into();
-        let (world, local) = known.world("n", &attached, &[dns(&[[10, 96, 0, 10].into()])]);
-        let of = |name: &str| &world.pods.iter().find(|pod| pod.name == name).unwrap().addresses;
-        assert_eq!(of("a"), &[new]);
-        assert_eq!(of("b"), &[IpAddr::from([10, 0, 0, 1])], "it is not this node's to say");
-        assert_eq!(local.into_iter().map(|(_, name)| name).collect::<Vec<_>>(), ["a"]);
-        assert_eq!(world.pods.len(), 3);
+        known.tell(&mut index, "n", ["a", "b"].map(|name| (key(name), new)).into());
+        assert_eq!(networks(&mut index), ["10.0.0.1", "10.0.0.9"], "only this node's has what it was given");
+        assert_eq!(index.tables().selected.keys().collect::<Vec<_>>(), [&key("a")]);
+        // Another node's pod is no reason to look at devices.
+        known.pod(Event::Apply(pod("b", "m", "10.0.0.2", "Running")));
+        assert!(!known.has_news_of("n"));
+        // Its device is gone: then it is where the API says.
+        known.tell(&mut index, "n", BTreeMap::new());
+        assert_eq!(networks(&mut index), ["10.0.0.1", "10.0.0.2"]);
+        known.pod(Event::Delete(pod("a", "n", "10.0.0.1", "Running")));
+        assert!(known.has_news_of("n"));
+        known.tell(&mut index, "n", BTreeMap::new());
+        assert_eq!(networks(&mut index), [] as [String; 0]);
+        assert_eq!(index.tables(), &xebec_policy::Tables::default());
     }
 }

@@ -1,6 +1,9 @@
 //! NetworkPolicy on this node. Enters: NetworkPolicies, Namespaces and all Pods of the API; pods that the network is about
 //! to connect. Leaves: the kernel's tables (`xebec_dataplane::policy`), and pods let through the gate once theirs are there.
 //!
+//! A change elsewhere in the cluster costs what depends on it: the index keeps the tables, and devices are looked at only when
+//! one of this node's pods, or what selects them, changed.
+//!
 //! Until everything was listed once, and whenever the API server is away, what is in the kernel stays.
 
 mod gate;
@@ -24,7 +27,7 @@ use tracing::{debug, error, warn};
 use xebec_dataplane::policy::Policies;
 use xebec_dataplane::policy::plan::PodName;
 use xebec_dataplane::{MoreMetrics, Options, addresses};
-use xebec_policy::compile;
+use xebec_policy::Index;
 use xebec_program::Failure;
 
 use self::gate::Place;
@@ -39,9 +42,13 @@ pub(crate) struct Enforcer {
     policies: Arc<Mutex<Policies>>,
     gate: Arc<PolicyGate>,
     node: String,
-    /// What else policies know as pods.
-    others: Vec<xebec_policy::model::Pod>,
     known: Known,
+    index: Index,
+    /// Where this node's pods are, and the devices of those that are selected, as of the last look.
+    places: BTreeMap<PodName, Place>,
+    devices: BTreeMap<PodName, u32>,
+    /// What the index told last has not all come to the kernel: a step from there would miss it.
+    missed: bool,
     /// Pods already complained of.
     homeless: BTreeSet<PodName>,
 }
@@ -51,12 +58,21 @@ impl Enforcer {
     pub(crate) fn new(options: &Options, dns: &[IpAddr]) -> Result<Self, Failure> {
         let policies =
             Policies::install(options).map_err(|error| Failure::part("network policies")(&error))?;
+        let mut index = Index::default();
+        if !dns.is_empty() {
+            // No pod of the API is without a namespace.
+            let pod = known::dns(dns);
+            index.pod(&(String::new(), pod.name.clone()), Some((Arc::new(pod), false)));
+        }
         Ok(Self {
             policies: Arc::new(Mutex::new(policies)),
             gate: Arc::default(),
             node: options.node_name.clone(),
-            others: if dns.is_empty() { Vec::new() } else { vec![known::dns(dns)] },
             known: Known::default(),
+            index,
+            places: BTreeMap::new(),
+            devices: BTreeMap::new(),
+            missed: false,
             homeless: BTreeSet::new(),
         })
     }
@@ -81,14 +97,18 @@ impl Enforcer {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let gate = self.gate.clone();
-        let mut behind = false;
+        // Whether the node's devices are to be looked at: at first, when a pod came, and after a failure.
+        let mut look = true;
         loop {
             let mut changed = tokio::select! {
                 () = stop.cancelled() => return,
                 event = policies.next() => self.policy(event),
                 event = namespaces.next() => take(event, "namespaces", |event| self.known.namespace(event)),
                 event = pods.next() => take(event, "pods", |event| self.known.pod(event)),
-                () = gate.arrival() => true,
+                () = gate.arrival() => {
+                    look = true;
+                    true
+                }
                 _ = tick.tick() => {
                     self.collect();
                     false
@@ -100,8 +120,8 @@ impl Enforcer {
                 take(event, "namespaces", |event| self.known.namespace(event))
             });
             changed |= drain(&mut pods, |event| take(event, "pods", |event| self.known.pod(event)));
-            if self.known.is_synced() && (changed || behind) {
-                behind = !self.apply();
+            if self.known.is_synced() && (changed || look) {
+                look = !self.apply(look);
             }
         }
     }
@@ -120,31 +140,57 @@ impl Enforcer {
     }
 
     /// Brings the kernel in step; false if that is to be tried again.
-    fn apply(&mut self) -> bool {
-        let devices = match addresses::ethernet_devices() {
-            Ok(devices) => devices,
+    fn apply(&mut self, look: bool) -> bool {
+        let mut devices = None;
+        if look || self.known.has_news_of(&self.node) {
+            let Some(found) = list_devices() else { return false };
+            self.places = self.gate.places(|index| found.iter().any(|device| device.index == index));
+            devices = Some(found);
+        }
+        let attached = self.places.iter().map(|(pod, Place { address, .. })| (pod.clone(), *address));
+        self.known.tell(&mut self.index, &self.node, attached.collect());
+        let changed = self.index.update();
+        let missed = std::mem::replace(&mut self.missed, true);
+        let is_found = |pod| self.devices.contains_key(pod);
+        if devices.is_some() || !self.index.tables().selected.keys().all(is_found) {
+            let Some(devices) = devices.or_else(list_devices) else { return false };
+            self.find(&devices);
+        }
+        let (mut policies, tables) = (self.policies.lock(), self.index.tables());
+        let result = if missed {
+            policies.apply(tables, &self.devices)
+        } else {
+            policies.step(tables, &self.devices, &changed)
+        };
+        match result {
+            Ok(0) => {}
+            Ok(writes) => debug!(writes, selected = self.devices.len(), "applied network policies"),
             Err(error) => {
-                error!(%error, "cannot list the node's devices");
+                error!(error = %xebec_program::chain(&error), "cannot apply network policies; will try again");
                 return false;
             }
-        };
+        }
+        self.missed = false;
+        self.gate.open(&self.places, |pod| self.known.has_pod(pod));
+        true
+    }
+
+    /// Finds the devices of selected pods.
+    fn find(&mut self, devices: &[addresses::Ethernet]) {
         let by_name: BTreeMap<&str, u32> =
             devices.iter().map(|device| (device.name.as_str(), device.index)).collect();
-        let places = self.gate.places(|index| devices.iter().any(|device| device.index == index));
-        let attached = places.iter().map(|(pod, Place { address, .. })| (pod.clone(), *address)).collect();
-        let (world, local) = self.known.world(&self.node, &attached, &self.others);
-        let tables = compile(&world, |pod| local.contains(&(pod.namespace.clone(), pod.name.clone())));
         let routes = host_routes(&std::fs::read_to_string("/proc/thread-self/net/route").unwrap_or_default());
-        let mut indices = BTreeMap::new();
-        for pod in tables.selected.keys() {
+        let selected = &self.index.tables().selected;
+        self.devices.clear();
+        for pod in selected.keys() {
             // A pod of an earlier agent: its address leads to its device.
             let addresses = self.known.addresses(pod);
             let routed = || {
                 let routes = addresses.iter().filter_map(|address| routes.get(address));
                 routes.filter_map(|device| by_name.get(device.as_str())).copied().next()
             };
-            if let Some(index) = places.get(pod).map(|place| place.index).or_else(routed) {
-                indices.insert(pod.clone(), index);
+            if let Some(index) = self.places.get(pod).map(|place| place.index).or_else(routed) {
+                self.devices.insert(pod.clone(), index);
                 self.homeless.remove(pod);
             } else if !addresses.is_empty() && self.homeless.insert(pod.clone()) {
                 warn!(
@@ -154,18 +200,14 @@ impl Enforcer {
                 );
             }
         }
-        self.homeless.retain(|pod| tables.selected.contains_key(pod));
-        match self.policies.lock().apply(&tables, &indices) {
-            Ok(0) => {}
-            Ok(writes) => debug!(writes, selected = indices.len(), "applied network policies"),
-            Err(error) => {
-                error!(error = %xebec_program::chain(&error), "cannot apply network policies; will try again");
-                return false;
-            }
-        }
-        self.gate.open(&places, |pod| self.known.has_pod(pod));
-        true
+        self.homeless.retain(|pod| selected.contains_key(pod));
     }
+}
+
+/// The node's devices; none, and the reason in the log, if they cannot be listed.
+fn list_devices() -> Option<Vec<addresses::Ethernet>> {
+    let devices = addresses::ethernet_devices();
+    devices.inspect_err(|error| error!(%error, "cannot list the node's devices")).ok()
 }
 
 /// Adds the policies' metrics to others.
