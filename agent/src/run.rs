@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use xebec_cri::{Client as Cri, Runtime};
-use xebec_dataplane::PodRanges;
+use xebec_dataplane::{MoreMetrics, PodRanges};
 use xebec_host::cgroups::{CgroupOptions, Cgroups};
 use xebec_kubelet::Deps;
 use xebec_network::{Gate, Hooks};
@@ -74,7 +74,11 @@ pub(crate) async fn run(options: RunOptions, stop: CancellationToken) -> Result<
                 .map_err(|error| Failure::part("load balancers' addresses")(&error))
         });
     }
-    if !options.no_proxy {
+    // Without a proxy of ours its address is another's: then the kubelet's server has them.
+    let mut more_metrics = MoreMetrics::default();
+    if options.no_proxy {
+        more_metrics = dataplane.more_metrics;
+    } else {
         let (api, stop) = (api.clone(), stop.clone());
         parts.spawn(async move {
             xebec_dataplane::run(api, dataplane, stop)
@@ -102,8 +106,8 @@ pub(crate) async fn run(options: RunOptions, stop: CancellationToken) -> Result<
     .map_err(|error| Failure::part("cgroups")(&error))?;
     let deps = Deps::of_node(config, api.clone(), cri, stop.clone())
         .map_err(|error| Failure::part("kubelet")(&error))?;
-    let source =
-        serve::Source { registry: deps.registry.clone(), cgroups, node_name: options.node_name.clone() };
+    let (registry, node_name) = (deps.registry.clone(), options.node_name.clone());
+    let source = serve::Source { registry, cgroups, node_name, more_metrics };
     let kubelet_stop = stop.clone();
     parts.spawn(async move {
         xebec_kubelet::run(deps, kubelet_stop).await.map_err(|error| Failure::part("kubelet")(&error))

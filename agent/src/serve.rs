@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use xebec_cri::Runtime;
+use xebec_dataplane::MoreMetrics;
+use xebec_dataplane::metrics::Text;
 use xebec_host::cgroups::Cgroups;
 use xebec_kubelet::{PodRegistry, PodView};
 use xebec_kubelet_serve::stats::Summary;
@@ -42,6 +44,8 @@ pub(crate) struct Source {
     pub(crate) registry: PodRegistry,
     pub(crate) cgroups: Cgroups,
     pub(crate) node_name: String,
+    /// What this agent's other parts count and nobody else serves.
+    pub(crate) more_metrics: MoreMetrics,
 }
 
 /// Answers until `stop`.
@@ -111,5 +115,11 @@ impl PodSource for Source {
 
     fn config(&self) -> Value {
         json!({"kubeletconfig": {"kind": "KubeletConfiguration", "apiVersion": "kubelet.config.k8s.io/v1beta1"}})
+    }
+
+    fn metrics(&self) -> String {
+        let mut text = Text::default();
+        (self.more_metrics.0)(&mut text);
+        text.finish()
     }
 }

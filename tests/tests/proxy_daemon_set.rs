@@ -118,6 +118,13 @@ fn the_rest_works(ns: &Namespace) -> Result<()> {
     for program in ["pod_path-", "policy_ingress-"] {
         ensure!(links.iter().any(|link| link.starts_with(program)), "no {program} in {links:?}");
     }
+    // The agent has no proxy's address to serve them at.
+    let metrics = kubectl(&format!("get --raw /api/v1/nodes/{}/proxy/metrics", node()?)).ok()?;
+    for name in ["flows_allowed_total{direction=\"egress\"}", "packets_dropped_total{direction=\"ingress\"}"]
+    {
+        let name = format!("\nxebec_network_policy_{name} ");
+        ensure!(metrics.contains(&name), "no {name:?} in {metrics}");
+    }
     Ok(())
 }
 
