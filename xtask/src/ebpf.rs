@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::{packages, shell};
 
@@ -52,7 +52,10 @@ pub(crate) fn build() -> Result<PathBuf> {
     shell::stream(&mut cargo)?;
     let built = target.join("bpfel-unknown-none/release/xebec");
     std::fs::create_dir_all(shell::products())?;
-    std::fs::copy(&built, object()).with_context(|| format!("no object at {}", built.display()))?;
+    // The agent reads all of it into its memory, and four fifths would be what only a debugger reads. BTF stays, with the lines
+    // that the verifier names.
+    let mut strip = Command::new(format!("{LLVM}/bin/llvm-objcopy"));
+    shell::stream(strip.arg("--strip-debug").arg(&built).arg(object()))?;
     Ok(object())
 }
 
