@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
-use xebec_dataplane::addresses::AddressWatch;
+use xebec_dataplane::addresses::Notices;
 use xebec_dataplane::events::{Note, ServiceEvents};
 use xebec_lease::NodeLease;
 
@@ -35,7 +35,7 @@ const LOOK: Duration = Duration::from_secs(10);
 /// The kernel's notices cannot be followed. An unreachable API server is no error: it is waited for, in silence once the
 /// Lease has run out.
 pub async fn run(client: Client, options: Options, stop: CancellationToken) -> Result<(), AnnounceError> {
-    let devices = AddressWatch::new().map_err(AnnounceError::Addresses)?;
+    let devices = Notices::of_addresses().map_err(AnnounceError::Addresses)?;
     let mut links = Links::new(options.devices.clone());
     let (sender, mut renewals) = watch::channel(None);
     let renewing =

@@ -157,25 +157,39 @@ fn is_node_address(addr: &IpAddr) -> bool {
     }
 }
 
-/// Tells when an address came or went.
+/// Tells when something of this network namespace came, went or changed.
 #[derive(Debug)]
-pub struct AddressWatch {
+pub struct Notices {
     socket: AsyncFd<OwnedFd>,
 }
 
-impl AddressWatch {
-    /// Subscribes to rtnetlink's address groups.
+impl Notices {
+    /// Of addresses.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn new() -> io::Result<Self> {
+    pub fn of_addresses() -> io::Result<Self> {
         const RTMGRP_IPV4_IFADDR: u32 = 0x10;
         const RTMGRP_IPV6_IFADDR: u32 = 0x100;
+        Self::of(RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR)
+    }
+
+    /// Of devices.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn of_devices() -> io::Result<Self> {
+        const RTMGRP_LINK: u32 = 1;
+        Self::of(RTMGRP_LINK)
+    }
+
+    /// Subscribes to groups of rtnetlink.
+    fn of(groups: u32) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let kind = SocketType::RAW;
         // No protocol number: 0 is NETLINK_ROUTE.
         let socket = rustix::net::socket_with(AddressFamily::NETLINK, kind, flags, None)?;
-        rustix::net::bind(&socket, &SocketAddrNetlink::new(0, RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR))?;
+        rustix::net::bind(&socket, &SocketAddrNetlink::new(0, groups))?;
         // SAFETY: the descriptor is owned by the AsyncFd and stays the same until both are dropped.
         Ok(Self { socket: unsafe { AsyncFd::register(socket) }? })
     }

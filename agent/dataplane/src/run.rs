@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, info, warn};
 
-use crate::addresses::AddressWatch;
+use crate::addresses::Notices;
 use crate::apply::Applier;
 use crate::attach::{attach, is_root, resolve_cgroup, root_cgroup};
 use crate::compile::Place;
@@ -82,7 +82,7 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
     {
         warn!(%error, "cannot reserve the ports of translated sources, or not remember that for --cleanup");
     }
-    let addresses = AddressWatch::new().map_err(DataplaneError::Addresses)?;
+    let addresses = Notices::of_addresses().map_err(DataplaneError::Addresses)?;
     let mut own = OwnNode::default();
     let mut places = Places::new();
     refresh_addresses(&applier, &mut devices, &options, own.facts(), (&mut places, &sctp));

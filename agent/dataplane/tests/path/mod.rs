@@ -1,14 +1,18 @@
 //! From pod to pod past the node's IP stack: what the servers see, and what the node's own counters of forwarded packets
 //! say.
 
+use std::time::Duration;
+
 use aya::programs::{TestRun, TestRunOptions};
 use serde_json::json;
 use xebec_abi::flow::PacketStat;
+use xebec_dataplane::addresses::Notices;
 use xebec_dataplane::pods::{LocalPod, PodPaths};
 use xebec_rig::ask::{REFUSED, SILENCE, ask_tcp, ask_udp, ping};
+use xebec_rig::netns::unique;
 use xebec_rig::objects::{service, slice};
-use xebec_rig::run;
 use xebec_rig::server::Server;
+use xebec_rig::{NetNs, enter, run};
 
 use crate::packet::frame::{echo, tcp, udp};
 use crate::packet::net::Outside;
@@ -41,6 +45,24 @@ pub fn paths(cluster: &Cluster) -> PodPaths {
         }
     }
     paths
+}
+
+#[test]
+fn whoever_follows_devices_is_told_that_one_is_gone() {
+    if let Err(reason) = xebec_rig::object() {
+        return eprintln!("SKIPPED: {reason}");
+    }
+    let node = NetNs::new(unique());
+    enter(&node.path());
+    node.ip("link add gone type veth peer name other");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let notices = Notices::of_devices().unwrap();
+        let within = |wait| tokio::time::timeout(Duration::from_millis(wait), notices.changed());
+        assert!(within(50).await.is_err(), "nothing changed");
+        node.ip("link delete gone");
+        within(5000).await.unwrap().unwrap();
+    });
 }
 
 /// Everything that b can ask a, answered as without any path; how many packets the node forwarded meanwhile.
