@@ -25,6 +25,19 @@ fn from_b(ports: Value) -> Value {
 }
 
 #[test]
+fn an_address_that_goes_and_comes_is_one_store() {
+    let Some(mut cluster) = Cluster::new() else { return };
+    let a = format!("{A}:80");
+    cluster.set(&[from_b(json!([]))]);
+    assert_eq!(ask_tcp(&cluster.b, &a), format!("A {B}"));
+    // Its class is still its other address's. The second write lets flows be judged anew.
+    assert_eq!(cluster.move_b(&["fd44::6"]), 2);
+    assert_eq!(ask_tcp(&cluster.b, &a), SILENCE);
+    assert_eq!(cluster.move_b(&[B, "fd44::6"]), 2);
+    assert_eq!(ask_tcp(&cluster.b, &a), format!("A {B}"));
+}
+
+#[test]
 fn only_who_is_allowed_reaches_an_isolated_pod() {
     let Some(mut cluster) = Cluster::new() else { return };
     let (a, port81) = (format!("{A}:80"), format!("{A}:81"));

@@ -1,12 +1,13 @@
 //! A node with two pods, and a machine outside. The node is the rig's server namespace, the machine its client's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use xebec_dataplane::policy::Policies;
 use xebec_dataplane::policy::plan::PodName;
 use xebec_policy::model::World;
-use xebec_policy::{compile, facts};
+use xebec_policy::{Index, Name, facts};
 
 use xebec_rig::server::Server;
 use xebec_rig::{NetNs, Rig, enter, run};
@@ -26,6 +27,9 @@ pub struct Cluster {
     pub b: NetNs,
     pub rig: Rig,
     devices: BTreeMap<PodName, u32>,
+    index: Index,
+    /// The policies in it.
+    names: BTreeSet<Name>,
 }
 
 /// A NetworkPolicy of the pods' namespace.
@@ -117,7 +121,14 @@ impl Cluster {
         };
         let name = |name: &str| ("x".to_owned(), name.to_owned());
         let devices = BTreeMap::from([(name("a"), index("xeba")), (name("b"), index("xebb"))]);
-        Some(Self { _servers: servers, policies, a, b, rig, devices })
+        let mut index = Index::default();
+        let World { namespaces, pods, .. } = world(&[]);
+        namespaces.into_iter().for_each(|(name, labels)| index.namespace(&name, Some(labels)));
+        for pod in pods {
+            index.pod(&(pod.namespace.clone(), pod.name.clone()), Some((Arc::new(pod), true)));
+        }
+        let names = BTreeSet::new();
+        Some(Self { _servers: servers, policies, a, b, rig, devices, index, names })
     }
 
     /// The index of pod a's or b's device on the node.
@@ -127,7 +138,28 @@ impl Cluster {
 
     /// Makes these all the policies there are.
     pub fn set(&mut self, policies: &[Value]) {
-        self.policies.apply(&compile(&world(policies), |_| true), &self.devices).unwrap();
+        let mut before = std::mem::take(&mut self.names);
+        for policy in world(policies).policies {
+            let name = (policy.namespace.clone(), policy.name.clone());
+            before.remove(&name);
+            self.index.policy(&name, Some(Arc::new(policy)));
+            self.names.insert(name);
+        }
+        before.iter().for_each(|name| self.index.policy(name, None));
+        self.step();
+    }
+
+    /// Pod b has these addresses, as the API says; returns how many writes that took.
+    pub fn move_b(&mut self, addresses: &[&str]) -> usize {
+        let mut pod = world(&[]).pods.swap_remove(1);
+        pod.addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        self.index.pod(&("x".to_owned(), "b".to_owned()), Some((Arc::new(pod), true)));
+        self.step()
+    }
+
+    fn step(&mut self) -> usize {
+        let changed = self.index.update();
+        self.policies.step(self.index.tables(), &self.devices, &changed).unwrap()
     }
 
     /// Another agent takes over.
