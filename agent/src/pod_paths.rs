@@ -47,6 +47,14 @@ impl PathGate {
         Ok(Some(Arc::new(Self { paths: Mutex::new(paths), next })))
     }
 
+    /// A pod whose packets are to wait in the queues of its device has no way past them, to it or from it. Nor may it have
+    /// that of a pod that is gone and had its address.
+    fn leave_to_the_stack(&self) {
+        if let Err(error) = self.paths.lock().clean() {
+            warn!(error = %chain(&error), "cannot remove the ways of pods that are gone");
+        }
+    }
+
     /// Takes the ways of pods that are gone, until `stop`.
     pub(crate) async fn clean(self: Arc<Self>, stop: CancellationToken) {
         let mut devices = followed(Notices::of_devices());
@@ -89,6 +97,10 @@ fn followed<T>(result: io::Result<T>) -> Option<T> {
 
 impl Gate for PathGate {
     fn admit(&self, attachment: Attachment) -> BoxFuture<'_, Result<(), String>> {
+        if attachment.limited {
+            self.leave_to_the_stack();
+            return self.next.admit(attachment);
+        }
         let [mac, node_mac] = attachment.macs;
         let pod = LocalPod { device: attachment.index, mac, node_mac };
         if let Err(error) = self.paths.lock().add(attachment.address, &pod) {
@@ -96,5 +108,118 @@ impl Gate for PathGate {
             warn!(pod, error = %chain(&error), "the pod is reached by the node's IP stack");
         }
         self.next.admit(attachment)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::path::Path;
+    use std::time::Instant;
+
+    use serde_json::{Value, json};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+    use xebec_network::Hooks;
+    use xebec_rig::{NetNs, Rig, enter, within};
+
+    use super::*;
+
+    struct Open;
+
+    impl Gate for Open {
+        fn admit(&self, _: Attachment) -> BoxFuture<'_, Result<(), String>> {
+            Box::pin(std::future::ready(Ok(())))
+        }
+    }
+
+    /// Connects a pod as the runtime does.
+    async fn add(socket: &Path, pod: &NetNs, limits: Value) -> Ipv4Addr {
+        let request = json!({
+            "command": "ADD", "container_id": pod.name, "netns": pod.path(), "ifname": "eth0",
+            "args": format!("K8S_POD_NAMESPACE=ns;K8S_POD_NAME={}", pod.name),
+            "config": {"cniVersion": "1.0.0", "runtimeConfig": {"bandwidth": limits}},
+        });
+        let mut stream = UnixStream::connect(socket).await.unwrap();
+        stream.write_all(request.to_string().as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        let address = answer["ok"]["ips"][0]["address"].as_str().unwrap_or_else(|| panic!("{answer}"));
+        address.trim_end_matches("/32").parse().unwrap()
+    }
+
+    /// Packets that the node's stack has forwarded.
+    fn forwarded() -> u64 {
+        let text = std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
+        let rows: Vec<Vec<&str>> = text
+            .lines()
+            .filter(|line| line.starts_with("Ip:"))
+            .map(|line| line.split(' ').collect())
+            .collect();
+        let at = rows[0].iter().position(|name| *name == "ForwDatagrams").unwrap();
+        rows[1][at].parse().unwrap()
+    }
+
+    /// More than 8 Mbit/s carry in a second, with all that may go at once.
+    const ENOUGH: usize = 3_000_000;
+
+    /// Bytes that pass from one pod to another in a second, [`ENOUGH`] at most; and packets that the node's stack forwarded.
+    fn passed(from: &NetNs, to: &NetNs, address: Ipv4Addr) -> (usize, u64) {
+        let before = forwarded();
+        let listener = within(to, || TcpListener::bind((address, 8080)).unwrap());
+        let mut client = within(from, || TcpStream::connect((address, 8080)).unwrap());
+        let (mut server, _) = listener.accept().unwrap();
+        for side in [&client, &server] {
+            side.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+            side.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        }
+        // Until the receiver has enough.
+        let sender = std::thread::spawn(move || while client.write_all(&[0; 65_536]).is_ok() {});
+        let (start, mut bytes, mut sum) = (Instant::now(), vec![0; 65_536], 0);
+        while start.elapsed() < Duration::from_secs(1) && sum < ENOUGH {
+            sum += server.read(&mut bytes).unwrap();
+        }
+        drop(server);
+        sender.join().unwrap();
+        (sum.min(ENOUGH), forwarded() - before)
+    }
+
+    #[test]
+    fn a_limited_pod_has_no_way_past_its_limits() {
+        let Some(rig) = Rig::new() else { return };
+        let pods = ["a", "b", "c"].map(|pod| NetNs::new(format!("{}{pod}", rig.server_ns.name)));
+        let [a, b, slow] = &pods;
+        let folder = tempfile::tempdir().unwrap();
+        let options = xebec_network::Options {
+            socket: folder.path().join("cni.sock"),
+            ipam_dir: folder.path().join("ipam"),
+            conf_dir: folder.path().join("conf"),
+            pod_cidr: "10.244.7.0/24".parse().unwrap(),
+            cluster_cidr: "10.244.0.0/16".parse().unwrap(),
+        };
+        enter(&rig.server_ns.path());
+        let gate = PathGate::install(&rig.options, false, Arc::new(Open)).unwrap().unwrap();
+        let hooks = Hooks { gate: Some(gate.clone()), host_ports: None };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let [a_address, b_address, slow_address] = runtime.block_on(async {
+            let server = xebec_network::start(&options, hooks).await.unwrap();
+            tokio::spawn(server.serve(CancellationToken::new()));
+            let limits = json!({
+                "ingressRate": 8_000_000, "ingressBurst": 800_000, "egressRate": 8_000_000, "egressBurst": 800_000,
+            });
+            let free = [add(&options.socket, a, Value::Null).await, add(&options.socket, b, Value::Null).await];
+            [free[0], free[1], add(&options.socket, slow, limits).await]
+        });
+        assert_eq!(passed(a, b, b_address), (ENOUGH, 0), "past the stack");
+        assert_eq!(passed(b, a, a_address), (ENOUGH, 0), "past the stack");
+        for (from, to, address) in [(a, slow, slow_address), (slow, a, a_address)] {
+            let (bytes, packets) = passed(from, to, address);
+            assert!((200_000..ENOUGH).contains(&bytes), "{bytes} bytes from {} to {}", from.name, to.name);
+            assert!(packets > 0, "its packets wait in queues behind the stack");
+        }
+        gate.paths.lock().remove_all().unwrap();
     }
 }

@@ -17,6 +17,8 @@ pub struct Attachment {
     pub index: u32,
     /// The hardware address of its own end, and of the node's.
     pub macs: [[u8; 6]; 2],
+    /// It has a limit of bandwidth: its packets must pass the queues of the node's device, both ways.
+    pub limited: bool,
 }
 
 /// Decides when a pod may have its network.

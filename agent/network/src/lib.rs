@@ -1,7 +1,7 @@
 //! The pod network: what stands between a container runtime's CNI call and a pod that can talk.
 //!
 //! Enters: CNI requests from the runtime (the plugin `xebec-cni` is a thin client of the socket served here) and the
-//! node's pod CIDR. Leaves: a veth pair, addresses and routes per pod, one masquerade rule, reservations on disk.
+//! node's pod CIDR. Leaves: a veth pair, addresses, routes and limits of bandwidth per pod, one masquerade rule, reservations on disk.
 //! Called by `xebec-agent run`. A foreign CNI plugin can take this crate's place: the agent then starts nothing here.
 //!
 //! No bridge: each pod has a /32 address, a /32 route to its veth on the node, and the link-local gateway
@@ -15,6 +15,7 @@ mod link;
 mod local;
 mod masquerade;
 mod ports;
+mod rate;
 mod server;
 
 use std::io;
@@ -29,6 +30,7 @@ pub use gate::{Attachment, Gate};
 pub use link::host_device;
 pub use local::{add_local_address, remove_local_address};
 pub use ports::{HostPorts, PortMapping, Transport};
+pub use rate::{Bandwidth, Limit};
 pub use server::Server;
 
 /// The gateway address inside every pod; it exists only as a neighbour entry (RFC 3927 link-local).
@@ -141,6 +143,7 @@ pub async fn start(options: &Options, hooks: Hooks) -> Result<Server, NetworkErr
     masquerade::apply(options.pod_cidr, options.cluster_cidr).await?;
     let ipam = ipam::Ipam::open(&options.ipam_dir, options.pod_cidr)?;
     let freed = ipam.release_stale(link::exists)?;
+    rate::device::remove_strays().await?;
     let maps_ports = hooks.host_ports.is_some();
     let server = Server::bind(options, ipam, hooks)?;
     // Without those of pods that are gone.
@@ -181,7 +184,8 @@ fn write_configuration(options: &Options, maps_ports: bool) -> Result<(), Networ
         "cniVersion": "1.0.0",
         "name": "xebec",
         "plugins": [{
-            "type": "xebec-cni", "socket": options.socket, "capabilities": {"portMappings": maps_ports},
+            "type": "xebec-cni", "socket": options.socket,
+            "capabilities": {"bandwidth": true, "portMappings": maps_ports},
         }],
     });
     let path = options.conf_dir.join(CONFIGURATION_FILE);

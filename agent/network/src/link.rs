@@ -15,6 +15,7 @@ use netlink_packet_route::route::RouteScope;
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::rate::{Bandwidth, device};
 use crate::{DEVICE_PREFIX, GATEWAY, NetworkError};
 
 /// The node's device of an owner: 15 bytes at most (IFNAMSIZ), the same each time (FNV-1a, 48 bits of it).
@@ -42,18 +43,20 @@ fn rustix_index(device: &str) -> bool {
 
 /// Connects a namespace: the device pair, the address, the routes on both ends. Returns the pod's MAC address.
 /// Whatever an earlier, interrupted call left behind is replaced. Nothing can pass before `admitted`, which is given the
-/// index of the node's device and both hardware addresses (the pod's, the node's), is over.
+/// index of the node's device and both hardware addresses (the pod's, the node's), is over, nor faster than `bandwidth`.
 pub(crate) async fn connect<F: Future<Output = Result<(), NetworkError>>>(
     netns: &Path,
     owner: &str,
     ifname: &str,
     address: Ipv4Addr,
+    bandwidth: &Bandwidth,
     admitted: impl FnOnce(u32, [[u8; 6]; 2]) -> F,
 ) -> Result<String, NetworkError> {
     let handle = netlink()?;
     let device = host_device(owner);
     let peer = format!("xp{}", &device[DEVICE_PREFIX.len()..]);
     remove(&handle, &device).await?;
+    device::release(&handle, owner).await?;
     let namespace = File::open(netns).map_err(NetworkError::io("open", netns))?;
     let mtu = default_mtu(&handle).await?;
     let doing = |what: &str| format!("{what} {device}");
@@ -70,6 +73,7 @@ pub(crate) async fn connect<F: Future<Output = Result<(), NetworkError>>>(
     let octets = |mac: &[u8]| mac.try_into().unwrap_or_default();
     admitted(host_end.header.index, [octets(&pod_mac), octets(&host_mac)]).await?;
     refuse_foreign_sources(&device);
+    device::hold(&handle, owner, host_end.header.index, mtu, bandwidth).await?;
     let change =
         LinkUnspec::new_with_index(pod_end.header.index).setns_by_fd(namespace.as_raw_fd()).mtu(mtu).build();
     handle.link().set(change).execute().await.map_err(NetworkError::netlink(doing("move the peer of")))?;
@@ -168,7 +172,9 @@ async fn configure_pod(
 
 /// Removes an owner's devices (both ends go together); none is no error.
 pub(crate) async fn disconnect(owner: &str) -> Result<(), NetworkError> {
-    remove(&netlink()?, &host_device(owner)).await
+    let handle = netlink()?;
+    remove(&handle, &host_device(owner)).await?;
+    device::release(&handle, owner).await
 }
 
 /// Removes every device of ours on the node.
@@ -179,19 +185,26 @@ pub(crate) async fn remove_all() -> Result<(), NetworkError> {
     for name in links.iter().filter_map(name).filter(|name| name.starts_with(DEVICE_PREFIX)) {
         remove(&handle, name).await?;
     }
-    Ok(())
+    device::remove_strays().await
 }
 
 async fn remove(handle: &Handle, device: &str) -> Result<(), NetworkError> {
-    let Some(link) = find(handle, device).await? else { return Ok(()) };
-    match handle.link().del(link.header.index).execute().await {
+    match find(handle, device).await? {
+        Some(link) => remove_index(handle, link.header.index, device).await,
+        None => Ok(()),
+    }
+}
+
+/// Removes the device that had an index; its name is for errors.
+pub(crate) async fn remove_index(handle: &Handle, index: u32, device: &str) -> Result<(), NetworkError> {
+    match handle.link().del(index).execute().await {
         // Gone meanwhile: with its namespace, or by the other of two DELs.
         Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ENODEV => Ok(()),
         result => result.map_err(NetworkError::netlink(format!("remove {device}"))),
     }
 }
 
-async fn find(handle: &Handle, device: &str) -> Result<Option<LinkMessage>, NetworkError> {
+pub(crate) async fn find(handle: &Handle, device: &str) -> Result<Option<LinkMessage>, NetworkError> {
     match handle.link().get().match_name(device.to_owned()).execute().try_next().await {
         Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ENODEV => Ok(None),
         result => result.map_err(NetworkError::netlink(format!("look up {device}"))),
@@ -215,7 +228,7 @@ async fn default_mtu(handle: &Handle) -> Result<u32, NetworkError> {
     Ok(mtu.unwrap_or(1500))
 }
 
-fn name(link: &LinkMessage) -> Option<&str> {
+pub(crate) fn name(link: &LinkMessage) -> Option<&str> {
     link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::IfName(name) => Some(name.as_str()),
         _ => None,

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cni::{Command, Request};
 use crate::ipam::Ipam;
-use crate::{Attachment, Hooks, NetworkError, Options, PortMapping, link};
+use crate::{Attachment, Bandwidth, Hooks, NetworkError, Options, PortMapping, link, rate};
 
 /// A request is a few kilobytes; more than this is a mistake.
 const MAX_REQUEST: u64 = 1 << 20;
@@ -114,7 +114,8 @@ async fn handle(request: &Request, node: &Node) -> Result<Value, NetworkError> {
     match request.checked()? {
         Command::Add => {
             let ports = request.port_mappings()?;
-            match add(request, node, &owner, ports).await {
+            let bandwidth = request.bandwidth()?;
+            match add(request, node, &owner, ports, bandwidth).await {
                 Ok(result) => Ok(result),
                 Err(error) => {
                     // The runtime answers a failed ADD with a DEL, but it may be killed before that.
@@ -135,11 +136,14 @@ async fn handle(request: &Request, node: &Node) -> Result<Value, NetworkError> {
         Command::Check => {
             let device = crate::host_device(&owner);
             let reserved = ipam.reservations()?.iter().any(|held| held.owner == owner);
-            if reserved && link::exists(&device) {
-                Ok(Value::Null)
-            } else {
-                Err(NetworkError::NoDevice(device))
+            if !reserved || !link::exists(&device) {
+                return Err(NetworkError::NoDevice(device));
             }
+            let queue = rate::device::egress_device(&owner);
+            if request.bandwidth()?.egress.is_some() && !link::exists(&queue) {
+                return Err(NetworkError::NoDevice(queue));
+            }
+            Ok(Value::Null)
         }
         Command::Status => Ok(Value::Null),
         Command::Gc => {
@@ -148,6 +152,7 @@ async fn handle(request: &Request, node: &Node) -> Result<Value, NetworkError> {
                 link::disconnect(&held.owner).await?;
                 ipam.release(&held.owner)?;
             }
+            rate::device::remove_strays().await?;
             drop(tell(node, None)?);
             Ok(Value::Null)
         }
@@ -159,6 +164,7 @@ async fn add(
     node: &Node,
     owner: &str,
     ports: Vec<PortMapping>,
+    bandwidth: Bandwidth,
 ) -> Result<Value, NetworkError> {
     let address = node.ipam.reserve(owner)?;
     let pod = request.pod().map(|(namespace, name)| format!("{namespace}/{name}")).unwrap_or_default();
@@ -166,8 +172,10 @@ async fn add(
     if maps_ports {
         node.ipam.note(address, owner, pod.clone(), ports)?;
     }
-    let admitted = |index, macs| admit(request, node, address.into(), index, macs);
-    let mac = link::connect(Path::new(&request.netns), owner, &request.ifname, address, admitted).await?;
+    let limited = bandwidth.is_limited();
+    let admitted = |index, macs| admit(request, node, address.into(), index, macs, limited);
+    let netns = Path::new(&request.netns);
+    let mac = link::connect(netns, owner, &request.ifname, address, &bandwidth, admitted).await?;
     if maps_ports {
         tell(node, None)?.await.map_err(|why| NetworkError::NotAdmitted { pod, why })?;
     }
@@ -190,11 +198,11 @@ async fn admit(
     address: IpAddr,
     index: u32,
     macs: [[u8; 6]; 2],
+    limited: bool,
 ) -> Result<(), NetworkError> {
     let (Some(gate), Some((namespace, name))) = (&node.hooks.gate, request.pod()) else { return Ok(()) };
-    let attachment =
-        Attachment { namespace: namespace.to_owned(), name: name.to_owned(), address, index, macs };
-    gate.admit(attachment)
-        .await
-        .map_err(|why| NetworkError::NotAdmitted { pod: format!("{namespace}/{name}"), why })
+    let pod = format!("{namespace}/{name}");
+    let (namespace, name) = (namespace.to_owned(), name.to_owned());
+    let attachment = Attachment { namespace, name, address, index, macs, limited };
+    gate.admit(attachment).await.map_err(|why| NetworkError::NotAdmitted { pod, why })
 }

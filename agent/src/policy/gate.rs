@@ -104,7 +104,8 @@ mod tests {
 
     fn attachment(name: &str, index: u32) -> Attachment {
         let address = [10, 0, 0, 1].into();
-        Attachment { namespace: "x".to_owned(), name: name.to_owned(), address, index, macs: [[0; 6]; 2] }
+        let (namespace, name) = ("x".to_owned(), name.to_owned());
+        Attachment { namespace, name, address, index, macs: [[0; 6]; 2], limited: false }
     }
 
     #[tokio::test]

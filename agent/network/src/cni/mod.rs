@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{GATEWAY, NetworkError, PortMapping};
+use crate::{Bandwidth, GATEWAY, NetworkError, PortMapping};
 
 /// One call of the plugin: its environment and standard input.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -101,6 +101,14 @@ impl Request {
         let mut ports: Vec<PortMapping> = serde_json::from_value(list.clone()).map_err(bad)?;
         ports.retain(|port| port.host_port != 0);
         Ok(ports)
+    }
+
+    /// The pod's limits (`runtimeConfig.bandwidth`).
+    ///
+    /// # Errors
+    /// [`NetworkError::BadRequest`] naming what is wrong.
+    pub fn bandwidth(&self) -> Result<Bandwidth, NetworkError> {
+        Bandwidth::read(self.config.pointer("/runtimeConfig/bandwidth").unwrap_or(&Value::Null))
     }
 
     /// The owners that a GC must keep (`cni.dev/valid-attachments`); none when the key is missing.
