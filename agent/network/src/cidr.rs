@@ -7,7 +7,7 @@ use std::str::FromStr;
 use crate::NetworkError;
 
 /// An IPv4 network: a base address whose host bits are zero, and a prefix length of 0 to 32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cidr {
     base: u32,
     length: u8,
@@ -26,6 +26,33 @@ impl Cidr {
         if self.length >= 31 { self.base..=last } else { self.base + 1..=last - 1 }
     }
 
+    /// The first address, which stands for the network itself.
+    pub fn base(self) -> Ipv4Addr {
+        self.base.into()
+    }
+
+    /// The last address.
+    pub fn last(self) -> Ipv4Addr {
+        (self.base | !self.mask()).into()
+    }
+
+    /// The length of the prefix, 0 to 32.
+    pub fn length(self) -> u8 {
+        self.length
+    }
+
+    /// The network that an address with this prefix length lies in; `None` for a length beyond 32.
+    pub fn of(address: Ipv4Addr, length: u8) -> Option<Self> {
+        let mut network = Self { base: 0, length };
+        network.base = (length <= 32).then(|| u32::from(address) & network.mask())?;
+        Some(network)
+    }
+
+    /// Whether the two have an address in common.
+    pub fn overlaps(self, other: Self) -> bool {
+        self.contains(other.base()) || other.contains(self.base())
+    }
+
     fn mask(self) -> u32 {
         u32::MAX.checked_shl(32 - u32::from(self.length)).unwrap_or(0)
     }
@@ -38,11 +65,7 @@ impl FromStr for Cidr {
         let parse = || {
             let (address, length) = text.split_once('/')?;
             let (address, length): (Ipv4Addr, u8) = (address.parse().ok()?, length.parse().ok()?);
-            (length <= 32).then(|| {
-                let mut network = Self { base: 0, length };
-                network.base = u32::from(address) & network.mask();
-                network
-            })
+            Self::of(address, length)
         };
         parse().ok_or_else(|| NetworkError::BadCidr(text.to_owned()))
     }
@@ -67,6 +90,10 @@ mod tests {
         assert_eq!(Ipv4Addr::from(*network.hosts().start()), Ipv4Addr::new(10, 244, 3, 1));
         assert_eq!(Ipv4Addr::from(*network.hosts().end()), Ipv4Addr::new(10, 244, 3, 254));
         assert_eq!("0.0.0.0/0".parse::<Cidr>().unwrap().to_string(), "0.0.0.0/0");
+        assert_eq!(network.last(), Ipv4Addr::new(10, 244, 3, 255));
+        let within = |text: &str| network.overlaps(text.parse().unwrap());
+        assert!(within("10.244.3.128/25") && within("10.0.0.0/8") && within("10.244.3.0/24"));
+        assert!(!within("10.244.2.0/24") && !within("10.244.4.0/22"));
         assert_eq!("10.0.0.7/32".parse::<Cidr>().unwrap().hosts().count(), 1);
     }
 

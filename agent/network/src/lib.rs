@@ -1,7 +1,8 @@
-//! The pod network: what stands between a container runtime's CNI call and a pod that can talk.
+//! The pod network: what stands between a container runtime's CNI call and a pod that can talk, to pods of other nodes, too.
 //!
 //! Enters: CNI requests from the runtime (the plugin `xebec-cni` is a thin client of the socket served here) and the
-//! node's pod CIDR. Leaves: a veth pair, addresses, routes and limits of bandwidth per pod, one masquerade rule, reservations on disk.
+//! node's pod CIDR, and the cluster's other nodes. Leaves: a veth pair, addresses, routes and limits of bandwidth per pod, one
+//! masquerade rule, reservations on disk; a route to every other node's pods, by VXLAN where the node is on none of our networks.
 //! Called by `xebec-agent run`. A foreign CNI plugin can take this crate's place: the agent then starts nothing here.
 //!
 //! No bridge: each pod has a /32 address, a /32 route to its veth on the node, and the link-local gateway
@@ -14,9 +15,12 @@ pub mod ipam;
 mod link;
 mod local;
 mod masquerade;
+pub mod peers;
 mod ports;
 mod rate;
+pub mod routes;
 mod server;
+mod tunnel;
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -32,10 +36,11 @@ pub use local::{add_local_address, remove_local_address};
 pub use ports::{HostPorts, PortMapping, Transport};
 pub use rate::{Bandwidth, Limit};
 pub use server::Server;
+pub use tunnel::TUNNEL_DEVICE;
 
 /// The gateway address inside every pod; it exists only as a neighbour entry (RFC 3927 link-local).
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
-/// Every device that this crate makes on the node starts with this.
+/// What every pod's device on the node starts with; twelve hexadecimal digits follow. The names of our tunnels start alike.
 pub const DEVICE_PREFIX: &str = "xeb";
 
 /// Why a network operation failed.
@@ -79,6 +84,9 @@ pub enum NetworkError {
         /// What is waited for.
         why: String,
     },
+    /// A route of ours could not be removed.
+    #[error("route to {0}: {1}")]
+    Route(Cidr, String),
     /// The packet filter did not take the rules.
     #[error("{0}")]
     Nft(String),
@@ -158,6 +166,7 @@ pub async fn start(options: &Options, hooks: Hooks) -> Result<Server, NetworkErr
 /// # Errors
 /// The first thing that could not be removed; calling it again continues.
 pub async fn remove(ipam_dir: &Path, conf_dir: &Path) -> Result<(), NetworkError> {
+    routes::remove().await?;
     link::remove_all().await?;
     masquerade::remove().await?;
     for path in [conf_dir.join(CONFIGURATION_FILE)] {

@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use futures::TryStreamExt;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use netlink_packet_route::neighbour::NeighbourState;
-use netlink_packet_route::route::RouteScope;
+use netlink_packet_route::route::{RouteAttribute, RouteMetric, RouteScope};
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::rate::{Bandwidth, device};
-use crate::{DEVICE_PREFIX, GATEWAY, NetworkError};
+use crate::{DEVICE_PREFIX, GATEWAY, NetworkError, TUNNEL_DEVICE};
 
 /// The node's device of an owner: 15 bytes at most (IFNAMSIZ), the same each time (FNV-1a, 48 bits of it).
 pub fn host_device(owner: &str) -> String {
@@ -24,6 +24,12 @@ pub fn host_device(owner: &str) -> String {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
     format!("{DEVICE_PREFIX}{:012x}", hash >> 16)
+}
+
+/// Whether this is a name that [`host_device`] gives: other devices of ours begin alike.
+pub(crate) fn is_pod_device(name: &str) -> bool {
+    let digits = name.strip_prefix(DEVICE_PREFIX).unwrap_or_default();
+    digits.len() == 12 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Whether the node has a device of this name.
@@ -59,6 +65,8 @@ pub(crate) async fn connect<F: Future<Output = Result<(), NetworkError>>>(
     device::release(&handle, owner).await?;
     let namespace = File::open(netns).map_err(NetworkError::io("open", netns))?;
     let mtu = default_mtu(&handle).await?;
+    // What is sent off the node may have to fit into the tunnel. Who was there before it learns that by losing a packet.
+    let width = find(&handle, TUNNEL_DEVICE).await?.as_ref().and_then(mtu_of);
     let doing = |what: &str| format!("{what} {device}");
     handle
         .link()
@@ -80,7 +88,7 @@ pub(crate) async fn connect<F: Future<Output = Result<(), NetworkError>>>(
 
     let (inside, name) = (pod_end.header.index, ifname.to_owned());
     in_namespace(namespace, netns, move |handle| async move {
-        configure_pod(&handle, inside, &name, address, &host_mac).await
+        configure_pod(&handle, inside, &name, address, &host_mac, width).await
     })
     .await?;
 
@@ -126,6 +134,7 @@ async fn configure_pod(
     ifname: &str,
     address: Ipv4Addr,
     gateway_mac: &[u8],
+    width: Option<u32>,
 ) -> Result<(), NetworkError> {
     let doing = |what: &str| format!("{what} {ifname} in the pod");
     let rename = LinkUnspec::new_with_index(index).name(ifname).build();
@@ -160,7 +169,8 @@ async fn configure_pod(
         .execute()
         .await
         .map_err(NetworkError::netlink(doing("add the gateway's route on")))?;
-    let default = RouteMessageBuilder::<Ipv4Addr>::new().gateway(GATEWAY).output_interface(index).build();
+    let mut default = RouteMessageBuilder::<Ipv4Addr>::new().gateway(GATEWAY).output_interface(index).build();
+    default.attributes.extend(width.map(|width| RouteAttribute::Metrics(vec![RouteMetric::Mtu(width)])));
     handle
         .route()
         .add(default)
@@ -177,18 +187,18 @@ pub(crate) async fn disconnect(owner: &str) -> Result<(), NetworkError> {
     device::release(&handle, owner).await
 }
 
-/// Removes every device of ours on the node.
+/// Removes every pod's device on the node.
 pub(crate) async fn remove_all() -> Result<(), NetworkError> {
     let handle = netlink()?;
     let links: Vec<LinkMessage> =
         handle.link().get().execute().try_collect().await.map_err(NetworkError::netlink("list devices"))?;
-    for name in links.iter().filter_map(name).filter(|name| name.starts_with(DEVICE_PREFIX)) {
+    for name in links.iter().filter_map(name).filter(|name| is_pod_device(name)) {
         remove(&handle, name).await?;
     }
     device::remove_strays().await
 }
 
-async fn remove(handle: &Handle, device: &str) -> Result<(), NetworkError> {
+pub(crate) async fn remove(handle: &Handle, device: &str) -> Result<(), NetworkError> {
     match find(handle, device).await? {
         Some(link) => remove_index(handle, link.header.index, device).await,
         None => Ok(()),
@@ -212,7 +222,7 @@ pub(crate) async fn find(handle: &Handle, device: &str) -> Result<Option<LinkMes
 }
 
 /// The MTU of the device that the default route leaves by; without a default route Ethernet's 1500.
-async fn default_mtu(handle: &Handle) -> Result<u32, NetworkError> {
+pub(crate) async fn default_mtu(handle: &Handle) -> Result<u32, NetworkError> {
     let table = std::fs::read_to_string("/proc/thread-self/net/route").unwrap_or_default();
     let device = table.lines().skip(1).find_map(|line| {
         let mut fields = line.split_whitespace();
@@ -221,11 +231,15 @@ async fn default_mtu(handle: &Handle) -> Result<u32, NetworkError> {
     });
     let Some(device) = device else { return Ok(1500) };
     let link = find(handle, &device).await?;
-    let mtu = link.iter().flat_map(|link| &link.attributes).find_map(|attribute| match attribute {
+    let mtu = link.as_ref().and_then(mtu_of);
+    Ok(mtu.unwrap_or(1500))
+}
+
+pub(crate) fn mtu_of(link: &LinkMessage) -> Option<u32> {
+    link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::Mtu(mtu) => Some(*mtu),
         _ => None,
-    });
-    Ok(mtu.unwrap_or(1500))
+    })
 }
 
 pub(crate) fn name(link: &LinkMessage) -> Option<&str> {
@@ -235,7 +249,7 @@ pub(crate) fn name(link: &LinkMessage) -> Option<&str> {
     })
 }
 
-fn mac(link: &LinkMessage) -> Vec<u8> {
+pub(crate) fn mac(link: &LinkMessage) -> Vec<u8> {
     let address = link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::Address(address) => Some(address.clone()),
         _ => None,
@@ -286,5 +300,7 @@ mod tests {
         assert_eq!(name.len(), 15);
         assert_eq!(name, host_device("0123456789abcdef eth0"));
         assert_ne!(name, host_device("0123456789abcdef eth1"));
+        assert!(is_pod_device(&name));
+        assert!(!is_pod_device("xebec-pods") && !is_pod_device("xebec-dsr") && !is_pod_device("eth0"));
     }
 }

@@ -3,6 +3,7 @@
 
 mod limits;
 mod node;
+mod peers;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Shutdown};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,11 +14,14 @@ use tokio_util::sync::CancellationToken;
 use xebec_network::{Hooks, NetworkError, Options};
 
 /// A network namespace that goes with the guard.
-pub struct Netns(String);
+pub struct Netns(pub String);
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
 
 impl Netns {
     pub fn new(name: &str) -> Self {
-        let name = format!("{name}-{}", std::process::id());
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{name}-{}-{number}", std::process::id());
         ip(&format!("netns add {name}"));
         Self(name)
     }
@@ -70,19 +74,23 @@ impl Node {
         if !rustix::process::geteuid().is_root() {
             return None;
         }
-        let netns = Netns::new(name);
+        Some(Self::at(Netns::new(name), "10.244.7.0/24", hooks))
+    }
+
+    /// In a namespace, with these addresses for pods.
+    pub fn at(netns: Netns, pods: &str, hooks: Hooks) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let options = Options {
             socket: folder.path().join("cni.sock"),
             ipam_dir: folder.path().join("ipam"),
             conf_dir: folder.path().join("conf"),
-            pod_cidr: "10.244.7.0/24".parse().unwrap(),
+            pod_cidr: pods.parse().unwrap(),
             cluster_cidr: "10.244.0.0/16".parse().unwrap(),
         };
         let mut node =
             Self { netns, options, cancel: CancellationToken::new(), server: None, _folder: folder };
         node.start(hooks);
-        Some(node)
+        node
     }
 
     /// Starts the server, once more after [`Self::stop`].
