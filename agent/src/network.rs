@@ -1,4 +1,5 @@
-//! The pod network: waits for the node's share of the pod addresses, then serves CNI.
+//! The pod network: waits for the node's share of the pod addresses, then serves CNI and keeps the routes to other nodes'
+//! pods.
 
 use std::path::{Path, PathBuf};
 
@@ -9,10 +10,11 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
 use xebec_dataplane::SourceRange;
+use xebec_network::peers::Routing;
 use xebec_network::{Cidr, Hooks, Options};
 use xebec_program::Failure;
 
-use crate::client;
+use crate::{client, peers};
 
 /// Where the network keeps its things.
 #[derive(Args, Clone, Debug)]
@@ -29,6 +31,14 @@ pub(crate) struct NetworkPaths {
     /// Addresses of all pods; traffic to them is not masqueraded.
     #[arg(long, default_value = "10.244.0.0/16")]
     cluster_cidr: String,
+    /// How packets reach pods of other nodes: `native`, by routes, to nodes on a network of this one; `vxlan`; or `auto`:
+    /// routes to such nodes, VXLAN to all others.
+    #[arg(long, value_name = "auto|native|vxlan", default_value = "auto")]
+    pod_routing: Routing,
+    /// The UDP port between nodes of packets to pods in VXLAN, the same on all nodes. Whoever can send to it can send to
+    /// pods: let only nodes do so.
+    #[arg(long, default_value_t = 8472, value_parser = clap::value_parser!(u16).range(1..))]
+    pod_vxlan_port: u16,
 }
 
 impl NetworkPaths {
@@ -82,7 +92,7 @@ pub(crate) async fn serve(
         Some(text) => text,
         None => tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            text = pod_cidr(client, node_name) => text,
+            text = pod_cidr(client.clone(), node_name) => text,
         },
     };
     let pod_cidr: Cidr = text.parse().map_err(|error: xebec_network::NetworkError| failed(&error))?;
@@ -94,7 +104,16 @@ pub(crate) async fn serve(
         pod_cidr,
         cluster_cidr,
     };
-    xebec_network::run(options, hooks, stop).await.map_err(|error| failed(&error))
+    let settings = peers::Settings { routing: paths.pod_routing, port: paths.pod_vxlan_port, pods: pod_cidr };
+    let served = xebec_network::run(options, hooks, stop.clone());
+    // The routes are kept for as long as it is served: without it, this ends.
+    tokio::select! {
+        result = served => result.map_err(|error| failed(&error)),
+        () = peers::follow(client, node_name, settings, stop.clone()) => {
+            stop.cancelled().await;
+            Ok(())
+        }
+    }
 }
 
 /// The node's share as the control plane assigned it.

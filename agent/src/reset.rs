@@ -47,7 +47,7 @@ pub(crate) async fn run(args: &ResetArgs) -> Result<(), Failure> {
         say(&format!("removed {removed} pods"));
     }
     network::remove(&args.network).await?;
-    say("removed the pods' devices, routes and address reservations");
+    say("removed the pods' devices, routes to them here and on other nodes, and address reservations");
     for address in &args.cluster_dns {
         xebec_network::remove_local_address(*address)
             .await

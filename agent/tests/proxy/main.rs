@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "test code and its child processes")]
 
 mod direct;
+mod pods;
 mod sctp;
 mod stage;
 

@@ -211,6 +211,22 @@ impl Stage {
         Process::start(&self.rig.server_ns, Path::new(AGENT), &arguments, log)
     }
 
+    /// The pod network alone, of the node `node-a`; its files are in a folder of the stage.
+    pub fn pod_network(&self, more: &[&str]) -> Process {
+        let path = |name: &str| self.folder.path().join(name).display().to_string();
+        let words = [
+            ("--kubeconfig", self.kubeconfig().display().to_string()),
+            ("--node-name", "node-a".to_owned()),
+            ("--cni-conf-dir", path("net.d")),
+            ("--cni-socket", path("cni.sock")),
+            ("--ipam-dir", path("ipam")),
+        ];
+        let mut arguments = vec!["cni".to_owned()];
+        arguments.extend(words.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
+        arguments.extend(more.iter().map(|word| (*word).to_owned()));
+        Process::start(&self.rig.server_ns, Path::new(AGENT), &arguments, self.folder.path().join("cni.log"))
+    }
+
     /// The proxy on a machine where no other program can be run.
     pub fn lonely_proxy(&self) -> Process {
         let mut words = vec!["PATH=/nowhere".to_owned(), AGENT.to_owned()];
