@@ -1,4 +1,6 @@
 //! Traffic that leaves the cluster carries the node's address. One nft table of our own; nothing else is touched.
+//!
+//! What goes out by a pod's device or by one of our tunnels, whose names start alike, has not left the cluster.
 
 use crate::{Cidr, DEVICE_PREFIX, NetworkError};
 

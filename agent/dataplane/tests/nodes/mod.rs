@@ -1,5 +1,7 @@
 //! Two nodes, each with a dataplane and pods of its own, and a machine outside.
 
+mod tunnelled;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
