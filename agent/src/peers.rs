@@ -90,6 +90,7 @@ async fn reconcile(
                 let (added, removed) = (applied.added, applied.removed);
                 tracing::info!(added, removed, nodes = plan.ways.len(), "routes to other nodes' pods");
             }
+            lacking.extend(applied.no_tunnel);
             let node = |cidr| plan.ways.get(cidr).map_or("none", |(node, _)| node.as_str());
             lacking.extend(
                 applied.failed.iter().map(|(cidr, why)| format!("node {}: {cidr}: {why}", node(cidr))),

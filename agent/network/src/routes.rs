@@ -33,6 +33,8 @@ pub struct Applied {
     pub removed: usize,
     /// Networks that have no route or an old one, and why; a later call tries again.
     pub failed: BTreeMap<Cidr, String>,
+    /// Why there is no tunnel although it is needed; routes that were through it are as they were.
+    pub no_tunnel: Option<String>,
 }
 
 /// A route of the main table, as far as it matters.
@@ -84,7 +86,7 @@ fn changes(wanted: &BTreeMap<Cidr, Way>, found: &[Found]) -> Changes {
 /// Makes the routes those of the plan, of the node with these pods; `port` is VXLAN's.
 ///
 /// # Errors
-/// Nothing could be read, or the tunnel's device not be made; the routes that are there stay.
+/// Nothing could be read, or no neighbour be changed; the routes that are there stay.
 pub async fn apply(plan: &Plan, pods: Cidr, port: u16) -> Result<Applied, NetworkError> {
     let handle = netlink()?;
     let wanted: BTreeMap<Cidr, Way> = plan.ways.iter().map(|(cidr, (_, way))| (*cidr, *way)).collect();
@@ -92,15 +94,24 @@ pub async fn apply(plan: &Plan, pods: Cidr, port: u16) -> Result<Applied, Networ
     let behind: BTreeSet<Cidr> = wanted.iter().filter_map(behind).collect();
     if behind.is_empty() {
         let mut out = Applied::default();
-        settle(&handle, &wanted, 0, &mut out).await?;
+        settle(&handle, &wanted, 0, &behind, &mut out).await?;
         tunnel::remove(&handle).await?;
         return Ok(out);
     }
-    let device = tunnel::ensure(&handle, pods, port).await?;
+    let device = match tunnel::ensure(&handle, pods, port).await {
+        Ok(device) => device,
+        Err(error) => {
+            // The others have their routes all the same.
+            let beside = wanted.into_iter().filter(|(network, _)| !behind.contains(network)).collect();
+            let mut out = Applied { no_tunnel: Some(error.to_string()), ..Applied::default() };
+            settle(&handle, &beside, 0, &behind, &mut out).await?;
+            return Ok(out);
+        }
+    };
     let neighbours = Neighbours::list(&handle, device).await?;
     neighbours.add(&handle, &behind).await?;
     let mut out = Applied::default();
-    settle(&handle, &wanted, device, &mut out).await?;
+    settle(&handle, &wanted, device, &BTreeSet::new(), &mut out).await?;
     neighbours.remove(&handle, &behind).await?;
     Ok(out)
 }
@@ -112,18 +123,19 @@ pub async fn apply(plan: &Plan, pods: Cidr, port: u16) -> Result<Applied, Networ
 pub(crate) async fn remove() -> Result<(), NetworkError> {
     let handle = netlink()?;
     let mut out = Applied::default();
-    settle(&handle, &BTreeMap::new(), 0, &mut out).await?;
+    settle(&handle, &BTreeMap::new(), 0, &BTreeSet::new(), &mut out).await?;
     if let Some((network, error)) = out.failed.into_iter().next() {
         return Err(NetworkError::Route(network, error));
     }
     tunnel::remove(&handle).await
 }
 
-/// From what is there to what is wanted.
+/// From what is there to what is wanted; routes to networks of `kept` are not touched.
 async fn settle(
     handle: &Handle,
     wanted: &BTreeMap<Cidr, Way>,
     tunnel: u32,
+    kept: &BTreeSet<Cidr>,
     out: &mut Applied,
 ) -> Result<(), NetworkError> {
     let list = handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
@@ -143,7 +155,7 @@ async fn settle(
             }
         }
     }
-    for network in &changes.remove {
+    for network in changes.remove.iter().filter(|network| !kept.contains(network)) {
         match handle.route().del(mark(*network).scope(RouteScope::NoWhere).build()).execute().await {
             Ok(()) => out.removed += 1,
             // Gone with its device.

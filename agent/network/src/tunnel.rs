@@ -35,9 +35,9 @@ fn hardware_address(pods: Cidr) -> [u8; 6] {
 /// The device's index; it is made, or made anew where it is another, and brought up.
 pub(crate) async fn ensure(handle: &Handle, pods: Cidr, port: u16) -> Result<u32, NetworkError> {
     let mtu = default_mtu(handle).await?.saturating_sub(OVERHEAD);
-    let address = hardware_address(pods);
+    let own = hardware_address(pods);
     let found = match find(handle, TUNNEL_DEVICE).await? {
-        Some(link) if port_of(&link) != Some(port) || mac(&link) != address => {
+        Some(link) if port_of(&link) != Some(port) || mac(&link) != own => {
             remove_device(handle, TUNNEL_DEVICE).await?;
             None
         }
@@ -50,9 +50,9 @@ pub(crate) async fn ensure(handle: &Handle, pods: Cidr, port: u16) -> Result<u32
                 .collect_metadata(true)
                 .learning(false)
                 .port(port);
-            let device = device.address(address.to_vec()).arp(false).mtu(mtu).build();
-            let what = format!("create {TUNNEL_DEVICE} at UDP port {port} (--pod-vxlan-port)");
-            handle.link().add(device).execute().await.map_err(NetworkError::netlink(what))?;
+            let device = device.address(own.to_vec()).arp(false).mtu(mtu).build();
+            let refused = NetworkError::netlink(at_port("create", port));
+            handle.link().add(device).execute().await.map_err(refused)?;
             // Packets of nodes that reach this one by another way are answered by that.
             parameter("ipv4", "rp_filter", "0");
             // It has no IPv6 address of its own, of any kind.
@@ -61,12 +61,17 @@ pub(crate) async fn ensure(handle: &Handle, pods: Cidr, port: u16) -> Result<u32
             made.ok_or_else(|| NetworkError::NoDevice(TUNNEL_DEVICE.to_owned()))?.header.index
         }
     };
-    address_and_raise(handle, index, pods, mtu).await?;
+    address(handle, index, pods).await?;
+    raise(handle, index, mtu, port).await?;
     Ok(index)
 }
 
-/// Changes only what is not so: whoever follows addresses would be woken for nothing.
-async fn address_and_raise(handle: &Handle, index: u32, pods: Cidr, mtu: u32) -> Result<(), NetworkError> {
+fn at_port(what: &str, port: u16) -> String {
+    format!("{what} {TUNNEL_DEVICE} at UDP port {port} (--pod-vxlan-port)")
+}
+
+/// Gives it its address where it has it not: whoever follows addresses would be woken for nothing.
+async fn address(handle: &Handle, index: u32, pods: Cidr) -> Result<(), NetworkError> {
     let doing = |what: &str| format!("{what} {TUNNEL_DEVICE}");
     // What the node itself sends pods elsewhere has this address, which leads back here; no pod has it.
     let own = AddressAttribute::Local(IpAddr::V4(pods.base()));
@@ -79,13 +84,17 @@ async fn address_and_raise(handle: &Handle, index: u32, pods: Cidr, mtu: u32) ->
         let request = handle.address().add(index, IpAddr::V4(pods.base()), 32).replace();
         request.execute().await.map_err(NetworkError::netlink(doing("set the address of")))?;
     }
+    Ok(())
+}
+
+async fn raise(handle: &Handle, index: u32, mtu: u32, port: u16) -> Result<(), NetworkError> {
     let found = find(handle, TUNNEL_DEVICE).await?;
     let is_up = |link: &LinkMessage| link.header.flags.contains(LinkFlags::Up);
     if found.as_ref().is_some_and(|link| is_up(link) && mtu_of(link) == Some(mtu)) {
         return Ok(());
     }
     let up = LinkUnspec::new_with_index(index).mtu(mtu).up().build();
-    handle.link().set(up).execute().await.map_err(NetworkError::netlink(doing("bring up")))
+    handle.link().set(up).execute().await.map_err(NetworkError::netlink(at_port("bring up", port)))
 }
 
 /// Removes the device; none is no error.

@@ -278,7 +278,16 @@ fn routes_go_with_their_nodes_and_others_stay() {
     let peers: Vec<_> = nodes.iter().map(Node::peer).collect();
     let node = &mut nodes[0];
     let devices = |node: &Node| node.node.netns.exec("ip -o link show");
-    assert_eq!(node.follow(Routing::Auto, &peers).added, 2);
+    // Somebody has the tunnel's port: the node beside has its route all the same.
+    node.node.netns.exec("ip link add other type vxlan id 5 dstport 8472");
+    node.node.netns.exec("ip link set other up");
+    let applied = node.follow(Routing::Auto, &peers);
+    let why = applied.no_tunnel.unwrap_or_default();
+    assert!(why.contains("xebec-pods at UDP port 8472 (--pod-vxlan-port): "), "{why}");
+    assert_eq!((applied.added, applied.failed.len()), (1, 0));
+    assert!(node.routes().contains("10.244.2.0/24"));
+    node.node.netns.exec("ip link del other");
+    assert_eq!(node.follow(Routing::Auto, &peers), Applied { added: 1, ..Applied::default() });
     assert!(devices(node).contains(TUNNEL_DEVICE));
     let known = node.node.netns.exec("ip neigh show dev xebec-pods");
     assert!(known.starts_with("10.244.3.0 lladdr 02:78:0a:f4:03:00 PERMANENT"), "{known}");
@@ -320,4 +329,34 @@ fn routes_go_with_their_nodes_and_others_stay() {
     assert!(!left.contains(TUNNEL_DEVICE) && left.contains("xebec-dsr"), "{left}");
     assert_eq!(left.matches(" xeb").count(), 1, "a pod's device is left: {left}");
     assert!(node.node.netns.exec("ip route").contains("10.9.0.0/16 via 192.0.2.254"));
+}
+
+#[test]
+fn three_thousand_nodes_behind_the_tunnel() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: namespaces need root");
+        return;
+    }
+    // More than the kernel keeps of neighbours that it found out by itself.
+    let netns = Netns::new("xpmany");
+    let peer = |n: u32| {
+        let pod_cidrs = vec![format!("10.{}.{}.0/24", 1 + n / 256, n % 256)];
+        let address = IpAddr::V4(Ipv4Addr::from_bits(0xc612_0000 + n));
+        (format!("n{n}"), Peer { created: 0, addresses: vec![address], pod_cidrs })
+    };
+    let mut peers: BTreeMap<String, Peer> = (0..3000).map(peer).collect();
+    let all = plan(Routing::Auto, pods(1), &[], &peers, &Plan::default());
+    peers.retain(|name, _| name.ends_with('7'));
+    let few = plan(Routing::Auto, pods(1), &[], &peers, &all);
+    let came = on(&netns, || async move {
+        let mut out = Vec::new();
+        for plan in [&all, &all, &few] {
+            let applied = apply(plan, pods(1), PORT).await.unwrap();
+            out.push((applied.added, applied.removed, applied.failed.len()));
+        }
+        out
+    });
+    assert_eq!(came, [(3000, 0, 0), (0, 0, 0), (0, 2700, 0)]);
+    assert_eq!(netns.exec("ip route show proto 88").lines().count(), 300);
+    assert_eq!(netns.exec("ip neigh show dev xebec-pods").lines().count(), 300);
 }
