@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use xebec_network::{Attachment, Gate, Hooks, host_device};
 
+use crate::fresh_port;
 use crate::node::{Netns, Node, address, inside};
 
 /// More than this is not what 8 Mbit/s carry in a second, with all that may go at once; less than the other end neither.
@@ -17,9 +18,9 @@ const BOUNDS: std::ops::Range<usize> = 200_000..3_000_000;
 
 /// Bytes that arrive from one pod at another in a second, or [`BOUNDS`]' end if they are as many.
 fn passed(client: &Netns, server: &Netns, address: Ipv4Addr) -> usize {
-    let (ready, listening) = std::sync::mpsc::channel();
+    let (port, (ready, listening)) = (fresh_port(), std::sync::mpsc::channel());
     let receiving = inside(server, move || {
-        let listener = TcpListener::bind((address, 8080)).unwrap();
+        let listener = TcpListener::bind((address, port)).unwrap();
         ready.send(()).unwrap();
         let (mut from, _) = listener.accept().unwrap();
         from.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -31,7 +32,7 @@ fn passed(client: &Netns, server: &Netns, address: Ipv4Addr) -> usize {
     });
     listening.recv().unwrap();
     let sending = inside(client, move || {
-        let mut to = TcpStream::connect_timeout(&(address, 8080).into(), Duration::from_secs(5)).unwrap();
+        let mut to = TcpStream::connect_timeout(&(address, port).into(), Duration::from_secs(5)).unwrap();
         to.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
         // Until the receiver has enough.
         while to.write_all(&[0; 65_536]).is_ok() {}

@@ -4,9 +4,11 @@
 mod limits;
 mod node;
 mod peers;
+mod talks;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -18,17 +20,23 @@ use crate::node::{Netns, Node, address, inside};
 
 const DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 
+/// A port that no server had before: one that ended may live on for a moment in a process that another test just forked.
+fn fresh_port() -> u16 {
+    static PORTS: AtomicU16 = AtomicU16::new(9000);
+    PORTS.fetch_add(1, Ordering::Relaxed)
+}
+
 /// Connects from one pod to another; returns the peer address that the server saw.
 fn talk(client: &Netns, server: &Netns, address: Ipv4Addr) -> Ipv4Addr {
-    let (ready, listening) = std::sync::mpsc::channel();
+    let (port, (ready, listening)) = (fresh_port(), std::sync::mpsc::channel());
     let accepted = inside(server, move || {
-        let listener = TcpListener::bind((address, 8080)).unwrap();
+        let listener = TcpListener::bind((address, port)).unwrap();
         ready.send(()).unwrap();
         listener.accept().unwrap().1
     });
     listening.recv().unwrap();
     inside(client, move || {
-        TcpStream::connect_timeout(&(address, 8080).into(), Duration::from_secs(5)).unwrap()
+        TcpStream::connect_timeout(&(address, port).into(), Duration::from_secs(5)).unwrap()
     })
     .join()
     .unwrap();

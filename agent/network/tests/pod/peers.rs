@@ -1,12 +1,8 @@
 //! Three nodes with a pod each: two beside each other, the third behind a router. Nobody has a default route.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::net::{IpAddr, Ipv4Addr};
 
-use rustix::net::sockopt;
 use serde_json::Value;
 use xebec_network::peers::{Peer, Plan, Routing, plan};
 use xebec_network::routes::{Applied, PROTOCOL, apply, own_addresses};
@@ -14,9 +10,9 @@ use xebec_network::{Cidr, Hooks, TUNNEL_DEVICE};
 
 use crate::node::{Netns, address, inside, ip};
 use crate::talk;
+use crate::talks::{datagram, path_mtu, stream};
 
 const PORT: u16 = 8472;
-const PATIENCE: Option<Duration> = Some(Duration::from_secs(5));
 
 /// Runs on a runtime of its own inside a namespace.
 fn on<T: Send + 'static, F: Future<Output = T>>(
@@ -116,92 +112,6 @@ fn topology() -> (Vec<Node>, [Netns; 2]) {
     let addresses = ["192.0.2.1", "192.0.2.2", "198.51.100.3"];
     let made = nodes.into_iter().zip(1..).zip(addresses);
     (made.map(|((netns, number), own)| Node::new(netns, number, own)).collect(), [switch, router])
-}
-
-/// A datagram there and back; returns whom the server saw and how often it was sent: what is too long for the way is lost,
-/// and its sender told.
-fn datagram(client: &Netns, server: &Netns, to: Ipv4Addr, len: usize) -> (IpAddr, u32) {
-    let (ready, listening) = channel();
-    let served = inside(server, move || {
-        let socket = UdpSocket::bind((to, 8080)).unwrap();
-        socket.set_read_timeout(PATIENCE).unwrap();
-        ready.send(()).unwrap();
-        let mut buffer = vec![0; 65_536];
-        loop {
-            let (got, from) = socket.recv_from(&mut buffer).unwrap();
-            if got == 0 {
-                return from.ip();
-            }
-            socket.send_to(&buffer[..got], from).unwrap();
-        }
-    });
-    listening.recv().unwrap();
-    let asked = inside(client, move || {
-        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-        let sent: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
-        let mut buffer = vec![0; 65_536];
-        let mut tries = 0..9;
-        let got = tries.find_map(|_| {
-            socket.send_to(&sent, (to, 8080)).unwrap();
-            socket.recv(&mut buffer).ok()
-        });
-        socket.send_to(&[], (to, 8080)).unwrap();
-        assert!(got.is_some_and(|got| buffer[..got] == sent), "{got:?} of {len} bytes");
-        tries.start
-    });
-    let tries = asked.join().unwrap();
-    (served.join().unwrap(), tries)
-}
-
-/// Three megabytes there and back on one connection.
-fn stream(client: &Netns, server: &Netns, to: Ipv4Addr) {
-    let (ready, listening) = channel();
-    let served = inside(server, move || {
-        let listener = TcpListener::bind((to, 8080)).unwrap();
-        ready.send(()).unwrap();
-        let (mut stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(PATIENCE).unwrap();
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).unwrap();
-        stream.write_all(&bytes).unwrap();
-    });
-    listening.recv().unwrap();
-    let asked = inside(client, move || {
-        let mut stream = TcpStream::connect_timeout(&(to, 8080).into(), Duration::from_secs(5)).unwrap();
-        stream.set_read_timeout(PATIENCE).unwrap();
-        let sent: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect();
-        stream.write_all(&sent).unwrap();
-        stream.shutdown(Shutdown::Write).unwrap();
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).unwrap();
-        assert!(bytes == sent, "{} bytes came back", bytes.len());
-    });
-    asked.join().unwrap();
-    served.join().unwrap();
-}
-
-/// What a pod that sends datagrams whole learns of the way: the largest packet, in bytes.
-fn path_mtu(client: &Netns, to: Ipv4Addr) -> u32 {
-    let learn = move || {
-        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-        // IP_PMTUDISC_DO: never in fragments.
-        set_whole(&socket);
-        socket.connect(SocketAddr::from((to, 8081))).unwrap();
-        for _ in 0..50 {
-            if matches!(socket.send(&[0; 1400 + 72]), Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE))
-            {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        sockopt::ip_mtu(&socket).unwrap()
-    };
-    inside(client, learn).join().unwrap()
-}
-
-fn set_whole(socket: &UdpSocket) {
-    sockopt::set_ip_mtu_discover(socket, sockopt::Ipv4PathMtuDiscovery::DO).unwrap();
 }
 
 /// Everything that a pod of the one node and one of the other may say to each other; a datagram is sent so often at most.
