@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -54,10 +55,11 @@ fn value() -> Bytes {
 
 #[tokio::test]
 async fn every_engine_promise_holds_through_encryption() {
+    let directory = tempfile::tempdir().unwrap();
+    let stores = AtomicU32::new(0);
     xebec_store::contract::run_all(|| async {
-        let directory = tempfile::tempdir().unwrap();
-        let engine = Embedded::open(directory.path().join("store.redb"), Options::default()).unwrap();
-        std::mem::forget(directory);
+        let name = format!("{}.redb", stores.fetch_add(1, Ordering::Relaxed));
+        let engine = Embedded::open(directory.path().join(name), Options::default()).unwrap();
         let text = file(&[("k", 1)], true).replace("[secrets]", "['*.*']");
         let config = EncryptionConfiguration::parse(&text).unwrap();
         EncryptedStore::new(engine, Transformers::new(&config)) as Arc<dyn Store>
