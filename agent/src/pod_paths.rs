@@ -47,11 +47,18 @@ impl PathGate {
         Ok(Some(Arc::new(Self { paths: Mutex::new(paths), next })))
     }
 
-    /// A pod whose packets are to wait in the queues of its device has no way past them, to it or from it. Nor may it have
-    /// that of a pod that is gone and had its address.
-    fn leave_to_the_stack(&self) {
-        if let Err(error) = self.paths.lock().clean() {
-            warn!(error = %chain(&error), "cannot remove the ways of pods that are gone");
+    /// Takes the ways of pods that are gone; false, and told, if that failed.
+    fn take_gone(&self) -> bool {
+        match self.paths.lock().clean() {
+            Ok(0) => true,
+            Ok(removed) => {
+                debug!(removed, "pods are gone");
+                true
+            }
+            Err(error) => {
+                warn!(error = %chain(&error), "cannot remove the ways of pods that are gone");
+                false
+            }
         }
     }
 
@@ -59,15 +66,7 @@ impl PathGate {
     pub(crate) async fn clean(self: Arc<Self>, stop: CancellationToken) {
         let mut devices = followed(Notices::of_devices());
         loop {
-            let mut pause = if devices.is_some() { LOOK } else { BLIND };
-            match self.paths.lock().clean() {
-                Ok(0) => {}
-                Ok(removed) => debug!(removed, "pods are gone"),
-                Err(error) => {
-                    warn!(error = %chain(&error), "cannot remove the ways of pods that are gone");
-                    pause = BLIND;
-                }
-            }
+            let pause = if self.take_gone() && devices.is_some() { LOOK } else { BLIND };
             tokio::select! {
                 () = stop.cancelled() => return,
                 told = changed(devices.as_ref()) => if followed(told).is_none() { devices = None },
@@ -98,7 +97,9 @@ fn followed<T>(result: io::Result<T>) -> Option<T> {
 impl Gate for PathGate {
     fn admit(&self, attachment: Attachment) -> BoxFuture<'_, Result<(), String>> {
         if attachment.limited {
-            self.leave_to_the_stack();
+            // Its packets are to wait in its device's queues: it has no way past them, to it or from it, nor that of a pod that
+            // is gone and had its address.
+            self.take_gone();
             return self.next.admit(attachment);
         }
         let [mac, node_mac] = attachment.macs;
