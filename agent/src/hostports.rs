@@ -1,5 +1,6 @@
 //! Host ports of the pods on this node: from the pod network's reservations to the service dataplane.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -43,18 +44,16 @@ fn all(pods: Vec<Reservation>) -> AllPorts {
 }
 
 fn of_pod(pod: Reservation) -> PodPorts {
-    let port = |mapping: &PortMapping| {
-        Some(HostPort {
-            host: mapping.host_ip,
-            port: mapping.host_port,
-            protocol: match mapping.protocol {
-                Transport::Tcp => Protocol::Tcp,
-                Transport::Udp => Protocol::Udp,
-                Transport::Sctp => Protocol::Sctp,
-            },
-            endpoint: (pod.address, mapping.container_port).into(),
-        })
+    let port = |address: IpAddr, mapping: &PortMapping| HostPort {
+        host: mapping.host_ip,
+        port: mapping.host_port,
+        protocol: match mapping.protocol {
+            Transport::Tcp => Protocol::Tcp,
+            Transport::Udp => Protocol::Udp,
+            Transport::Sctp => Protocol::Sctp,
+        },
+        endpoint: (address, mapping.container_port).into(),
     };
-    let ports = pod.ports.iter().filter_map(port).collect();
-    PodPorts { pod: pod.pod, created: pod.created, ports }
+    let at = |address: &IpAddr| pod.ports.iter().map(|mapping| port(*address, mapping)).collect::<Vec<_>>();
+    PodPorts { ports: pod.addresses.iter().flat_map(at).collect(), pod: pod.pod, created: pod.created }
 }

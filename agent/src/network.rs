@@ -1,6 +1,7 @@
 //! The pod network: waits for the node's share of the pod addresses, then serves CNI and keeps the routes to other nodes'
 //! pods.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -11,7 +12,7 @@ use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
 use xebec_dataplane::SourceRange;
 use xebec_network::peers::Routing;
-use xebec_network::{Cidr, Hooks, Options};
+use xebec_network::{Hooks, IpNet, NetworkError, Options, cidr};
 use xebec_program::Failure;
 
 use crate::{client, peers};
@@ -28,9 +29,9 @@ pub(crate) struct NetworkPaths {
     /// Where address reservations are kept.
     #[arg(long, default_value = "/var/lib/xebec/ipam")]
     pub(crate) ipam_dir: PathBuf,
-    /// Addresses of all pods; traffic to them is not masqueraded.
-    #[arg(long, default_value = "10.244.0.0/16")]
-    cluster_cidr: String,
+    /// Addresses of all pods, one network of a family; traffic to them is not masqueraded.
+    #[arg(long, default_value = "10.244.0.0/16", value_delimiter = ',')]
+    cluster_cidr: Vec<String>,
     /// How packets reach pods of other nodes: `native`, by routes, to nodes on a network of this one; `vxlan`; or `auto`:
     /// routes to such nodes, VXLAN to all others.
     #[arg(long, value_name = "auto|native|vxlan", default_value = "auto")]
@@ -43,14 +44,24 @@ pub(crate) struct NetworkPaths {
 
 impl NetworkPaths {
     /// Addresses of all pods, for the service dataplane.
-    pub(crate) fn pod_range(&self) -> Result<SourceRange, Failure> {
-        let bad = || {
-            Failure::Option(format!(
-                "--cluster-cidr {:?}: give a network, such as 10.244.0.0/16",
-                self.cluster_cidr
-            ))
-        };
-        SourceRange::parse(&self.cluster_cidr).ok_or_else(bad)
+    pub(crate) fn pod_ranges(&self) -> Result<BTreeSet<SourceRange>, Failure> {
+        let networks = self.cluster_cidrs()?;
+        Ok(networks.iter().filter_map(|network| SourceRange::parse(&network.to_string())).collect())
+    }
+
+    fn cluster_cidrs(&self) -> Result<Vec<IpNet>, Failure> {
+        cidr::networks(&self.cluster_cidr)
+            .map_err(|error| Failure::Option(format!("--cluster-cidr: {error}")))
+    }
+
+    fn options(&self, pod_cidrs: Vec<IpNet>) -> Result<Options, Failure> {
+        Ok(Options {
+            socket: self.cni_socket.clone(),
+            ipam_dir: self.ipam_dir.clone(),
+            conf_dir: self.cni_conf_dir.clone(),
+            pod_cidrs,
+            cluster_cidrs: self.cluster_cidrs()?,
+        })
     }
 }
 
@@ -73,7 +84,7 @@ pub(crate) async fn alone(args: CniArgs, stop: CancellationToken) -> Result<(), 
     serve(client, &args.node_name, &args.paths, Hooks::default(), stop).await
 }
 
-/// Waits until the node has a `spec.podCIDR`, then serves.
+/// Waits until the node has `spec.podCIDRs`, then serves.
 pub(crate) async fn serve(
     client: Client,
     node_name: &str,
@@ -81,34 +92,27 @@ pub(crate) async fn serve(
     hooks: Hooks,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    let failed = |error: &dyn std::error::Error| Failure::part("pod network")(error);
-    let cluster_cidr: Cidr = paths
-        .cluster_cidr
-        .parse()
-        .map_err(|error: xebec_network::NetworkError| Failure::Option(format!("--cluster-cidr: {error}")))?;
+    paths.cluster_cidrs()?;
     // After a restart the pods' network must be there at once, even while the API server is away.
-    let remembered = remembered_cidr(&paths.ipam_dir);
-    let text = match remembered {
-        Some(text) => text,
+    let remembered = remembered_cidrs(&paths.ipam_dir);
+    let texts = match remembered {
+        Some(texts) => texts,
         None => tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            text = pod_cidr(client.clone(), node_name) => text,
+            texts = pod_cidrs(client.clone(), node_name) => texts,
         },
     };
-    let pod_cidr: Cidr = text.parse().map_err(|error: xebec_network::NetworkError| failed(&error))?;
-    remember_cidr(&paths.ipam_dir, &text);
-    let options = Options {
-        socket: paths.cni_socket.clone(),
-        ipam_dir: paths.ipam_dir.clone(),
-        conf_dir: paths.cni_conf_dir.clone(),
-        pod_cidr,
-        cluster_cidr,
+    let options = paths.options(cidr::networks(&texts).map_err(failed)?)?;
+    remember_cidrs(&paths.ipam_dir, &texts);
+    let settings = peers::Settings {
+        routing: paths.pod_routing,
+        port: paths.pod_vxlan_port,
+        pods: options.pod_cidrs.clone(),
     };
-    let settings = peers::Settings { routing: paths.pod_routing, port: paths.pod_vxlan_port, pods: pod_cidr };
     let served = xebec_network::run(options, hooks, stop.clone());
     // The routes are kept for as long as it is served: without it, this ends.
     tokio::select! {
-        result = served => result.map_err(|error| failed(&error)),
+        result = served => result.map_err(failed),
         () = peers::follow(client, node_name, settings, stop.clone()) => {
             stop.cancelled().await;
             Ok(())
@@ -116,18 +120,23 @@ pub(crate) async fn serve(
     }
 }
 
-/// The node's share as the control plane assigned it.
-async fn pod_cidr(client: Client, node_name: &str) -> String {
+fn failed(error: NetworkError) -> Failure {
+    Failure::part("pod network")(&error)
+}
+
+/// The node's shares as the control plane assigned them.
+async fn pod_cidrs(client: Client, node_name: &str) -> Vec<String> {
     let only = watcher::Config::default().fields(&format!("metadata.name={node_name}"));
     let nodes = watcher::watcher(Api::<Node>::all(client), only).default_backoff().applied_objects();
     let mut nodes = std::pin::pin!(nodes.into_stream());
     loop {
         match nodes.next().await {
             Some(Ok(node)) => {
-                if let Some(cidr) = node.spec.and_then(|spec| spec.pod_cidr).filter(|cidr| !cidr.is_empty()) {
-                    return cidr;
+                let shares = peers::pod_cidrs(&node);
+                if !shares.is_empty() {
+                    return shares;
                 }
-                tracing::info!(node_name, "waiting for the node's pod addresses (spec.podCIDR)");
+                tracing::info!(node_name, "waiting for the node's pod addresses (spec.podCIDRs)");
             }
             Some(Err(error)) => tracing::warn!(%error, "cannot watch the own node, taking it up again"),
             None => std::future::pending().await,
@@ -140,17 +149,18 @@ fn cidr_file(ipam_dir: &Path) -> PathBuf {
     ipam_dir.with_extension("cidr")
 }
 
-fn remembered_cidr(ipam_dir: &Path) -> Option<String> {
-    std::fs::read_to_string(cidr_file(ipam_dir))
-        .ok()
-        .map(|text| text.trim().to_owned())
-        .filter(|text| !text.is_empty())
+fn remembered_cidrs(ipam_dir: &Path) -> Option<Vec<String>> {
+    let text = std::fs::read_to_string(cidr_file(ipam_dir)).ok()?;
+    let texts: Vec<String> =
+        text.trim().split(',').filter(|text| !text.is_empty()).map(str::to_owned).collect();
+    (!texts.is_empty()).then_some(texts)
 }
 
-fn remember_cidr(ipam_dir: &Path, cidr: &str) {
+fn remember_cidrs(ipam_dir: &Path, cidrs: &[String]) {
     let path = cidr_file(ipam_dir);
     if let Some(folder) = path.parent()
-        && let Err(error) = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, cidr))
+        && let Err(error) =
+            std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, cidrs.join(",")))
     {
         tracing::warn!(%error, path = %path.display(), "cannot remember the pod addresses");
     }
@@ -160,28 +170,16 @@ fn remember_cidr(ipam_dir: &Path, cidr: &str) {
 pub(crate) async fn listen_for_removal(
     paths: &NetworkPaths,
 ) -> Result<Option<xebec_network::Server>, Failure> {
-    let Some(text) = remembered_cidr(&paths.ipam_dir) else { return Ok(None) };
-    let parse = |text: &str| {
-        text.parse().map_err(|error: xebec_network::NetworkError| Failure::part("pod network")(&error))
-    };
-    let options = Options {
-        socket: paths.cni_socket.clone(),
-        ipam_dir: paths.ipam_dir.clone(),
-        conf_dir: paths.cni_conf_dir.clone(),
-        pod_cidr: parse(&text)?,
-        cluster_cidr: parse(&paths.cluster_cidr)?,
-    };
-    xebec_network::start(&options, Hooks::default())
-        .await
-        .map(Some)
-        .map_err(|error| Failure::part("pod network")(&error))
+    let Some(texts) = remembered_cidrs(&paths.ipam_dir) else { return Ok(None) };
+    let pods = cidr::networks(&texts).map_err(failed)?;
+    // Nobody is told where the cluster ends: what the node's pods still send is on its way out.
+    let options = Options { cluster_cidrs: pods.clone(), ..paths.options(pods)? };
+    xebec_network::start(&options, Hooks::default()).await.map(Some).map_err(failed)
 }
 
 /// Removes devices, rules, reservations and the configuration.
 pub(crate) async fn remove(paths: &NetworkPaths) -> Result<(), Failure> {
-    xebec_network::remove(&paths.ipam_dir, &paths.cni_conf_dir)
-        .await
-        .map_err(|error| Failure::part("pod network")(&error))?;
+    xebec_network::remove(&paths.ipam_dir, &paths.cni_conf_dir).await.map_err(failed)?;
     match std::fs::remove_file(cidr_file(&paths.ipam_dir)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Failure::part("pod network")(&error))

@@ -14,7 +14,7 @@ use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Client, ResourceExt};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use xebec_network::Cidr;
+use xebec_network::IpNet;
 use xebec_network::peers::{Peer, Plan, Routing, plan};
 use xebec_network::routes::{apply, own_addresses};
 
@@ -24,14 +24,14 @@ const TOGETHER: Duration = Duration::from_millis(100);
 const RESYNC: Duration = Duration::from_secs(60);
 
 /// How packets get to other nodes' pods.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
     /// By routes, by VXLAN, or each where it fits.
     pub(crate) routing: Routing,
     /// VXLAN's UDP port.
     pub(crate) port: u16,
-    /// This node's own pods.
-    pub(crate) pods: Cidr,
+    /// The addresses of this node's own pods.
+    pub(crate) pods: Vec<IpNet>,
 }
 
 /// Keeps the routes until `stop`; what goes wrong is told and tried again.
@@ -60,7 +60,7 @@ pub(crate) async fn follow(client: Client, node_name: &str, settings: Settings, 
             () = tokio::time::sleep_until(due) => {
                 due = Instant::now() + RESYNC;
                 if let Some(peers) = &known.peers {
-                    before = reconcile(settings, peers, before, &mut told).await;
+                    before = reconcile(&settings, peers, before, &mut told).await;
                 }
             }
         }
@@ -69,7 +69,7 @@ pub(crate) async fn follow(client: Client, node_name: &str, settings: Settings, 
 
 /// From what is known to what is in the kernel; returns what was decided.
 async fn reconcile(
-    settings: Settings,
+    settings: &Settings,
     peers: &BTreeMap<String, Peer>,
     before: Plan,
     told: &mut Told,
@@ -81,17 +81,17 @@ async fn reconcile(
             return before;
         }
     };
-    let plan = plan(settings.routing, settings.pods, &own, peers, &before);
+    let plan = plan(settings.routing, &settings.pods, &own, peers, &before);
     let mut lacking: BTreeSet<String> =
         plan.refused.iter().map(|(node, why)| format!("node {node}: {why}")).collect();
-    match apply(&plan, settings.pods, settings.port).await {
+    match apply(&plan, &settings.pods, settings.port).await {
         Ok(applied) => {
             if applied.added + applied.removed > 0 {
                 let (added, removed) = (applied.added, applied.removed);
                 tracing::info!(added, removed, nodes = plan.ways.len(), "routes to other nodes' pods");
             }
             lacking.extend(applied.no_tunnel);
-            let node = |cidr| plan.ways.get(cidr).map_or("none", |(node, _)| node.as_str());
+            let node = |cidr| plan.ways.get(cidr).map_or("none", |to| to.node.as_str());
             lacking.extend(
                 applied.failed.iter().map(|(cidr, why)| format!("node {}: {cidr}: {why}", node(cidr))),
             );
@@ -169,15 +169,20 @@ impl Known {
 fn peer(node: &Node) -> Peer {
     let status = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
     let internal = status.filter(|address| address.type_ == "InternalIP");
+    Peer {
+        created: node.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()),
+        addresses: internal.filter_map(|address| address.address.parse().ok()).collect(),
+        pod_cidrs: pod_cidrs(node),
+    }
+}
+
+/// A node's shares of the pods' addresses, as the API has them.
+pub(crate) fn pod_cidrs(node: &Node) -> Vec<String> {
     let spec = node.spec.as_ref();
     // `podCIDRs` has `podCIDR` first, where a control plane of today filled it in.
     let many = spec.and_then(|spec| spec.pod_cidrs.clone()).filter(|cidrs| !cidrs.is_empty());
     let one = || spec.and_then(|spec| spec.pod_cidr.clone()).filter(|cidr| !cidr.is_empty());
-    Peer {
-        created: node.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()),
-        addresses: internal.filter_map(|address| address.address.parse().ok()).collect(),
-        pod_cidrs: many.unwrap_or_else(|| one().into_iter().collect()),
-    }
+    many.unwrap_or_else(|| one().into_iter().collect())
 }
 
 #[cfg(test)]

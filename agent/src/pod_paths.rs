@@ -104,10 +104,14 @@ impl Gate for PathGate {
         }
         let [mac, node_mac] = attachment.macs;
         let pod = LocalPod { device: attachment.index, mac, node_mac };
-        if let Err(error) = self.paths.lock().add(attachment.address, &pod) {
-            let pod = format!("{}/{}", attachment.namespace, attachment.name);
-            warn!(pod, error = %chain(&error), "the pod is reached by the node's IP stack");
+        let mut paths = self.paths.lock();
+        for address in &attachment.addresses {
+            if let Err(error) = paths.add(*address, &pod) {
+                let pod = format!("{}/{}", attachment.namespace, attachment.name);
+                warn!(pod, %address, error = %chain(&error), "the pod is reached by the node's IP stack");
+            }
         }
+        drop(paths);
         self.next.admit(attachment)
     }
 }
@@ -115,14 +119,14 @@ impl Gate for PathGate {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::net::{IpAddr, TcpListener, TcpStream};
     use std::path::Path;
     use std::time::Instant;
 
     use serde_json::{Value, json};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixStream;
-    use xebec_network::Hooks;
+    use xebec_network::{Hooks, cidr};
     use xebec_rig::{NetNs, Rig, enter, within};
 
     use super::*;
@@ -136,7 +140,7 @@ mod tests {
     }
 
     /// Connects a pod as the runtime does.
-    async fn add(socket: &Path, pod: &NetNs, limits: Value) -> Ipv4Addr {
+    async fn add(socket: &Path, pod: &NetNs, limits: Value) -> [IpAddr; 2] {
         let request = json!({
             "command": "ADD", "container_id": pod.name, "netns": pod.path(), "ifname": "eth0",
             "args": format!("K8S_POD_NAMESPACE=ns;K8S_POD_NAME={}", pod.name),
@@ -148,27 +152,32 @@ mod tests {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         let answer: Value = serde_json::from_str(&answer).unwrap();
-        let address = answer["ok"]["ips"][0]["address"].as_str().unwrap_or_else(|| panic!("{answer}"));
-        address.trim_end_matches("/32").parse().unwrap()
+        [0, 1].map(|n| {
+            let address = answer["ok"]["ips"][n]["address"].as_str().unwrap_or_else(|| panic!("{answer}"));
+            address.split('/').next().unwrap().parse().unwrap()
+        })
     }
 
-    /// Packets that the node's stack has forwarded.
+    /// Packets of both families that the node's stack has forwarded.
     fn forwarded() -> u64 {
-        let text = std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
+        let read = |name: &str| std::fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap();
+        let text = read("snmp");
         let rows: Vec<Vec<&str>> = text
             .lines()
             .filter(|line| line.starts_with("Ip:"))
             .map(|line| line.split(' ').collect())
             .collect();
         let at = rows[0].iter().position(|name| *name == "ForwDatagrams").unwrap();
-        rows[1][at].parse().unwrap()
+        let six = read("snmp6");
+        let line = six.lines().find_map(|line| line.strip_prefix("Ip6OutForwDatagrams")).unwrap();
+        rows[1][at].parse::<u64>().unwrap() + line.trim().parse::<u64>().unwrap()
     }
 
     /// More than 8 Mbit/s carry in a second, with all that may go at once.
     const ENOUGH: usize = 3_000_000;
 
     /// Bytes that pass from one pod to another in a second, [`ENOUGH`] at most; and packets that the node's stack forwarded.
-    fn passed(from: &NetNs, to: &NetNs, address: Ipv4Addr) -> (usize, u64) {
+    fn passed(from: &NetNs, to: &NetNs, address: IpAddr) -> (usize, u64) {
         let before = forwarded();
         let listener = within(to, || TcpListener::bind((address, 8080)).unwrap());
         let mut client = within(from, || TcpStream::connect((address, 8080)).unwrap());
@@ -198,14 +207,14 @@ mod tests {
             socket: folder.path().join("cni.sock"),
             ipam_dir: folder.path().join("ipam"),
             conf_dir: folder.path().join("conf"),
-            pod_cidr: "10.244.7.0/24".parse().unwrap(),
-            cluster_cidr: "10.244.0.0/16".parse().unwrap(),
+            pod_cidrs: cidr::networks(&["10.244.7.0/24", "fd00:10:244:7::/64"]).unwrap(),
+            cluster_cidrs: cidr::networks(&["10.244.0.0/16", "fd00:10:244::/56"]).unwrap(),
         };
         enter(&rig.server_ns.path());
         let gate = PathGate::install(&rig.options, false, Arc::new(Open)).unwrap().unwrap();
         let hooks = Hooks { gate: Some(gate.clone()), host_ports: None };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let [a_address, b_address, slow_address] = runtime.block_on(async {
+        let [a_addresses, b_addresses, slow_addresses] = runtime.block_on(async {
             let server = xebec_network::start(&options, hooks).await.unwrap();
             tokio::spawn(server.serve(CancellationToken::new()));
             let limits = json!({
@@ -214,12 +223,19 @@ mod tests {
             let free = [add(&options.socket, a, Value::Null).await, add(&options.socket, b, Value::Null).await];
             [free[0], free[1], add(&options.socket, slow, limits).await]
         });
-        assert_eq!(passed(a, b, b_address), (ENOUGH, 0), "past the stack");
-        assert_eq!(passed(b, a, a_address), (ENOUGH, 0), "past the stack");
-        for (from, to, address) in [(a, slow, slow_address), (slow, a, a_address)] {
-            let (bytes, packets) = passed(from, to, address);
-            assert!((200_000..ENOUGH).contains(&bytes), "{bytes} bytes from {} to {}", from.name, to.name);
-            assert!(packets > 0, "its packets wait in queues behind the stack");
+        for family in [0, 1] {
+            assert_eq!(passed(a, b, b_addresses[family]), (ENOUGH, 0), "past the stack");
+            assert_eq!(passed(b, a, a_addresses[family]), (ENOUGH, 0), "past the stack");
+            for (from, to, addresses) in [(a, slow, slow_addresses), (slow, a, a_addresses)] {
+                let (bytes, packets) = passed(from, to, addresses[family]);
+                assert!(
+                    (200_000..ENOUGH).contains(&bytes),
+                    "{bytes} bytes from {} to {}",
+                    from.name,
+                    to.name
+                );
+                assert!(packets > 0, "its packets wait in queues behind the stack");
+            }
         }
         gate.paths.lock().remove_all().unwrap();
     }

@@ -51,7 +51,7 @@ pub(crate) async fn run(options: RunOptions, stop: CancellationToken) -> Result<
         }
         if !options.no_proxy {
             dataplane.host_ports = hostports::of_node(&options.network.ipam_dir)?;
-            dataplane.pod_ranges = PodRanges::These([options.network.pod_range()?].into());
+            dataplane.pod_ranges = PodRanges::These(options.network.pod_ranges()?);
             hooks.host_ports = Some(Arc::new(hostports::ToDataplane(dataplane.host_ports.clone())));
         }
         dataplane.more_metrics = policy::metrics(dataplane.more_metrics, enforcer.policies());

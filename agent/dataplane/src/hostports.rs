@@ -14,7 +14,7 @@ use crate::model::{Family, FrontKey, Kind, Protocol, ServicePort, Sets, Vip};
 /// A port of the node that leads to a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPort {
-    /// At this address of the node only (`hostIP`); at every one if absent or unspecified.
+    /// At this address of the node only (`hostIP`); at every one if absent, at every one of its family if unspecified.
     pub host: Option<IpAddr>,
     /// The node's port.
     pub port: u16,
@@ -28,10 +28,10 @@ impl HostPort {
     /// Where it answers; `None` if the pod has no address of that family.
     fn key(&self) -> Option<FrontKey> {
         let family = Family::of(&self.endpoint.ip());
-        let vip = match self.host.filter(|host| !host.is_unspecified()) {
-            None => Vip::Host(family),
-            Some(host) if Family::of(&host) == family => Vip::HostAddress(host),
-            Some(_) => return None,
+        let vip = match self.host {
+            Some(host) if Family::of(&host) != family => return None,
+            Some(host) if !host.is_unspecified() => Vip::HostAddress(host),
+            _ => Vip::Host(family),
         };
         Some(FrontKey { vip, port: self.port, protocol: self.protocol })
     }
@@ -166,7 +166,7 @@ mod tests {
         let key = |host| port(host).key().map(|key| key.to_string());
         assert_eq!(key(None).as_deref(), Some("<host>:8080/UDP"));
         assert_eq!(key(Some("0.0.0.0")).as_deref(), Some("<host>:8080/UDP"));
-        assert_eq!(key(Some("::")).as_deref(), Some("<host>:8080/UDP"));
+        assert_eq!(key(Some("::")), None, "as portmap has it");
         assert_eq!(key(Some("127.0.0.1")).as_deref(), Some("<host 127.0.0.1>:8080/UDP"));
         assert_eq!(key(Some("::1")), None);
         let pod = PodPorts { pod: "ns/a".to_owned(), created: 0, ports: vec![port(None), port(Some("::1"))] };

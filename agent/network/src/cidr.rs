@@ -1,79 +1,68 @@
-//! IPv4 networks.
+//! Networks of pods' addresses. PURE. Enters: text, as options and Nodes have it. Leaves: networks of either family.
 
-use std::fmt;
-use std::net::Ipv4Addr;
-use std::str::FromStr;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+pub use ipnet::IpNet;
 
 use crate::NetworkError;
 
-/// An IPv4 network: a base address whose host bits are zero, and a prefix length of 0 to 32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Cidr {
-    base: u32,
-    length: u8,
+/// Reads a network; bits of its address behind the prefix do not matter.
+///
+/// # Errors
+/// [`NetworkError::BadCidr`].
+pub fn network(text: &str) -> Result<IpNet, NetworkError> {
+    let read: Result<IpNet, _> = text.trim().parse();
+    read.map(|network| network.trunc()).map_err(|_| NetworkError::BadCidr(text.to_owned()))
 }
 
-impl Cidr {
-    /// Whether the address lies in the network.
-    pub fn contains(self, address: Ipv4Addr) -> bool {
-        u32::from(address) & self.mask() == self.base
-    }
-
-    /// The addresses that pods may get: all but the first and the last, which old programs take for the network and
-    /// the broadcast; of a /31 or /32 all.
-    pub fn hosts(self) -> std::ops::RangeInclusive<u32> {
-        let last = self.base | !self.mask();
-        if self.length >= 31 { self.base..=last } else { self.base + 1..=last - 1 }
-    }
-
-    /// The first address, which stands for the network itself.
-    pub fn base(self) -> Ipv4Addr {
-        self.base.into()
-    }
-
-    /// The last address.
-    pub fn last(self) -> Ipv4Addr {
-        (self.base | !self.mask()).into()
-    }
-
-    /// The length of the prefix, 0 to 32.
-    pub fn length(self) -> u8 {
-        self.length
-    }
-
-    /// The network that an address with this prefix length lies in; `None` for a length beyond 32.
-    pub fn of(address: Ipv4Addr, length: u8) -> Option<Self> {
-        let mut network = Self { base: 0, length };
-        network.base = (length <= 32).then(|| u32::from(address) & network.mask())?;
-        Some(network)
-    }
-
-    /// Whether the two have an address in common.
-    pub fn overlaps(self, other: Self) -> bool {
-        self.contains(other.base()) || other.contains(self.base())
-    }
-
-    fn mask(self) -> u32 {
-        u32::MAX.checked_shl(32 - u32::from(self.length)).unwrap_or(0)
+/// Reads what a node, or a cluster, has: one network, or one of each family. The first is of the primary family.
+///
+/// # Errors
+/// [`NetworkError::BadCidr`]; [`NetworkError::Families`] for none, for two of a family, for more.
+pub fn networks<T: AsRef<str>>(texts: &[T]) -> Result<Vec<IpNet>, NetworkError> {
+    let all: Vec<IpNet> = texts.iter().map(|text| network(text.as_ref())).collect::<Result<_, _>>()?;
+    match all.as_slice() {
+        [_] => Ok(all),
+        [one, other] if is_v6(one) != is_v6(other) => Ok(all),
+        _ => Err(NetworkError::Families(all.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))),
     }
 }
 
-impl FromStr for Cidr {
-    type Err = NetworkError;
+/// Whether two networks have an address in common.
+pub(crate) fn overlap(one: &IpNet, other: &IpNet) -> bool {
+    one.contains(other) || other.contains(one)
+}
 
-    fn from_str(text: &str) -> Result<Self, NetworkError> {
-        let parse = || {
-            let (address, length) = text.split_once('/')?;
-            let (address, length): (Ipv4Addr, u8) = (address.parse().ok()?, length.parse().ok()?);
-            Self::of(address, length)
-        };
-        parse().ok_or_else(|| NetworkError::BadCidr(text.to_owned()))
+/// Whether a network is one of IPv6.
+pub(crate) fn is_v6(network: &IpNet) -> bool {
+    matches!(network, IpNet::V6(_))
+}
+
+/// The addresses that pods may get, as numbers: of IPv4 all but the first and the last, which old programs take for the network
+/// and the broadcast; of IPv6 all but the first, that of the network's routers (RFC 4291, 2.6.1). Of one or two addresses all.
+pub(crate) fn hosts(network: &IpNet) -> RangeInclusive<u128> {
+    let (first, last) = (number(network.network()), number(network.broadcast()));
+    match network {
+        _ if last - first < 2 => first..=last,
+        IpNet::V4(_) => first + 1..=last - 1,
+        IpNet::V6(_) => first + 1..=last,
     }
 }
 
-impl fmt::Display for Cidr {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}", Ipv4Addr::from(self.base), self.length)
+/// An address as a number.
+pub(crate) fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => address.to_bits().into(),
+        IpAddr::V6(address) => address.to_bits(),
+    }
+}
+
+/// The address of a number in a network's family.
+pub(crate) fn address(network: &IpNet, number: u128) -> IpAddr {
+    match network {
+        IpNet::V4(_) => IpAddr::V4((number as u32).into()),
+        IpNet::V6(_) => IpAddr::V6(number.into()),
     }
 }
 
@@ -81,27 +70,49 @@ impl fmt::Display for Cidr {
 mod tests {
     use super::*;
 
-    #[test]
-    fn parses_masks_and_bounds() {
-        let network: Cidr = "10.244.3.77/24".parse().unwrap();
-        assert_eq!(network.to_string(), "10.244.3.0/24");
-        assert!(network.contains(Ipv4Addr::new(10, 244, 3, 255)));
-        assert!(!network.contains(Ipv4Addr::new(10, 244, 4, 0)));
-        assert_eq!(Ipv4Addr::from(*network.hosts().start()), Ipv4Addr::new(10, 244, 3, 1));
-        assert_eq!(Ipv4Addr::from(*network.hosts().end()), Ipv4Addr::new(10, 244, 3, 254));
-        assert_eq!("0.0.0.0/0".parse::<Cidr>().unwrap().to_string(), "0.0.0.0/0");
-        assert_eq!(network.last(), Ipv4Addr::new(10, 244, 3, 255));
-        let within = |text: &str| network.overlaps(text.parse().unwrap());
-        assert!(within("10.244.3.128/25") && within("10.0.0.0/8") && within("10.244.3.0/24"));
-        assert!(!within("10.244.2.0/24") && !within("10.244.4.0/22"));
-        assert_eq!("10.0.0.7/32".parse::<Cidr>().unwrap().hosts().count(), 1);
+    fn ends(text: &str) -> (String, String) {
+        let network = network(text).unwrap();
+        let hosts = hosts(&network);
+        (address(&network, *hosts.start()).to_string(), address(&network, *hosts.end()).to_string())
     }
 
     #[test]
-    fn refuses_what_is_no_network() {
-        for text in ["", "10.0.0.0", "10.0.0.0/33", "fd00::/64", "10.0.0/8", "10.0.0.0/-1"] {
-            let error = text.parse::<Cidr>().unwrap_err().to_string();
-            assert!(error.contains(&format!("{text:?}")), "{error}");
+    fn pods_get_all_but_the_addresses_of_the_network_itself() {
+        let pair = |first: &str, last: &str| (first.to_owned(), last.to_owned());
+        assert_eq!(ends("10.244.3.77/24"), pair("10.244.3.1", "10.244.3.254"));
+        assert_eq!(ends("10.244.3.4/31"), pair("10.244.3.4", "10.244.3.5"));
+        assert_eq!(ends("10.0.0.7/32"), pair("10.0.0.7", "10.0.0.7"));
+        assert_eq!(ends("fd00:1:2:3::9/64"), pair("fd00:1:2:3::1", "fd00:1:2:3:ffff:ffff:ffff:ffff"));
+        assert_eq!(ends("fd00::7/128"), pair("fd00::7", "fd00::7"));
+    }
+
+    #[test]
+    fn networks_overlap_within_a_family() {
+        let within = |one: &str, other: &str| overlap(&network(one).unwrap(), &network(other).unwrap());
+        assert!(within("10.244.3.0/24", "10.244.3.128/25") && within("10.244.3.0/24", "10.0.0.0/8"));
+        assert!(within("fd00::/48", "fd00:0:0:7::/64"));
+        assert!(!within("10.244.3.0/24", "10.244.2.0/24") && !within("10.244.3.0/24", "10.244.4.0/22"));
+        assert!(!within("0.0.0.0/0", "::/0"));
+    }
+
+    #[test]
+    fn a_node_has_one_network_of_a_family() {
+        let text = |all: Vec<IpNet>| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let read = |texts: &[&str]| networks(texts).map(text);
+        let both = vec!["fd00::/64".to_owned(), "10.1.2.0/24".to_owned()];
+        assert_eq!(read(&["fd00::5/64", " 10.1.2.3/24"]).unwrap(), both);
+        assert_eq!(read(&["10.1.2.3/24"]).unwrap(), both[1..]);
+        for (texts, said) in [
+            (&[][..], "\"\": give one network, or one of IPv4 and one of IPv6"),
+            (&["10.0.0.0/24", "10.0.1.0/24"], "\"10.0.0.0/24,10.0.1.0/24\": give one network"),
+            (&["10.0.0.0/24", "fd00::/64", "fd01::/64"], "give one network"),
+        ] {
+            let error = read(texts).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+        for text in ["", "10.0.0.0", "10.0.0.0/33", "fd00::/129", "10.0.0/8", "10.0.0.0/-1"] {
+            let error = read(&[text]).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{text:?} is not a network such as")), "{error}");
         }
     }
 }

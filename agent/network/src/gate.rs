@@ -11,8 +11,8 @@ pub struct Attachment {
     pub namespace: String,
     /// The pod's name.
     pub name: String,
-    /// Its address.
-    pub address: IpAddr,
+    /// Its addresses, one of a family, the primary one first.
+    pub addresses: Vec<IpAddr>,
     /// The index of its device on the node, which is there and down.
     pub index: u32,
     /// The hardware address of its own end, and of the node's.

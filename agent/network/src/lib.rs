@@ -5,11 +5,14 @@
 //! masquerade rule, reservations on disk; a route to every other node's pods, by VXLAN where the node is on none of our networks.
 //! Called by `xebec-agent run`. A foreign CNI plugin can take this crate's place: the agent then starts nothing here.
 //!
-//! No bridge: each pod has a /32 address, a /32 route to its veth on the node, and the link-local gateway
-//! 169.254.1.1, which a permanent neighbour entry points at the node's end of the veth.
+//! No bridge: each pod has an address of each family that the node has pods of (/32, /128), a route to its veth on the node for
+//! each, and the link-local gateways 169.254.1.1 and fe80::1, which permanent neighbour entries point at the node's end of the
+//! veth.
 
 pub mod cidr;
 pub mod cni;
+mod connect;
+mod forwarding;
 mod gate;
 pub mod ipam;
 mod link;
@@ -23,13 +26,13 @@ mod server;
 mod tunnel;
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-pub use cidr::Cidr;
+pub use cidr::IpNet;
 pub use gate::{Attachment, Gate};
 pub use link::host_device;
 pub use local::{add_local_address, remove_local_address};
@@ -38,23 +41,31 @@ pub use rate::{Bandwidth, Limit};
 pub use server::Server;
 pub use tunnel::TUNNEL_DEVICE;
 
-/// The gateway address inside every pod; it exists only as a neighbour entry (RFC 3927 link-local).
-pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+/// The gateway inside every pod of IPv4; it exists only as a neighbour entry (RFC 3927 link-local).
+pub const GATEWAY4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+/// The same of IPv6 (RFC 4291 link-local).
+pub const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 /// What every pod's device on the node starts with; twelve hexadecimal digits follow. The names of our tunnels start alike.
 pub const DEVICE_PREFIX: &str = "xeb";
 
 /// Why a network operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
-    /// The text is not an IPv4 network.
-    #[error("{0:?} is not an IPv4 network such as 10.244.0.0/24")]
+    /// The text is not a network.
+    #[error("{0:?} is not a network such as 10.244.0.0/24 or fd00:10:244::/64")]
     BadCidr(String),
+    /// There are none, or too many.
+    #[error("{0:?}: give one network, or one of IPv4 and one of IPv6")]
+    Families(String),
+    /// The node has pods of a family, and the cluster has not.
+    #[error("the node's pods have {0}, and the cluster's pods no network of that family (--cluster-cidr)")]
+    NotOfCluster(IpNet),
     /// The CNI request lacks something or holds a bad value; retrying cannot help.
     #[error("CNI request: {0}")]
     BadRequest(String),
     /// Every address is taken; a later try may succeed.
     #[error("no free address left in {0}")]
-    Exhausted(Cidr),
+    Exhausted(IpNet),
     /// A file or socket operation failed.
     #[error("{operation} {path}: {source}")]
     Io {
@@ -86,10 +97,18 @@ pub enum NetworkError {
     },
     /// A route of ours could not be removed.
     #[error("route to {0}: {1}")]
-    Route(Cidr, String),
+    Route(IpNet, String),
     /// The packet filter did not take the rules.
     #[error("{0}")]
     Nft(String),
+}
+
+/// The gateway of a pod's address.
+pub(crate) fn gateway(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => GATEWAY4.into(),
+        IpAddr::V6(_) => GATEWAY6.into(),
+    }
 }
 
 impl NetworkError {
@@ -115,10 +134,10 @@ pub struct Options {
     pub ipam_dir: PathBuf,
     /// Where the runtime looks for network configurations.
     pub conf_dir: PathBuf,
-    /// This node's share of the pod addresses.
-    pub pod_cidr: Cidr,
-    /// All pod addresses of the cluster; traffic to them is not masqueraded.
-    pub cluster_cidr: Cidr,
+    /// This node's shares of the pod addresses, one of a family, the primary family's first.
+    pub pod_cidrs: Vec<IpNet>,
+    /// All pod addresses of the cluster, one network of a family; traffic to them is not masqueraded.
+    pub cluster_cidrs: Vec<IpNet>,
 }
 
 /// Whom the pod network asks and tells.
@@ -147,9 +166,9 @@ pub async fn run(options: Options, hooks: Hooks, cancel: CancellationToken) -> R
 /// # Errors
 /// As [`run`].
 pub async fn start(options: &Options, hooks: Hooks) -> Result<Server, NetworkError> {
-    enable_forwarding()?;
-    masquerade::apply(options.pod_cidr, options.cluster_cidr).await?;
-    let ipam = ipam::Ipam::open(&options.ipam_dir, options.pod_cidr)?;
+    forwarding::enable(&options.pod_cidrs)?;
+    masquerade::apply(&options.pod_cidrs, &options.cluster_cidrs).await?;
+    let ipam = ipam::Ipam::open(&options.ipam_dir, &options.pod_cidrs)?;
     let freed = ipam.release_stale(link::exists)?;
     rate::device::remove_strays().await?;
     let maps_ports = hooks.host_ports.is_some();
@@ -157,7 +176,7 @@ pub async fn start(options: &Options, hooks: Hooks) -> Result<Server, NetworkErr
     // Without those of pods that are gone.
     server.tell()?;
     write_configuration(options, maps_ports)?;
-    tracing::info!(cidr = %options.pod_cidr, socket = %options.socket.display(), freed, "pod network ready");
+    tracing::info!(cidrs = ?options.pod_cidrs, socket = %options.socket.display(), freed, "pod network ready");
     Ok(server)
 }
 
@@ -202,12 +221,4 @@ fn write_configuration(options: &Options, maps_ports: bool) -> Result<(), Networ
     let fresh = options.conf_dir.join(".xebec.new");
     std::fs::write(&fresh, text.to_string()).map_err(NetworkError::io("write", &fresh))?;
     std::fs::rename(&fresh, &path).map_err(NetworkError::io("write", &path))
-}
-
-fn enable_forwarding() -> Result<(), NetworkError> {
-    let path = Path::new("/proc/sys/net/ipv4/ip_forward");
-    if std::fs::read_to_string(path).is_ok_and(|text| text.trim() == "1") {
-        return Ok(());
-    }
-    std::fs::write(path, "1").map_err(NetworkError::io("write", path))
 }

@@ -1,22 +1,20 @@
-//! Devices, addresses and routes. Enters: a pod's namespace and address. Leaves: a connected pod.
-//!
-//! Work inside the pod's namespace runs on a thread that entered it: a netlink socket belongs to the namespace in
-//! which it was made, and a thread that entered another one never returns to the pool.
+//! Devices, addresses, neighbours and routes, by rtnetlink: what `connect`, `routes` and `tunnel` are made of.
 
-use std::fs::File;
-use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::{AsFd, AsRawFd};
-use std::path::{Path, PathBuf};
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::path::Path;
 
 use futures::TryStreamExt;
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::AddressHeaderFlags;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use netlink_packet_route::neighbour::NeighbourState;
-use netlink_packet_route::route::{RouteAttribute, RouteMetric, RouteScope};
-use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use netlink_packet_route::route::RouteAttribute;
+use rtnetlink::{Handle, RouteMessageBuilder};
 
-use crate::rate::{Bandwidth, device};
-use crate::{DEVICE_PREFIX, GATEWAY, NetworkError, TUNNEL_DEVICE};
+use crate::cidr::{IpNet, is_v6};
+use crate::rate::device;
+use crate::{DEVICE_PREFIX, NetworkError};
 
 /// The node's device of an owner: 15 bytes at most (IFNAMSIZ), the same each time (FNV-1a, 48 bits of it).
 pub fn host_device(owner: &str) -> String {
@@ -45,139 +43,6 @@ fn rustix_index(device: &str) -> bool {
         return false;
     };
     rustix::net::netdevice::name_to_index(socket.as_fd(), device).is_ok()
-}
-
-/// Connects a namespace: the device pair, the address, the routes on both ends. Returns the pod's MAC address.
-/// Whatever an earlier, interrupted call left behind is replaced. Nothing can pass before `admitted`, which is given the
-/// index of the node's device and both hardware addresses (the pod's, the node's), is over, nor faster than `bandwidth`.
-pub(crate) async fn connect<F: Future<Output = Result<(), NetworkError>>>(
-    netns: &Path,
-    owner: &str,
-    ifname: &str,
-    address: Ipv4Addr,
-    bandwidth: &Bandwidth,
-    admitted: impl FnOnce(u32, [[u8; 6]; 2]) -> F,
-) -> Result<String, NetworkError> {
-    let handle = netlink()?;
-    let device = host_device(owner);
-    let peer = format!("xp{}", &device[DEVICE_PREFIX.len()..]);
-    remove(&handle, &device).await?;
-    device::release(&handle, owner).await?;
-    let namespace = File::open(netns).map_err(NetworkError::io("open", netns))?;
-    let mtu = default_mtu(&handle).await?;
-    // What is sent off the node may have to fit into the tunnel. Who was there before it learns that by losing a packet.
-    let width = find(&handle, TUNNEL_DEVICE).await?.as_ref().and_then(mtu_of);
-    let doing = |what: &str| format!("{what} {device}");
-    handle
-        .link()
-        .add(LinkVeth::new(&device, &peer).build())
-        .execute()
-        .await
-        .map_err(NetworkError::netlink(doing("create")))?;
-
-    let host_end = find(&handle, &device).await?.ok_or_else(|| NetworkError::NoDevice(device.clone()))?;
-    let pod_end = find(&handle, &peer).await?.ok_or_else(|| NetworkError::NoDevice(peer.clone()))?;
-    let (host_mac, pod_mac) = (mac(&host_end), mac(&pod_end));
-    let octets = |mac: &[u8]| mac.try_into().unwrap_or_default();
-    admitted(host_end.header.index, [octets(&pod_mac), octets(&host_mac)]).await?;
-    refuse_foreign_sources(&device);
-    device::hold(&handle, owner, host_end.header.index, mtu, bandwidth).await?;
-    let change =
-        LinkUnspec::new_with_index(pod_end.header.index).setns_by_fd(namespace.as_raw_fd()).mtu(mtu).build();
-    handle.link().set(change).execute().await.map_err(NetworkError::netlink(doing("move the peer of")))?;
-
-    let (inside, name) = (pod_end.header.index, ifname.to_owned());
-    in_namespace(namespace, netns, move |handle| async move {
-        configure_pod(&handle, inside, &name, address, &host_mac, width).await
-    })
-    .await?;
-
-    let index = host_end.header.index;
-    let up = LinkUnspec::new_with_index(index).mtu(mtu).up().build();
-    handle.link().set(up).execute().await.map_err(NetworkError::netlink(doing("bring up")))?;
-    // A permanent neighbour saves the first packet's ARP exchange.
-    handle
-        .neighbours()
-        .add(index, IpAddr::V4(address))
-        .link_layer_address(&pod_mac)
-        .state(NeighbourState::Permanent)
-        .replace()
-        .execute()
-        .await
-        .map_err(NetworkError::netlink(doing("add the neighbour on")))?;
-    let route = RouteMessageBuilder::<Ipv4Addr>::new()
-        .destination_prefix(address, 32)
-        .output_interface(index)
-        .scope(RouteScope::Link)
-        .build();
-    handle
-        .route()
-        .add(route)
-        .replace()
-        .execute()
-        .await
-        .map_err(NetworkError::netlink(doing("add the route to")))?;
-    Ok(pod_mac.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":"))
-}
-
-/// A pod sends under its own address only: policies know the sender of a packet by it.
-fn refuse_foreign_sources(device: &str) {
-    let path = format!("/proc/sys/net/ipv4/conf/{device}/rp_filter");
-    if let Err(error) = std::fs::write(&path, "1") {
-        tracing::warn!(%error, path, "pods can send under addresses of others");
-    }
-}
-
-async fn configure_pod(
-    handle: &Handle,
-    index: u32,
-    ifname: &str,
-    address: Ipv4Addr,
-    gateway_mac: &[u8],
-    width: Option<u32>,
-) -> Result<(), NetworkError> {
-    let doing = |what: &str| format!("{what} {ifname} in the pod");
-    let rename = LinkUnspec::new_with_index(index).name(ifname).build();
-    handle.link().set(rename).execute().await.map_err(NetworkError::netlink(doing("name")))?;
-    handle
-        .address()
-        .add(index, IpAddr::V4(address), 32)
-        .replace()
-        .execute()
-        .await
-        .map_err(NetworkError::netlink(doing("set the address of")))?;
-    let up = LinkUnspec::new_with_index(index).up().build();
-    handle.link().set(up).execute().await.map_err(NetworkError::netlink(doing("bring up")))?;
-    handle
-        .neighbours()
-        .add(index, IpAddr::V4(GATEWAY))
-        .link_layer_address(gateway_mac)
-        .state(NeighbourState::Permanent)
-        .replace()
-        .execute()
-        .await
-        .map_err(NetworkError::netlink(doing("add the gateway's neighbour on")))?;
-    let direct = RouteMessageBuilder::<Ipv4Addr>::new()
-        .destination_prefix(GATEWAY, 32)
-        .output_interface(index)
-        .scope(RouteScope::Link)
-        .build();
-    handle
-        .route()
-        .add(direct)
-        .replace()
-        .execute()
-        .await
-        .map_err(NetworkError::netlink(doing("add the gateway's route on")))?;
-    let mut default = RouteMessageBuilder::<Ipv4Addr>::new().gateway(GATEWAY).output_interface(index).build();
-    default.attributes.extend(width.map(|width| RouteAttribute::Metrics(vec![RouteMetric::Mtu(width)])));
-    handle
-        .route()
-        .add(default)
-        .replace()
-        .execute()
-        .await
-        .map_err(NetworkError::netlink(doing("add the default route on")))
 }
 
 /// Removes an owner's devices (both ends go together); none is no error.
@@ -221,18 +86,32 @@ pub(crate) async fn find(handle: &Handle, device: &str) -> Result<Option<LinkMes
     }
 }
 
-/// The MTU of the device that the default route leaves by; without a default route Ethernet's 1500.
+/// The MTU of the device that the default route leaves by, that of IPv4 if there are two; without one Ethernet's 1500.
 pub(crate) async fn default_mtu(handle: &Handle) -> Result<u32, NetworkError> {
-    let table = std::fs::read_to_string("/proc/thread-self/net/route").unwrap_or_default();
-    let device = table.lines().skip(1).find_map(|line| {
-        let mut fields = line.split_whitespace();
-        let device = fields.next()?;
-        (fields.next()? == "00000000").then(|| device.to_owned())
-    });
+    let read = |name| std::fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
+    let device = default4(&read("route")).or_else(|| default6(&read("ipv6_route")));
     let Some(device) = device else { return Ok(1500) };
     let link = find(handle, &device).await?;
     let mtu = link.as_ref().and_then(mtu_of);
     Ok(mtu.unwrap_or(1500))
+}
+
+/// The device of the first default route, from the text of /proc/net/route. PURE.
+fn default4(text: &str) -> Option<String> {
+    text.lines().skip(1).find_map(|line| {
+        let mut fields = line.split_whitespace();
+        let device = fields.next()?;
+        (fields.next()? == "00000000").then(|| device.to_owned())
+    })
+}
+
+/// The same from the text of /proc/net/ipv6_route: address and prefix length first, the device last. What leads to `lo` refuses.
+fn default6(text: &str) -> Option<String> {
+    text.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let all = fields.first()?.bytes().all(|digit| digit == b'0') && *fields.get(1)? == "00";
+        fields.last().filter(|device| all && **device != "lo").map(|device| (*device).to_owned())
+    })
 }
 
 pub(crate) fn mtu_of(link: &LinkMessage) -> Option<u32> {
@@ -257,6 +136,56 @@ pub(crate) fn mac(link: &LinkMessage) -> Vec<u8> {
     address.unwrap_or_default()
 }
 
+/// A route to a network of either family.
+pub(crate) fn route_to(network: IpNet) -> RouteMessageBuilder<IpAddr> {
+    let mut route = RouteMessageBuilder::<IpAddr>::new();
+    let message = route.get_mut();
+    message.header.address_family = family(&network);
+    message.header.destination_prefix_length = network.prefix_len();
+    message.attributes.push(RouteAttribute::Destination(network.network().into()));
+    route
+}
+
+/// The next hop of a route, of its family.
+pub(crate) fn by(mut route: RouteMessageBuilder<IpAddr>, gateway: IpAddr) -> RouteMessageBuilder<IpAddr> {
+    route.get_mut().attributes.push(RouteAttribute::Gateway(gateway.into()));
+    route
+}
+
+/// A network's family, as netlink has it.
+pub(crate) fn family(network: &IpNet) -> AddressFamily {
+    if is_v6(network) { AddressFamily::Inet6 } else { AddressFamily::Inet }
+}
+
+/// An address alone, as a network.
+pub(crate) fn alone(address: IpAddr) -> IpNet {
+    address.into()
+}
+
+/// Gives a device an address that nobody else has: no neighbour is asked about it.
+pub(crate) async fn add_address(
+    handle: &Handle,
+    index: u32,
+    address: IpAddr,
+) -> Result<(), rtnetlink::Error> {
+    let mut request = handle.address().add(index, address, alone(address).prefix_len()).replace();
+    if address.is_ipv6() {
+        request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+    }
+    request.execute().await
+}
+
+/// A neighbour that is never asked for.
+pub(crate) async fn add_neighbour(
+    handle: &Handle,
+    index: u32,
+    address: IpAddr,
+    mac: &[u8],
+) -> Result<(), rtnetlink::Error> {
+    let request = handle.neighbours().add(index, address).link_layer_address(mac);
+    request.state(NeighbourState::Permanent).replace().execute().await
+}
+
 pub(crate) fn netlink() -> Result<Handle, NetworkError> {
     let (connection, handle, _) =
         rtnetlink::new_connection().map_err(NetworkError::io("open", Path::new("a netlink socket")))?;
@@ -264,35 +193,28 @@ pub(crate) fn netlink() -> Result<Handle, NetworkError> {
     Ok(handle)
 }
 
-/// Runs netlink work in a namespace, on a thread of its own that ends with it.
-async fn in_namespace<F, Fut>(namespace: File, path: &Path, work: F) -> Result<(), NetworkError>
-where
-    F: FnOnce(Handle) -> Fut + Send + 'static,
-    Fut: Future<Output = Result<(), NetworkError>>,
-{
-    let (sender, receiver) = tokio::sync::oneshot::channel();
-    let path: PathBuf = path.to_owned();
-    std::thread::spawn(move || {
-        let result = (|| {
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
-                .map_err(|error| NetworkError::io("enter", &path)(error.into()))?;
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .map_err(NetworkError::io("start a runtime in", &path))?;
-            runtime.block_on(async { work(netlink()?).await })
-        })();
-        // The receiver is gone only when the request was dropped.
-        let _ = sender.send(result);
-    });
-    receiver
-        .await
-        .unwrap_or_else(|_| Err(NetworkError::BadRequest("the namespace thread ended early".to_owned())))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn default_routes_are_found() {
+        let four = "Iface Destination Gateway\neth1 0000000A 00000000\neth0 00000000 0100000A\n";
+        assert_eq!(default4(four).as_deref(), Some("eth0"));
+        let zero = "00000000000000000000000000000000";
+        let line = |address: &str, length: &str, device: &str| {
+            format!("{address} {length} {zero} 00 {zero} 00000400 00000001 00000000 00000003     {device}\n")
+        };
+        let net = "fd000000000000000000000000000000";
+        let six = [
+            line(net, "40", "eth1"),
+            line(zero, "00", "lo"),
+            line(zero, "80", "lo"),
+            line(zero, "00", "eth0"),
+        ];
+        assert_eq!(default6(&six.concat()).as_deref(), Some("eth0"));
+        assert_eq!((default4(""), default6(&six[..3].concat())), (None, None));
+    }
 
     #[test]
     fn device_names_fit_and_differ() {

@@ -5,21 +5,22 @@
 //! nothing else is ever changed. A route of others to the same network stays, and ours is not made.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use futures::TryStreamExt;
-use netlink_packet_route::address::AddressAttribute;
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteIpTunnel, RouteLwTunnelEncap, RouteMessage,
-    RouteProtocol, RouteScope,
+    RouteAddress, RouteAttribute, RouteHeader, RouteIp6Tunnel, RouteIp6TunnelFlags, RouteIpTunnel,
+    RouteLwTunnelEncap, RouteMessage, RouteProtocol, RouteScope,
 };
 use rtnetlink::{Handle, RouteMessageBuilder};
 
-use crate::link::{is_pod_device, name, netlink};
+use crate::link::{by, family, is_pod_device, name, netlink, route_to};
 use crate::peers::{OwnAddress, Plan, Way};
-use crate::tunnel::{self, Neighbours, TUNNEL_DEVICE, VNI};
-use crate::{Cidr, NetworkError};
+use crate::tunnel::{self, Neighbours, TUNNEL_DEVICE, VNI, next_hop};
+use crate::{IpNet, NetworkError};
 
 /// Who made a route (`rtm_protocol`): a number that neither the kernel nor iproute2's table (`rt_protos`) gives to anybody.
 pub const PROTOCOL: u8 = 88;
@@ -32,7 +33,7 @@ pub struct Applied {
     /// Routes that were removed.
     pub removed: usize,
     /// Networks that have no route or an old one, and why; a later call tries again.
-    pub failed: BTreeMap<Cidr, String>,
+    pub failed: BTreeMap<IpNet, String>,
     /// Why there is no tunnel although it is needed; routes that were through it are as they were.
     pub no_tunnel: Option<String>,
 }
@@ -40,7 +41,7 @@ pub struct Applied {
 /// A route of the main table, as far as it matters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Found {
-    network: Cidr,
+    network: IpNet,
     priority: u32,
     ours: bool,
     /// `None` for a way that is not of our kind.
@@ -50,16 +51,16 @@ struct Found {
 /// What is to be done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Changes {
-    add: Vec<Cidr>,
-    replace: Vec<Cidr>,
-    remove: Vec<Cidr>,
+    add: Vec<IpNet>,
+    replace: Vec<IpNet>,
+    remove: Vec<IpNet>,
     /// Others have a route there.
-    taken: Vec<Cidr>,
+    taken: Vec<IpNet>,
 }
 
 /// From the routes that are there to those that are wanted. PURE.
-fn changes(wanted: &BTreeMap<Cidr, Way>, found: &[Found]) -> Changes {
-    let taken: BTreeSet<Cidr> =
+fn changes(wanted: &BTreeMap<IpNet, Way>, found: &[Found]) -> Changes {
+    let taken: BTreeSet<IpNet> =
         found.iter().filter(|route| !route.ours && route.priority == 0).map(|route| route.network).collect();
     let mut out = Changes::default();
     let mut there = BTreeMap::new();
@@ -83,28 +84,29 @@ fn changes(wanted: &BTreeMap<Cidr, Way>, found: &[Found]) -> Changes {
     out
 }
 
-/// Makes the routes those of the plan, of the node with these pods; `port` is VXLAN's.
+/// Makes the routes those of the plan, of the node whose own pods have addresses of `pods`; `port` is VXLAN's.
 ///
 /// # Errors
 /// Nothing could be read, or no neighbour be changed; the routes that are there stay.
-pub async fn apply(plan: &Plan, pods: Cidr, port: u16) -> Result<Applied, NetworkError> {
+pub async fn apply(plan: &Plan, pods: &[IpNet], port: u16) -> Result<Applied, NetworkError> {
     let handle = netlink()?;
-    let wanted: BTreeMap<Cidr, Way> = plan.ways.iter().map(|(cidr, (_, way))| (*cidr, *way)).collect();
-    let behind = |(cidr, way): (&Cidr, &Way)| matches!(way, Way::Tunnel { .. }).then_some(*cidr);
-    let behind: BTreeSet<Cidr> = wanted.iter().filter_map(behind).collect();
+    let wanted: BTreeMap<IpNet, Way> = plan.ways.iter().map(|(cidr, to)| (*cidr, to.way)).collect();
+    let tunnelled = plan.ways.iter().filter(|(_, to)| matches!(to.way, Way::Tunnel { .. }));
+    let behind: BTreeMap<IpNet, IpNet> = tunnelled.map(|(cidr, to)| (*cidr, to.first)).collect();
     if behind.is_empty() {
         let mut out = Applied::default();
-        settle(&handle, &wanted, 0, &behind, &mut out).await?;
+        settle(&handle, &wanted, 0, &BTreeSet::new(), &mut out).await?;
         tunnel::remove(&handle).await?;
         return Ok(out);
     }
-    let device = match tunnel::ensure(&handle, pods, port).await {
+    let over_v6 = wanted.values().any(|way| matches!(way, Way::Tunnel { remote } if remote.is_ipv6()));
+    let device = match tunnel::ensure(&handle, pods, port, over_v6).await {
         Ok(device) => device,
         Err(error) => {
             // The others have their routes all the same.
-            let beside = wanted.into_iter().filter(|(network, _)| !behind.contains(network)).collect();
+            let beside = wanted.into_iter().filter(|(network, _)| !behind.contains_key(network)).collect();
             let mut out = Applied { no_tunnel: Some(error.to_string()), ..Applied::default() };
-            settle(&handle, &beside, 0, &behind, &mut out).await?;
+            settle(&handle, &beside, 0, &behind.into_keys().collect(), &mut out).await?;
             return Ok(out);
         }
     };
@@ -133,14 +135,20 @@ pub(crate) async fn remove() -> Result<(), NetworkError> {
 /// From what is there to what is wanted; routes to networks of `kept` are not touched.
 async fn settle(
     handle: &Handle,
-    wanted: &BTreeMap<Cidr, Way>,
+    wanted: &BTreeMap<IpNet, Way>,
     tunnel: u32,
-    kept: &BTreeSet<Cidr>,
+    kept: &BTreeSet<IpNet>,
     out: &mut Applied,
 ) -> Result<(), NetworkError> {
-    let list = handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
-    let listed: Vec<RouteMessage> = list.try_collect().await.map_err(NetworkError::netlink("list routes"))?;
-    let found: Vec<Found> = listed.iter().filter_map(|message| read(message, tunnel)).collect();
+    let mut found = Vec::new();
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let mut all = RouteMessageBuilder::<IpAddr>::new();
+        all.get_mut().header.address_family = family;
+        let mut listed = handle.route().get(all.build()).execute();
+        while let Some(message) = listed.try_next().await.map_err(NetworkError::netlink("list routes"))? {
+            found.extend(read(&message, tunnel));
+        }
+    }
     let changes = changes(wanted, &found);
     for (networks, replace) in [(&changes.replace, true), (&changes.add, false)] {
         for network in networks {
@@ -171,23 +179,33 @@ async fn settle(
 }
 
 /// A route of ours to a network.
-fn mark(network: Cidr) -> RouteMessageBuilder<Ipv4Addr> {
-    RouteMessageBuilder::<Ipv4Addr>::new()
-        .destination_prefix(network.base(), network.length())
-        .protocol(RouteProtocol::from(PROTOCOL))
+fn mark(network: IpNet) -> RouteMessageBuilder<IpAddr> {
+    route_to(network).protocol(RouteProtocol::from(PROTOCOL))
 }
 
-fn route(network: Cidr, way: Way, tunnel: u32) -> RouteMessage {
-    match way {
-        Way::Native { via, device } => mark(network).gateway(via).output_interface(device).onlink().build(),
-        Way::Tunnel { remote } => mark(network)
-            .encap_ip(vec![RouteIpTunnel::Id(VNI), RouteIpTunnel::Destination(remote)])
-            .gateway(network.base())
-            .output_interface(tunnel)
-            .onlink()
-            .build(),
-    }
+fn route(network: IpNet, way: Way, tunnel: u32) -> RouteMessage {
+    let route = match way {
+        Way::Native { via, device } => by(mark(network), via).output_interface(device),
+        Way::Tunnel { remote } => {
+            let inside = by(mark(network), next_hop(&network)).output_interface(tunnel);
+            match remote {
+                IpAddr::V4(remote) => {
+                    inside.encap_ip(vec![RouteIpTunnel::Id(VNI), RouteIpTunnel::Destination(remote)])
+                }
+                // UDP over IPv6 without a checksum is dropped where it arrives.
+                IpAddr::V6(remote) => inside.encap_ip6(vec![
+                    RouteIp6Tunnel::Id(VNI),
+                    RouteIp6Tunnel::Destination(remote),
+                    RouteIp6Tunnel::Flags(RouteIp6TunnelFlags::Checksum),
+                ]),
+            }
+        }
+    };
+    route.onlink().build()
 }
+
+/// What the kernel makes of no priority in a route of IPv6 (`IP6_RT_PRIO_USER`).
+const PRIORITY6: u32 = 1024;
 
 /// `None` for a route of another table, for some packets only, or for all of them. PURE.
 fn read(message: &RouteMessage, tunnel: u32) -> Option<Found> {
@@ -198,31 +216,50 @@ fn read(message: &RouteMessage, tunnel: u32) -> Option<Found> {
     let (mut target, mut priority, mut via, mut device, mut encap) = (None, 0, None, None, None);
     for attribute in &message.attributes {
         match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet(address)) => target = Some(*address),
+            RouteAttribute::Destination(address) => target = plain(address),
             RouteAttribute::Priority(value) => priority = *value,
-            RouteAttribute::Gateway(RouteAddress::Inet(address)) => via = Some(*address),
+            RouteAttribute::Gateway(address) => via = plain(address),
             RouteAttribute::Oif(index) => device = Some(*index),
             RouteAttribute::Encap(parts) => encap = Some(parts),
             _ => {}
         }
     }
-    let network = Cidr::of(target?, header.destination_prefix_length)?;
+    let network = IpNet::new(target?, header.destination_prefix_length).ok()?;
+    if family(&network) == AddressFamily::Inet6 && priority == PRIORITY6 {
+        priority = 0;
+    }
     let way = match (via, device, encap) {
         (Some(via), Some(device), None) => Some(Way::Native { via, device }),
-        (Some(via), Some(device), Some(parts)) if via == network.base() && device == tunnel => {
-            let ours = parts.contains(&RouteLwTunnelEncap::Ip(RouteIpTunnel::Id(VNI)));
-            let remote = parts.iter().find_map(|part| match part {
-                RouteLwTunnelEncap::Ip(RouteIpTunnel::Destination(remote)) => Some(*remote),
-                _ => None,
-            });
-            remote.filter(|_| ours).map(|remote| Way::Tunnel { remote })
+        (Some(via), Some(device), Some(parts)) if via == next_hop(&network) && device == tunnel => {
+            remote(parts).map(|remote| Way::Tunnel { remote })
         }
         _ => None,
     };
     Some(Found { network, priority, ours: header.protocol == RouteProtocol::from(PROTOCOL), way })
 }
 
-/// This node's IPv4 addresses on devices that lead to other machines: those that are up, without loopback and ours.
+fn plain(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some(IpAddr::V4(*address)),
+        RouteAddress::Inet6(address) => Some(IpAddr::V6(*address)),
+        _ => None,
+    }
+}
+
+/// The other end of our tunnel.
+fn remote(parts: &[RouteLwTunnelEncap]) -> Option<IpAddr> {
+    let ours =
+        [RouteLwTunnelEncap::Ip(RouteIpTunnel::Id(VNI)), RouteLwTunnelEncap::Ip6(RouteIp6Tunnel::Id(VNI))];
+    let end = parts.iter().find_map(|part| match part {
+        RouteLwTunnelEncap::Ip(RouteIpTunnel::Destination(remote)) => Some(IpAddr::V4(*remote)),
+        RouteLwTunnelEncap::Ip6(RouteIp6Tunnel::Destination(remote)) => Some(IpAddr::V6(*remote)),
+        _ => None,
+    });
+    end.filter(|_| parts.iter().any(|part| ours.contains(part)))
+}
+
+/// This node's addresses on devices that lead to other machines: those that are up, without loopback and ours. Addresses that
+/// count on one link only are none.
 ///
 /// # Errors
 /// The kernel's.
@@ -239,30 +276,37 @@ pub async fn own_addresses() -> Result<Vec<OwnAddress>, NetworkError> {
     let mut out = Vec::new();
     let mut listed = handle.address().get().execute();
     while let Some(found) = listed.try_next().await.map_err(NetworkError::netlink("list addresses"))? {
-        let local = found.attributes.iter().find_map(|attribute| match attribute {
-            AddressAttribute::Local(std::net::IpAddr::V4(address)) => Some(*address),
-            _ => None,
-        });
         let device = found.header.index;
-        if let Some(address) = local.filter(|_| devices.contains(&device))
-            && let Some(network) = Cidr::of(address, found.header.prefix_len)
+        if let Some(address) = address(&found).filter(|_| devices.contains(&device))
+            && let Ok(network) = IpNet::new(address, found.header.prefix_len)
         {
-            out.push(OwnAddress { device, address, network });
+            out.push(OwnAddress { device, address, network: network.trunc() });
         }
     }
     Ok(out)
+}
+
+/// A node's own end. IPv6 has no other, and says so by another attribute.
+fn address(message: &AddressMessage) -> Option<IpAddr> {
+    let is_on_link = |address: &IpAddr| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
+        AddressAttribute::Address(address) if address.is_ipv6() => Some(*address),
+        _ => None,
+    });
+    local.filter(|address| !is_on_link(address))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn cidr(text: &str) -> Cidr {
+    fn cidr(text: &str) -> IpNet {
         text.parse().unwrap()
     }
 
     fn native(last: u8) -> Way {
-        Way::Native { via: Ipv4Addr::new(192, 0, 2, last), device: 3 }
+        Way::Native { via: IpAddr::from([192, 0, 2, last]), device: 3 }
     }
 
     fn found(network: &str, ours: bool, way: Way) -> Found {
@@ -304,18 +348,32 @@ mod tests {
 
     #[test]
     fn a_route_is_read_as_it_was_written() {
-        let tunnel = Way::Tunnel { remote: Ipv4Addr::new(203, 0, 113, 7) };
-        for way in [native(2), tunnel] {
-            let message = route(cidr("10.244.2.0/24"), way, 7);
-            assert_eq!(read(&message, 7), Some(found("10.244.2.0/24", true, way)));
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let (over4, over6) =
+            (Way::Tunnel { remote: address("203.0.113.7") }, Way::Tunnel { remote: address("fd00::7") });
+        let native6 = Way::Native { via: address("fd00::2"), device: 3 };
+        for (network, way) in [
+            ("10.244.2.0/24", native(2)),
+            ("10.244.2.0/24", over4),
+            ("10.244.2.0/24", over6),
+            ("fd44:2::/64", native6),
+            ("fd44:2::/64", over4),
+            ("fd44:2::/64", over6),
+        ] {
+            let mut message = route(cidr(network), way, 7);
+            assert_eq!(read(&message, 7), Some(found(network, true, way)));
+            message.attributes.push(RouteAttribute::Priority(PRIORITY6));
+            let priority = if network.contains(':') { 0 } else { PRIORITY6 };
+            assert_eq!(read(&message, 7).unwrap().priority, priority);
         }
         // The device is another by now.
-        let stale = read(&route(cidr("10.244.2.0/24"), tunnel, 7), 8).unwrap();
+        let stale = read(&route(cidr("10.244.2.0/24"), over4, 7), 8).unwrap();
         assert!(stale.ours && stale.way.is_none());
-        let theirs = RouteMessageBuilder::<Ipv4Addr>::new().gateway(Ipv4Addr::new(192, 0, 2, 1));
-        let default = theirs.clone().output_interface(3).build();
+        let theirs = |network: &str| by(route_to(cidr(network)), address("192.0.2.1")).output_interface(3);
+        let mut default = theirs("0.0.0.0/0").build();
+        default.attributes.retain(|attribute| !matches!(attribute, RouteAttribute::Destination(_)));
         assert_eq!(read(&default, 7), None);
-        let mut elsewhere = theirs.destination_prefix(Ipv4Addr::new(10, 244, 2, 0), 24).table_id(77).build();
+        let mut elsewhere = theirs("10.244.2.0/24").table_id(77).build();
         assert_eq!(read(&elsewhere, 7), None);
         elsewhere.header.table = RouteHeader::RT_TABLE_MAIN;
         assert!(!read(&elsewhere, 7).unwrap().ours);

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cni::{Command, Request};
 use crate::ipam::Ipam;
-use crate::{Attachment, Bandwidth, Hooks, NetworkError, Options, PortMapping, link, rate};
+use crate::{Attachment, Bandwidth, Hooks, NetworkError, Options, PortMapping, connect, link, rate};
 
 /// A request is a few kilobytes; more than this is a mistake.
 const MAX_REQUEST: u64 = 1 << 20;
@@ -166,20 +166,20 @@ async fn add(
     ports: Vec<PortMapping>,
     bandwidth: Bandwidth,
 ) -> Result<Value, NetworkError> {
-    let address = node.ipam.reserve(owner)?;
+    let addresses = node.ipam.reserve(owner)?;
     let pod = request.pod().map(|(namespace, name)| format!("{namespace}/{name}")).unwrap_or_default();
     let maps_ports = !ports.is_empty();
-    if maps_ports {
-        node.ipam.note(address, owner, pod.clone(), ports)?;
+    if let Some(primary) = addresses.first().filter(|_| maps_ports) {
+        node.ipam.note(*primary, owner, pod.clone(), ports)?;
     }
     let limited = bandwidth.is_limited();
-    let admitted = |index, macs| admit(request, node, address.into(), index, macs, limited);
+    let admitted = |index, macs| admit(request, node, addresses.clone(), index, macs, limited);
     let netns = Path::new(&request.netns);
-    let mac = link::connect(netns, owner, &request.ifname, address, &bandwidth, admitted).await?;
+    let mac = connect::connect(netns, owner, &request.ifname, &addresses, &bandwidth, admitted).await?;
     if maps_ports {
         tell(node, None)?.await.map_err(|why| NetworkError::NotAdmitted { pod, why })?;
     }
-    Ok(request.result(address, &mac))
+    Ok(request.result(&addresses, &mac))
 }
 
 /// Tells of all host ports, without those of an owner that goes; what is returned waits until they answer.
@@ -195,7 +195,7 @@ fn tell(node: &Node, without: Option<&str>) -> Result<BoxFuture<'static, Result<
 async fn admit(
     request: &Request,
     node: &Node,
-    address: IpAddr,
+    addresses: Vec<IpAddr>,
     index: u32,
     macs: [[u8; 6]; 2],
     limited: bool,
@@ -203,6 +203,6 @@ async fn admit(
     let (Some(gate), Some((namespace, name))) = (&node.hooks.gate, request.pod()) else { return Ok(()) };
     let pod = format!("{namespace}/{name}");
     let (namespace, name) = (namespace.to_owned(), name.to_owned());
-    let attachment = Attachment { namespace, name, address, index, macs, limited };
+    let attachment = Attachment { namespace, name, addresses, index, macs, limited };
     gate.admit(attachment).await.map_err(|why| NetworkError::NotAdmitted { pod, why })
 }

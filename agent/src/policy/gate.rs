@@ -16,9 +16,9 @@ use xebec_network::{Attachment, Gate};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A pod's place in the network, as long as its device is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    pub(super) address: IpAddr,
+    pub(super) addresses: Vec<IpAddr>,
     pub(super) index: u32,
 }
 
@@ -45,7 +45,7 @@ impl Gate for PolicyGate {
     fn admit(&self, attachment: Attachment) -> BoxFuture<'_, Result<(), String>> {
         let (sender, admitted) = oneshot::channel();
         let pod = (attachment.namespace, attachment.name);
-        let place = Place { address: attachment.address, index: attachment.index };
+        let place = Place { addresses: attachment.addresses, index: attachment.index };
         {
             let mut state = self.state.lock();
             state.places.insert(pod.clone(), place);
@@ -103,9 +103,9 @@ mod tests {
     use super::*;
 
     fn attachment(name: &str, index: u32) -> Attachment {
-        let address = [10, 0, 0, 1].into();
+        let addresses = vec![[10, 0, 0, 1].into()];
         let (namespace, name) = ("x".to_owned(), name.to_owned());
-        Attachment { namespace, name, address, index, macs: [[0; 6]; 2], limited: false }
+        Attachment { namespace, name, addresses, index, macs: [[0; 6]; 2], limited: false }
     }
 
     #[tokio::test]

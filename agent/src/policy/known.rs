@@ -94,7 +94,7 @@ pub(super) struct Known {
     pods: Kept<(Arc<Pod>, Option<String>)>,
     /// As the index knows them: this node's pods, and the addresses given to them.
     here: BTreeSet<PodName>,
-    given: BTreeMap<PodName, IpAddr>,
+    given: BTreeMap<PodName, Vec<IpAddr>>,
 }
 
 impl Known {
@@ -155,14 +155,14 @@ impl Known {
         self.pods.items.get(pod).is_some_and(|(_, on)| on.as_deref() == Some(node))
     }
 
-    /// Tells the index what changed. Pods of `node` that were just attached have their new address already.
-    pub(super) fn tell(&mut self, index: &mut Index, node: &str, attached: BTreeMap<PodName, IpAddr>) {
+    /// Tells the index what changed. Pods of `node` that were just attached have their new addresses already.
+    pub(super) fn tell(&mut self, index: &mut Index, node: &str, attached: BTreeMap<PodName, Vec<IpAddr>>) {
         for (_, name) in std::mem::take(&mut self.namespaces.changed) {
             let labels = self.namespaces.items.get(&(String::new(), name.clone()));
             index.namespace(&name, labels.cloned());
         }
         let mut changed = std::mem::take(&mut self.pods.changed);
-        let given = attached.iter().filter(|(name, address)| self.given.get(*name) != Some(address));
+        let given = attached.iter().filter(|(name, addresses)| self.given.get(*name) != Some(addresses));
         changed.extend(given.map(|(name, _)| name.clone()));
         changed.extend(self.given.keys().filter(|name| !attached.contains_key(*name)).cloned());
         self.given = attached;
@@ -180,7 +180,7 @@ impl Known {
     fn tell_pod(&mut self, index: &mut Index, node: &str, name: PodName) {
         let is_here = self.is_on(&name, node);
         let pod = self.pods.items.get(&name).map(|(pod, _)| match self.given.get(&name) {
-            Some(address) if is_here => Arc::new(Pod { addresses: vec![*address], ..Pod::clone(pod) }),
+            Some(given) if is_here => Arc::new(Pod { addresses: given.clone(), ..Pod::clone(pod) }),
             _ => pod.clone(),
         });
         index.pod(&name, pod.map(|pod| (pod, is_here)));
@@ -260,7 +260,7 @@ mod tests {
             of.collect::<Vec<_>>()
         };
         let new = IpAddr::from([10, 0, 0, 9]);
-        known.tell(&mut index, "n", ["a", "b"].map(|name| (key(name), new)).into());
+        known.tell(&mut index, "n", ["a", "b"].map(|name| (key(name), vec![new])).into());
         assert_eq!(networks(&mut index), ["10.0.0.1", "10.0.0.9"], "only this node's has what it was given");
         assert_eq!(index.tables().selected.keys().collect::<Vec<_>>(), [&key("a")]);
         // Another node's pod is no reason to look at devices.

@@ -147,7 +147,8 @@ impl Enforcer {
             self.places = self.gate.places(|index| found.iter().any(|device| device.index == index));
             devices = Some(found);
         }
-        let attached = self.places.iter().map(|(pod, Place { address, .. })| (pod.clone(), *address));
+        let attached =
+            self.places.iter().map(|(pod, Place { addresses, .. })| (pod.clone(), addresses.clone()));
         self.known.tell(&mut self.index, &self.node, attached.collect());
         let changed = self.index.update();
         let missed = std::mem::replace(&mut self.missed, true);
@@ -179,7 +180,10 @@ impl Enforcer {
     fn find(&mut self, devices: &[addresses::Ethernet]) {
         let by_name: BTreeMap<&str, u32> =
             devices.iter().map(|device| (device.name.as_str(), device.index)).collect();
-        let routes = host_routes(&std::fs::read_to_string("/proc/thread-self/net/route").unwrap_or_default());
+        let read =
+            |name| std::fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
+        let mut routes = host_routes(&read("route"));
+        routes.extend(host_routes6(&read("ipv6_route")));
         let selected = &self.index.tables().selected;
         self.devices.clear();
         for pod in selected.keys() {
@@ -256,6 +260,18 @@ fn host_routes(text: &str) -> BTreeMap<IpAddr, String> {
     text.lines().skip(1).filter_map(route).collect()
 }
 
+/// The same of IPv6, from the text of /proc/net/ipv6_route: address and prefix length first, the device last. PURE.
+fn host_routes6(text: &str) -> BTreeMap<IpAddr, String> {
+    let route = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (address, length, device) = (fields.first()?, fields.get(1)?, fields.last()?);
+        let number = u128::from_str_radix(address, 16).ok()?;
+        (*length == "80" && *device != "lo")
+            .then(|| (IpAddr::from(number.to_be_bytes()), (*device).to_owned()))
+    };
+    text.lines().filter_map(route).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -270,5 +286,13 @@ mod tests {
         let expected = (IpAddr::from([10, 244, 0, 5]), "xeb0123456789ab".to_owned());
         assert_eq!(found, BTreeMap::from([expected]));
         assert!(host_routes("").is_empty());
+        let zero = "00000000000000000000000000000000";
+        let line = |address: &str, length: &str, device: &str| {
+            format!("{address} {length} {zero} 00 {zero} 00000400 00000001 00000000 00000001 {device:>8}\n")
+        };
+        let pod = "fd000010024400000000000000000005";
+        let all = [line(pod, "80", "xeb0123456789ab"), line(pod, "40", "eth0"), line(zero, "80", "lo")];
+        let expected = ("fd00:10:244::5".parse().unwrap(), "xeb0123456789ab".to_owned());
+        assert_eq!(host_routes6(&all.concat()), BTreeMap::from([expected]));
     }
 }

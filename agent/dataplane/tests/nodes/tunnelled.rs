@@ -18,10 +18,10 @@ fn dig(node: &Node, other: &Node) {
     node.netns.ip(&format!("route del {}", share(other)));
     let addresses = vec![format!("10.198.0.10{}", other.number).parse().unwrap()];
     let peer = Peer { created: 0, addresses, pod_cidrs: vec![share(other)] };
-    let (peers, own) = ([(other.name().to_owned(), peer)].into(), share(node).parse().unwrap());
+    let (peers, own) = ([(other.name().to_owned(), peer)].into(), [share(node).parse().unwrap()]);
     let work = async {
-        let plan = plan(Routing::Vxlan, own, &own_addresses().await.unwrap(), &peers, &Plan::default());
-        apply(&plan, own, 8472).await.unwrap()
+        let plan = plan(Routing::Vxlan, &own, &own_addresses().await.unwrap(), &peers, &Plan::default());
+        apply(&plan, &own, 8472).await.unwrap()
     };
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let applied = within(&node.netns, || runtime().block_on(work));

@@ -21,10 +21,15 @@ pub(crate) fn run(command: &str, netns: &str, version: &str) -> Result<Value, Fa
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
         .map_err(|error| failed("enter the namespace")(error.into()))?;
     bring_up().map_err(failed("bring lo up"))?;
+    let mut ips = vec![json!({"version": "4", "address": "127.0.0.1/8", "interface": 0})];
+    let six = std::fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap_or_default();
+    if six.lines().any(|line| line.ends_with(" lo")) {
+        ips.push(json!({"version": "6", "address": "::1/128", "interface": 0}));
+    }
     Ok(json!({
         "cniVersion": version,
         "interfaces": [{"name": "lo", "mac": "00:00:00:00:00:00", "sandbox": netns}],
-        "ips": [{"version": "4", "address": "127.0.0.1/8", "interface": 0}],
+        "ips": ips,
         "dns": {},
     }))
 }

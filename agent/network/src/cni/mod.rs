@@ -1,12 +1,12 @@
 //! The CNI protocol's data (CNI specification 1.1.0). Enters: a request as the plugin sends it. Leaves: what the plugin
 //! prints. Shared by the agent's server and its tests; `xebec-cni` itself only passes bytes on.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{Bandwidth, GATEWAY, NetworkError, PortMapping};
+use crate::{Bandwidth, NetworkError, PortMapping, gateway};
 
 /// One call of the plugin: its environment and standard input.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -124,12 +124,21 @@ impl Request {
     }
 
     /// The result of an ADD.
-    pub fn result(&self, address: Ipv4Addr, mac: &str) -> Value {
+    pub fn result(&self, addresses: &[IpAddr], mac: &str) -> Value {
+        let ip = |address: &IpAddr| {
+            let (version, length) = if address.is_ipv4() { ("4", 32) } else { ("6", 128) };
+            let gateway = gateway(*address);
+            json!({"version": version, "address": format!("{address}/{length}"), "gateway": gateway, "interface": 0})
+        };
+        let route = |address: &IpAddr| {
+            let all = if address.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
+            json!({"dst": all, "gw": gateway(*address)})
+        };
         json!({
             "cniVersion": self.version(),
             "interfaces": [{"name": self.ifname, "mac": mac, "sandbox": self.netns}],
-            "ips": [{"version": "4", "address": format!("{address}/32"), "gateway": GATEWAY, "interface": 0}],
-            "routes": [{"dst": "0.0.0.0/0", "gw": GATEWAY}],
+            "ips": addresses.iter().map(ip).collect::<Vec<_>>(),
+            "routes": addresses.iter().map(route).collect::<Vec<_>>(),
             "dns": {},
         })
     }
@@ -181,8 +190,14 @@ mod tests {
 
     #[test]
     fn results_and_errors_have_the_specified_shape() {
-        let result = request("ADD").result(Ipv4Addr::new(10, 244, 0, 5), "aa:bb:cc:dd:ee:ff");
-        assert_eq!(result["ips"][0]["address"], "10.244.0.5/32");
+        let addresses = ["10.244.0.5", "fd00::5"].map(|address| address.parse().unwrap());
+        let result = request("ADD").result(&addresses, "aa:bb:cc:dd:ee:ff");
+        let expected = json!([
+            {"version": "4", "address": "10.244.0.5/32", "gateway": "169.254.1.1", "interface": 0},
+            {"version": "6", "address": "fd00::5/128", "gateway": "fe80::1", "interface": 0},
+        ]);
+        assert_eq!(result["ips"], expected);
+        assert_eq!(result["routes"][1], json!({"dst": "::/0", "gw": "fe80::1"}));
         assert_eq!(result["interfaces"][0]["sandbox"], "/run/netns/x");
         let full = NetworkError::Exhausted("10.0.0.0/30".parse().unwrap());
         assert_eq!(request("ADD").error(&full)["code"], 11);

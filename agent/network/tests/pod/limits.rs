@@ -1,7 +1,7 @@
 //! Pods with limits of bandwidth: what passes in a second, and what is left when they are gone.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use crate::node::{Netns, Node, address, inside};
 const BOUNDS: std::ops::Range<usize> = 200_000..3_000_000;
 
 /// Bytes that arrive from one pod at another in a second, or [`BOUNDS`]' end if they are as many.
-fn passed(client: &Netns, server: &Netns, address: Ipv4Addr) -> usize {
+fn passed(client: &Netns, server: &Netns, address: IpAddr) -> usize {
     let (port, (ready, listening)) = (fresh_port(), std::sync::mpsc::channel());
     let receiving = inside(server, move || {
         let listener = TcpListener::bind((address, port)).unwrap();

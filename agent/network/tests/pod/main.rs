@@ -1,12 +1,13 @@
 //! Two namespaces connected as pods, through the real socket, with real devices. Needs root; says so where it is not.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod families;
 mod limits;
 mod node;
 mod peers;
 mod talks;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -27,7 +28,7 @@ fn fresh_port() -> u16 {
 }
 
 /// Connects from one pod to another; returns the peer address that the server saw.
-fn talk(client: &Netns, server: &Netns, address: Ipv4Addr) -> Ipv4Addr {
+fn talk(client: &Netns, server: &Netns, address: IpAddr) -> IpAddr {
     let (port, (ready, listening)) = (fresh_port(), std::sync::mpsc::channel());
     let accepted = inside(server, move || {
         let listener = TcpListener::bind((address, port)).unwrap();
@@ -40,10 +41,7 @@ fn talk(client: &Netns, server: &Netns, address: Ipv4Addr) -> Ipv4Addr {
     })
     .join()
     .unwrap();
-    match accepted.join().unwrap() {
-        SocketAddr::V4(peer) => *peer.ip(),
-        SocketAddr::V6(peer) => panic!("{peer} is no IPv4 peer"),
-    }
+    accepted.join().unwrap().ip()
 }
 
 /// Lets all pods in but the one that the test calls forbidden, and says what it was asked.
@@ -53,7 +51,7 @@ impl Gate for Doorman {
     fn admit(&self, attachment: Attachment) -> BoxFuture<'_, Result<(), String>> {
         assert_eq!(attachment.namespace, "ns");
         assert!(attachment.index > 1);
-        let address = attachment.address;
+        let address = attachment.addresses[0];
         let answer = match attachment.name.as_str() {
             "forbidden" => Err(format!("{address} is forbidden")),
             _ => Ok(()),
@@ -69,7 +67,7 @@ struct Told(parking_lot::Mutex<Vec<String>>);
 impl HostPorts for Told {
     fn publish(&self, pods: Vec<Reservation>) -> BoxFuture<'static, Result<(), String>> {
         let ports = |pod: Reservation| {
-            let text = format!("{} {}", pod.pod, pod.address);
+            let text = format!("{} {}", pod.pod, pod.addresses[0]);
             pod.ports.into_iter().map(move |port| format!("{text} {}", port.host_port))
         };
         let all: Vec<String> = pods.into_iter().flat_map(ports).collect();

@@ -1,7 +1,7 @@
 //! A node's namespace with the server in it, as the runtime sees it.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown};
+use std::net::{IpAddr, Shutdown};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use xebec_network::{Hooks, NetworkError, Options};
+use xebec_network::{Hooks, NetworkError, Options, cidr};
 
 /// A network namespace that goes with the guard.
 pub struct Netns(pub String);
@@ -77,15 +77,15 @@ impl Node {
         Some(Self::at(Netns::new(name), "10.244.7.0/24", hooks))
     }
 
-    /// In a namespace, with these addresses for pods.
+    /// In a namespace, with these addresses for pods, separated by commas.
     pub fn at(netns: Netns, pods: &str, hooks: Hooks) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let options = Options {
             socket: folder.path().join("cni.sock"),
             ipam_dir: folder.path().join("ipam"),
             conf_dir: folder.path().join("conf"),
-            pod_cidr: pods.parse().unwrap(),
-            cluster_cidr: "10.244.0.0/16".parse().unwrap(),
+            pod_cidrs: cidr::networks(&pods.split(',').collect::<Vec<_>>()).unwrap(),
+            cluster_cidrs: cidr::networks(&["10.244.0.0/16", "fd00:10:244::/56"]).unwrap(),
         };
         let mut node =
             Self { netns, options, cancel: CancellationToken::new(), server: None, _folder: folder };
@@ -164,7 +164,14 @@ fn ask(socket: &Path, request: &Value) -> Value {
     serde_json::from_str(&answer).unwrap()
 }
 
-/// The address that an ADD gave.
-pub fn address(result: &Value) -> Ipv4Addr {
-    result["ok"]["ips"][0]["address"].as_str().unwrap().trim_end_matches("/32").parse().unwrap()
+/// The addresses that an ADD gave.
+pub fn addresses(result: &Value) -> Vec<IpAddr> {
+    let ips = result["ok"]["ips"].as_array().unwrap_or_else(|| panic!("{result}"));
+    let read = |ip: &Value| ip["address"].as_str().unwrap().split('/').next().unwrap().parse().unwrap();
+    ips.iter().map(read).collect()
+}
+
+/// The first of them.
+pub fn address(result: &Value) -> IpAddr {
+    addresses(result)[0]
 }

@@ -1,7 +1,7 @@
 //! What processes in two pods say to each other.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const PATIENCE: Option<Duration> = Some(Duration::from_secs(5));
 
 /// A datagram there and back; returns whom the server saw and how often it was sent: what is too long for the way is lost,
 /// and its sender told.
-pub fn datagram(client: &Netns, server: &Netns, to: Ipv4Addr, len: usize) -> (IpAddr, u32) {
+pub fn datagram(client: &Netns, server: &Netns, to: IpAddr, len: usize) -> (IpAddr, u32) {
     let (port, (ready, listening)) = (fresh_port(), channel());
     let served = inside(server, move || {
         let socket = UdpSocket::bind((to, port)).unwrap();
@@ -31,7 +31,7 @@ pub fn datagram(client: &Netns, server: &Netns, to: Ipv4Addr, len: usize) -> (Ip
     });
     listening.recv().unwrap();
     let asked = inside(client, move || {
-        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        let socket = UdpSocket::bind((any(to), 0)).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
         let sent: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
         let mut buffer = vec![0; 65_536];
@@ -49,7 +49,7 @@ pub fn datagram(client: &Netns, server: &Netns, to: Ipv4Addr, len: usize) -> (Ip
 }
 
 /// Three megabytes there and back on one connection.
-pub fn stream(client: &Netns, server: &Netns, to: Ipv4Addr) {
+pub fn stream(client: &Netns, server: &Netns, to: IpAddr) {
     let (port, (ready, listening)) = (fresh_port(), channel());
     let served = inside(server, move || {
         let listener = TcpListener::bind((to, port)).unwrap();
@@ -76,11 +76,11 @@ pub fn stream(client: &Netns, server: &Netns, to: Ipv4Addr) {
 }
 
 /// What a pod that sends datagrams whole learns of the way: the largest packet, in bytes.
-pub fn path_mtu(client: &Netns, to: Ipv4Addr) -> u32 {
+pub fn path_mtu(client: &Netns, to: IpAddr) -> u32 {
     let learn = move || {
-        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        let socket = UdpSocket::bind((any(to), 0)).unwrap();
         // IP_PMTUDISC_DO: never in fragments.
-        set_whole(&socket);
+        set_whole(&socket, to);
         socket.connect(SocketAddr::from((to, 8081))).unwrap();
         for _ in 0..50 {
             if matches!(socket.send(&[0; 1400 + 72]), Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE))
@@ -89,11 +89,20 @@ pub fn path_mtu(client: &Netns, to: Ipv4Addr) -> u32 {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        sockopt::ip_mtu(&socket).unwrap()
+        if to.is_ipv4() { sockopt::ip_mtu(&socket).unwrap() } else { sockopt::ipv6_mtu(&socket).unwrap() }
     };
     inside(client, learn).join().unwrap()
 }
 
-fn set_whole(socket: &UdpSocket) {
-    sockopt::set_ip_mtu_discover(socket, sockopt::Ipv4PathMtuDiscovery::DO).unwrap();
+fn set_whole(socket: &UdpSocket, to: IpAddr) {
+    if to.is_ipv4() {
+        sockopt::set_ip_mtu_discover(socket, sockopt::Ipv4PathMtuDiscovery::DO).unwrap();
+    } else {
+        sockopt::set_ipv6_mtu_discover(socket, sockopt::Ipv6PathMtuDiscovery::DO).unwrap();
+    }
+}
+
+/// Any address of a family.
+fn any(of: IpAddr) -> IpAddr {
+    if of.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
 }
