@@ -44,7 +44,7 @@ pub struct Selected {
     pub allows: BTreeSet<Allow>,
 }
 
-/// What the kernel holds.
+/// What the kernel holds. No pod is allowed anything of a class that no address is of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tables {
     /// The class of each address.

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use xebec_policy::model::{Labels, Pod, Policy, World};
-use xebec_policy::{Index, compile, facts};
+use xebec_policy::{Index, Name, compile, facts};
 
-use super::plan::{Installed, PodName};
+use super::plan::{Installed, Plan, PodName};
 
 const PODS: usize = 5_000;
 const NAMESPACES: usize = 50;
@@ -107,39 +107,74 @@ fn changes() -> [(&'static str, Change); 3] {
     ]
 }
 
-fn print(what: &str, whose: &str, of: [Duration; 3], writes: usize) {
-    let [facts, tables, plan] = of.map(|time| time / TIMES as u32);
-    println!(
-        "{what}, {whose} pod: facts {facts:.1?}, tables {tables:.1?}, plan {plan:.1?}, {writes} writes in {TIMES} turns"
-    );
+/// Times of the parts of what happens again and again.
+#[derive(Default)]
+struct Watch {
+    facts: Duration,
+    tables: Duration,
+    plan: Duration,
+    writes: usize,
+    turns: u32,
 }
+
+impl Watch {
+    /// One turn: each part is given what the one before it made.
+    fn turn<F, T>(
+        &mut self,
+        facts: impl FnOnce() -> F,
+        tables: impl FnOnce(F) -> T,
+        plan: impl FnOnce(T) -> Plan,
+    ) {
+        let start = Instant::now();
+        let facts = facts();
+        let read = Instant::now();
+        let tables = tables(facts);
+        let made = Instant::now();
+        let plan = plan(tables);
+        self.plan += made.elapsed();
+        (self.facts, self.tables) = (self.facts + (read - start), self.tables + (made - read));
+        self.writes += plan.writes.len() + plan.garbage.len();
+        self.turns += 1;
+    }
+
+    fn print(&self, what: &str) {
+        let [facts, tables, plan] = [self.facts, self.tables, self.plan].map(|time| time / self.turns.max(1));
+        let Self { writes, turns, .. } = self;
+        println!(
+            "{what}: facts {facts:.1?}, tables {tables:.1?}, plan {plan:.1?}, {writes} writes in {turns} turns"
+        );
+    }
+}
+
+/// The pods of this node, with their devices.
+fn local(world: &World) -> BTreeMap<PodName, u32> {
+    world.pods[..LOCAL].iter().map(name).zip(10..).collect()
+}
+
+/// Whose pods change.
+const WHOSE: [(&str, usize); 2] = [("this node's pod", 7), ("another node's pod", PODS - 1)];
 
 #[test]
 #[ignore = "a measurement: prints the time of one pod's change in a cluster of 5,000 pods and 200 policies"]
 fn one_pod_whole() {
     let mut world = world();
-    let local: BTreeMap<PodName, u32> = world.pods[..LOCAL].iter().map(name).zip(10..).collect();
+    let local = local(&world);
     let is_local = |pod: &Pod| local.contains_key(&name(pod));
     let mut installed = Installed::default();
     let first = installed.plan(&compile(&world, is_local), &local);
     println!("{} writes at first", first.writes.len());
-    for (whose, at) in [("this node's", 7), ("another node's", PODS - 1)] {
+    for (whose, at) in WHOSE {
         for (what, change) in changes() {
-            let (mut times, mut writes) = ([Duration::ZERO; 3], 0);
+            let mut watch = Watch::default();
             for turn in 0..TIMES {
                 change(&mut world.pods[at], turn);
-                let mut start = Instant::now();
-                let mut lap =
-                    |time: &mut Duration| *time += std::mem::replace(&mut start, Instant::now()).elapsed();
-                let world = world.clone();
-                lap(&mut times[0]);
-                let tables = compile(&world, is_local);
-                lap(&mut times[1]);
-                let plan = installed.plan(&tables, &local);
-                lap(&mut times[2]);
-                writes += plan.writes.len() + plan.garbage.len();
+                watch.turn(
+                    || world.clone(),
+                    |world| compile(&world, is_local),
+                    |tables| installed.plan(&tables, &local),
+                );
             }
-            print(what, whose, times, writes);
+            watch.print(&format!("{what}, {whose}"));
             world.pods[at] = pod(at);
             let back = installed.plan(&compile(&world, is_local), &local);
             println!("    and back: {} writes", back.writes.len());
@@ -147,72 +182,102 @@ fn one_pod_whole() {
     }
 }
 
+/// What the agent keeps, in step with a world.
+struct Kept {
+    index: Index,
+    installed: Installed,
+    local: BTreeMap<PodName, u32>,
+}
+
+impl Kept {
+    fn new(world: &World) -> Self {
+        let mut kept = Self { index: Index::default(), installed: Installed::default(), local: local(world) };
+        for (name, labels) in &world.namespaces {
+            kept.index.namespace(name, Some(labels.clone()));
+        }
+        // As the agent does.
+        world.pods[..LOCAL].iter().for_each(|pod| tell(&mut kept.index, pod, true));
+        for policy in &world.policies {
+            kept.index.policy(&key(policy), Some(Arc::new(policy.clone())));
+        }
+        world.pods[LOCAL..].iter().for_each(|pod| tell(&mut kept.index, pod, false));
+        kept
+    }
+
+    /// A turn of something that the index is told.
+    fn turn(&mut self, watch: &mut Watch, change: impl FnOnce(&mut Index)) {
+        let Self { index, installed, local } = self;
+        watch.turn(
+            || (),
+            |()| {
+                change(index);
+                let changed = index.update();
+                (index, changed)
+            },
+            |(index, changed)| installed.step(index.tables(), local, &changed),
+        );
+    }
+}
+
+fn tell(index: &mut Index, pod: &Pod, is_local: bool) {
+    index.pod(&name(pod), Some((Arc::new(pod.clone()), is_local)));
+}
+
+fn key(policy: &Policy) -> Name {
+    (policy.namespace.clone(), policy.name.clone())
+}
+
 #[test]
 #[ignore = "a measurement: prints the time of one pod's change in a cluster of 5,000 pods and 200 policies"]
 fn one_pod_kept() {
     let mut world = world();
-    let local: BTreeMap<PodName, u32> = world.pods[..LOCAL].iter().map(name).zip(10..).collect();
-    let start = Instant::now();
-    let mut index = Index::default();
-    for (name, labels) in &world.namespaces {
-        index.namespace(name, Some(labels.clone()));
-    }
-    // As the agent does.
-    let tell = |index: &mut Index, pods: &[Pod]| {
-        for pod in pods {
-            index.pod(&name(pod), Some((Arc::new(pod.clone()), local.contains_key(&name(pod)))));
-        }
-    };
-    tell(&mut index, &world.pods[..LOCAL]);
-    for policy in &world.policies {
-        index.policy(&(policy.namespace.clone(), policy.name.clone()), Some(Arc::new(policy.clone())));
-    }
-    tell(&mut index, &world.pods[LOCAL..]);
-    let changed = index.update();
-    println!("everything at first: {:.1?}", start.elapsed());
-    let mut installed = Installed::default();
-    let first = installed.step(index.tables(), &local, &changed);
-    println!("{} writes at first", first.writes.len());
-    for (whose, at) in [("this node's", 7), ("another node's", PODS - 1)] {
+    let mut kept = Kept::new(&world);
+    let mut first = Watch::default();
+    kept.turn(&mut first, |_| ());
+    first.print("everything at first");
+    for (whose, at) in WHOSE {
         for (what, change) in changes() {
-            let (mut times, mut writes) = ([Duration::ZERO; 3], 0);
+            let (mut there, mut back) = (Watch::default(), Watch::default());
             for turn in 0..TIMES {
                 change(&mut world.pods[at], turn);
-                let mut start = Instant::now();
-                let mut lap =
-                    |time: &mut Duration| *time += std::mem::replace(&mut start, Instant::now()).elapsed();
-                let pod = Arc::new(world.pods[at].clone());
-                lap(&mut times[0]);
-                index.pod(&name(&pod), Some((pod.clone(), local.contains_key(&name(&pod)))));
-                let changed = index.update();
-                lap(&mut times[1]);
-                let plan = installed.step(index.tables(), &local, &changed);
-                lap(&mut times[2]);
-                writes += plan.writes.len() + plan.garbage.len();
+                kept.turn(&mut there, |index| tell(index, &world.pods[at], at < LOCAL));
             }
-            print(what, whose, times, writes);
             world.pods[at] = pod(at);
-            index.pod(&name(&world.pods[at]), Some((Arc::new(pod(at)), at < LOCAL)));
-            let changed = index.update();
-            let back = installed.step(index.tables(), &local, &changed);
-            println!("    and back: {} writes", back.writes.len());
+            kept.turn(&mut back, |index| tell(index, &world.pods[at], at < LOCAL));
+            there.print(&format!("{what}, {whose}"));
+            back.print("    and back");
         }
     }
-    for policy in world.policies.iter().step_by(NAMESPACES) {
-        let key = (policy.namespace.clone(), policy.name.clone());
-        for policy in [None, Some(Arc::new(policy.clone()))] {
-            let what = if policy.is_some() { "comes" } else { "goes" };
-            let start = Instant::now();
-            index.policy(&key, policy);
-            let changed = index.update();
-            let tables = start.elapsed();
-            let plan = installed.step(index.tables(), &local, &changed);
-            let (all, writes) = (start.elapsed(), plan.writes.len());
-            println!(
-                "policy {} {what}: tables {tables:.1?}, plan {:.1?}, {writes} writes",
-                key.1,
-                all - tables
-            );
+}
+
+#[test]
+#[ignore = "a measurement: prints the time of a change of selection in a cluster of 5,000 pods and 200 policies"]
+fn selection() {
+    let world = world();
+    let mut kept = Kept::new(&world);
+    kept.turn(&mut Watch::default(), |_| ());
+    let (mut leaves, mut enters) = (Watch::default(), Watch::default());
+    for pod in &world.pods[..TIMES] {
+        let none = Pod { labels: Labels::new(), ..pod.clone() };
+        kept.turn(&mut leaves, |index| tell(index, &none, true));
+        kept.turn(&mut enters, |index| tell(index, pod, true));
+    }
+    leaves.print("a pod of this node loses its labels");
+    enters.print("    and has them again");
+    let (mut ends, mut comes) = (Watch::default(), Watch::default());
+    for pod in &world.pods[..TIMES] {
+        kept.turn(&mut ends, |index| index.pod(&name(pod), None));
+        kept.turn(&mut comes, |index| tell(index, pod, true));
+    }
+    ends.print("a pod of this node ends");
+    comes.print("    and comes again");
+    for kind in 0..POLICIES / NAMESPACES {
+        let (mut goes, mut comes) = (Watch::default(), Watch::default());
+        for policy in &world.policies[kind * NAMESPACES..][..TIMES] {
+            kept.turn(&mut goes, |index| index.policy(&key(policy), None));
+            kept.turn(&mut comes, |index| index.policy(&key(policy), Some(Arc::new(policy.clone()))));
         }
+        goes.print(&format!("a policy of kind {kind} goes"));
+        comes.print("    and comes again");
     }
 }

@@ -21,6 +21,9 @@ struct Kernel {
     on: BTreeSet<u32>,
 }
 
+/// By device, and by network and device: what is allowed, whatever the numbers of sets and classes.
+type Meant = (BTreeMap<u32, (u32, BTreeSet<Item>)>, BTreeMap<(Network, u32), BTreeSet<Item>>);
+
 type Question = (u32, Direction, IpAddr, Protocol, u16);
 
 impl Kernel {
@@ -36,6 +39,22 @@ impl Kernel {
             Write::Detach(device) => drop(self.on.remove(&device)),
             Write::Generation => {}
         }
+    }
+
+    /// Everything that is in the maps, without numbers that mean nothing to a packet.
+    fn meant(&self) -> Meant {
+        assert!(self.pods.keys().eq(self.on.iter()));
+        let allowed = |of: u32, pod: &PodPolicy| -> BTreeSet<Item> {
+            let rules = self.rules.iter().filter(|(class, item)| *class == of && item.set == pod.set);
+            rules.map(|(_, item)| Item { set: 0, ..*item }).collect()
+        };
+        let pods = self.pods.iter();
+        let everybody = pods.map(|(device, pod)| (*device, (pod.isolated, allowed(ANYONE, pod))));
+        let of = |(network, class): (&Network, &u32)| {
+            let (network, class) = (*network, *class);
+            self.pods.iter().map(move |(device, pod)| ((network, *device), allowed(class, pod)))
+        };
+        (everybody.collect(), self.classes.iter().flat_map(of).collect())
     }
 
     fn passes(&self, (device, direction, other, protocol, port): Question) -> bool {
@@ -161,42 +180,98 @@ proptest! {
         }
     }
 
-    /// Classes keep their meaning while addresses go from one to another; now and then pods are selected otherwise.
+    /// Addresses go from one class to another, pods are selected, or not, or otherwise, and get other devices; some of it
+    /// at once. The whole plan says what is right.
     #[test]
-    fn a_step_is_as_good_as_a_whole_plan(
-        first in tables(),
-        steps in prop::collection::vec((tables(), 0..6_u8), 1..8),
-    ) {
+    fn a_step_is_as_good_as_a_whole_plan(first in tables(), steps in prop::collection::vec(change(), 1..8)) {
         let (mut kernel, mut installed) = (Kernel::default(), Installed::default());
-        let (mut tables, devices) = first;
-        let mut before = Tables::default();
-        for ((next, _), turn) in [((tables.clone(), BTreeMap::new()), 0)].into_iter().chain(steps) {
-            tables.classes = next.classes;
-            if turn == 0 {
-                tables.selected = next.selected;
-            }
-            let all = before.classes.of.keys().chain(tables.classes.of.keys());
-            let other = |network: &&Network| {
-                before.classes.of.get(*network) != tables.classes.of.get(*network)
-            };
+        let (mut by_plans, mut planned) = (Kernel::default(), Installed::default());
+        let (mut before, mut world) = (Tables::default(), first);
+        for step in [None].into_iter().chain(steps.iter().map(Some)) {
+            let devices_before = world.1.clone();
+            world = step.map_or(world.clone(), |step| step.of(&world));
+            let (tables, devices) = (consistent(&world.0), &world.1);
             let changed = Changed {
-                networks: all.filter(other).copied().collect(),
-                selected: before.selected != tables.selected,
+                networks: between(&before.classes.of, &tables.classes.of),
+                selected: between(&before.selected, &tables.selected),
             };
             let is_known = |class: &u32| before.classes.of.values().any(|one| one == class);
-            let is_small = !changed.selected && tables.classes.of.values().all(is_known);
-            let plan = installed.step(&tables, &devices, &changed);
+            let is_small = step.is_some()
+                && changed.selected.is_empty()
+                && devices_before == *devices
+                && tables.classes.of.values().all(is_known);
+            let plan = installed.step(&tables, devices, &changed);
             if is_small {
                 prop_assert!(plan.writes.len() <= changed.networks.len() + 1, "{:?} for {:?}", plan, changed);
             }
-            carry_out(&mut kernel, &plan, &|question| wanted(&tables, &devices, question));
-            prop_assert_eq!(installed.clone().plan(&tables, &devices), Plan::default());
+            carry_out(&mut kernel, &plan, &|question| wanted(&tables, devices, question));
+            prop_assert_eq!(installed.clone().plan(&tables, devices), Plan::default());
+            let nothing = installed.step(&tables, devices, &Changed::default());
+            prop_assert_eq!(nothing, Plan::default());
             let rules: Vec<_> = kernel.rules.iter().copied().collect();
             let (_, garbage) = Installed::adopt(kernel.pods.clone(), kernel.classes.clone(), &rules);
             prop_assert_eq!(garbage, []);
-            before = tables.clone();
+            carry_out(&mut by_plans, &planned.plan(&tables, devices), &|question| {
+                wanted(&tables, devices, question)
+            });
+            prop_assert_eq!(kernel.meant(), by_plans.meant());
+            before = tables;
         }
     }
+}
+
+/// A world that some of is taken from.
+#[derive(Clone, Debug)]
+struct Change {
+    next: World,
+    /// Whether the networks are all replaced, some, or none.
+    networks: Option<bool>,
+    /// Which pods are selected as there.
+    pods: [bool; 4],
+    devices: bool,
+}
+
+type World = (Tables, BTreeMap<PodName, u32>);
+
+fn change() -> impl Strategy<Value = Change> {
+    let pods = prop::array::uniform4(prop::bool::weighted(0.3));
+    (tables(), prop::option::of(any::<bool>()), pods, prop::bool::weighted(0.2))
+        .prop_map(|(next, networks, pods, devices)| Change { next, networks, pods, devices })
+}
+
+impl Change {
+    fn of(&self, (tables, devices): &World) -> World {
+        let (next, mut tables) = (&self.next.0, tables.clone());
+        match self.networks {
+            Some(true) => tables.classes = next.classes.clone(),
+            Some(false) => tables.classes.of.extend(next.classes.of.iter().take(2).map(|(k, v)| (*k, *v))),
+            None => {}
+        }
+        for number in (0..4).filter(|number| self.pods[*number]) {
+            let name = ("ns".to_owned(), number.to_string());
+            match next.selected.get(&name) {
+                Some(selected) => drop(tables.selected.insert(name, selected.clone())),
+                None => drop(tables.selected.remove(&name)),
+            }
+        }
+        (tables, if self.devices { self.next.1.clone() } else { devices.clone() })
+    }
+}
+
+/// Without what pods are allowed of classes that no address is of.
+fn consistent(tables: &Tables) -> Tables {
+    let mut tables = tables.clone();
+    let known: BTreeSet<u32> = tables.classes.of.values().copied().chain([ANYONE]).collect();
+    for selected in tables.selected.values_mut() {
+        selected.allows.retain(|allow| known.contains(&allow.class));
+    }
+    tables
+}
+
+/// What is in only one of two maps, or differs.
+fn between<K: Ord + Clone, V: PartialEq>(some: &BTreeMap<K, V>, others: &BTreeMap<K, V>) -> BTreeSet<K> {
+    let keys = some.keys().chain(others.keys());
+    keys.filter(|key| some.get(*key) != others.get(*key)).cloned().collect()
 }
 
 #[test]
@@ -232,9 +307,63 @@ fn a_pod_that_changes_its_labels_is_one_store() {
         "{second:?}"
     );
     let networks = BTreeSet::from([Network::parse("10.0.0.1/32").unwrap()]);
-    let third = installed.step(&tables(1), &devices, &Changed { networks, selected: false });
+    let third = installed.step(&tables(1), &devices, &Changed { networks, ..Changed::default() });
     assert!(
         matches!(third.writes[..], [Write::Class(..), Write::Generation]) && third.garbage.is_empty(),
         "{third:?}"
+    );
+}
+
+#[test]
+fn a_pod_that_is_selected_beside_others_moves_no_address() {
+    let of = |text: &str| Network::parse(text).unwrap();
+    let name = |name: &str| ("ns".to_owned(), name.to_owned());
+    let allows = |classes: &[u32]| -> BTreeSet<Allow> {
+        let allow = |class: &u32| Allow {
+            direction: Direction::Ingress,
+            class: *class,
+            protocol: None,
+            port: PortPrefix::ANY,
+        };
+        classes.iter().map(allow).collect()
+    };
+    let select = |classes: &[u32]| Selected { ingress: true, egress: false, allows: allows(classes) };
+    // To the first pod both classes mean the same.
+    let mut tables = Tables {
+        classes: Classes {
+            of: [("10.0.0.1/32", 1), ("10.0.0.2/32", 1), ("10.0.0.3/32", 2)]
+                .map(|(text, class)| (of(text), class))
+                .into(),
+        },
+        selected: [(name("a"), select(&[1, 2]))].into(),
+    };
+    let devices: BTreeMap<PodName, u32> = [(name("a"), 7), (name("b"), 8), (name("c"), 9)].into();
+    let mut installed = Installed::default();
+    let first = installed.plan(&tables, &devices).writes;
+    assert_eq!(first.iter().filter(|write| matches!(write, Write::Rule(..))).count(), 1, "{first:?}");
+    let mut select = |who: &str, selected: Option<Selected>| {
+        match selected {
+            Some(selected) => drop(tables.selected.insert(name(who), selected)),
+            None => drop(tables.selected.remove(&name(who))),
+        }
+        let changed = Changed { selected: [name(who)].into(), ..Changed::default() };
+        installed.step(&tables, &devices, &changed)
+    };
+    let other = select("b", Some(Selected { ingress: true, egress: false, allows: allows(&[1, 2]) }));
+    assert!(
+        matches!(other.writes[..], [Write::Rule(..), Write::Pod(8, _), Write::Attach(8), Write::Generation]),
+        "{other:?}"
+    );
+    // To this one they do not: the smaller one gets its own.
+    let third = select("c", Some(Selected { ingress: true, egress: false, allows: allows(&[1]) }));
+    let moved: Vec<_> = third.writes.iter().filter(|write| matches!(write, Write::Class(..))).collect();
+    assert!(matches!(moved[..], [Write::Class(network, _)] if *network == of("10.0.0.3/32")), "{third:?}");
+    let gone = select("b", None);
+    assert!(
+        matches!(gone.writes[..], [Write::Detach(8), Write::RemovePod(8), Write::Generation]),
+        "{gone:?}"
+    );
+    assert!(
+        !gone.garbage.is_empty() && gone.garbage.iter().all(|write| matches!(write, Write::RemoveRule(..)))
     );
 }

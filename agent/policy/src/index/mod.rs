@@ -26,8 +26,8 @@ pub type Name = (String, String);
 pub struct Changed {
     /// Networks whose class is another, or that have one or none now.
     pub networks: BTreeSet<Network>,
-    /// Whether any selected pod came, went, or is allowed other things.
-    pub selected: bool,
+    /// Selected pods that came, went, or are allowed other things.
+    pub selected: BTreeSet<Name>,
 }
 
 struct Kept {
@@ -142,15 +142,15 @@ impl Index {
             let kept = self.terms.policy(term).and_then(|policy| self.policies.get(policy));
             self.stale.extend(kept.into_iter().flat_map(|kept| kept.pods.iter().cloned()));
         }
-        let mut selected = false;
+        let mut selected = BTreeSet::new();
         for name in std::mem::take(&mut self.stale) {
             let now = self.selected(&name);
             if self.tables.selected.get(&name) != now.as_ref() {
-                selected = true;
                 match now {
-                    Some(now) => drop(self.tables.selected.insert(name, now)),
+                    Some(now) => drop(self.tables.selected.insert(name.clone(), now)),
                     None => drop(self.tables.selected.remove(&name)),
                 }
+                selected.insert(name);
             }
         }
         Changed { networks: std::mem::take(&mut self.space.changed), selected }

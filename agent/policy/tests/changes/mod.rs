@@ -151,7 +151,7 @@ proptest! {
             prop_assert_eq!(numbered(now), numbered(&model.compile()), "after {:?}", change);
             let networks = between(&before.classes.of, &now.classes.of);
             prop_assert!(networks.is_subset(&changed.networks), "{:?} is told as {:?}", networks, changed);
-            prop_assert_eq!(changed.selected, before.selected != now.selected);
+            prop_assert_eq!(changed.selected, between(&before.selected, &now.selected));
         }
         indices[1].update();
         prop_assert_eq!(numbered(indices[1].tables()), numbered(&model.compile()));

@@ -5,14 +5,17 @@
 //! of new classes and new sets; the classes of addresses; the pods' entries; addresses that have no class any more. After
 //! every single write each packet is judged as before or as wanted (`tests` proves it).
 //!
-//! A class means one thing for ever: what all sets allow its addresses. When an address changes what it is among, it gets
-//! another class by one store. A pod gets another set only if its isolation or what *everybody* may changes; until the
-//! pod's entry is replaced, the classes serve its old set and its new one.
+//! A class means what all sets allow its addresses, and what a set allows it never changes while a pod has that set. When
+//! an address changes what it is among, it gets another class by one store. A pod gets another set only if its isolation
+//! or what *everybody* may changes (in a step: or what those may that are in a class still); until the pod's entry is
+//! replaced, the classes serve its old set and its new one.
 //!
-//! [`Installed::plan`] looks at everything; where only addresses went from one class to another, [`Installed::step`] looks at
-//! those.
+//! [`Installed::plan`] looks at everything, [`Installed::step`] at what changed. They end with the same meaning for the same
+//! addresses and pods, by other numbers; the first says what is right (`tests` holds the second against it).
 
+mod selection;
 mod step;
+mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +23,8 @@ use xebec_abi::policy::{ANYONE, EGRESS, INGRESS, PodPolicy};
 use xebec_policy::model::{Network, Protocol};
 use xebec_policy::ports::PortPrefix;
 use xebec_policy::{Direction, Selected, Tables};
+
+use self::wanted::Wanted;
 
 /// Something that a set of rules allows a class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,17 +89,6 @@ pub struct Installed {
     next_class: u32,
     /// None as long as it is not known what the tables were wanted to be.
     wanted: Option<Wanted>,
-}
-
-/// What was wanted last.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Wanted {
-    /// The devices of its selected pods.
-    devices: BTreeMap<PodName, u32>,
-    /// The installed class that serves each of its classes.
-    classes: BTreeMap<u32, u32>,
-    /// How many networks are of each installed class.
-    used: BTreeMap<u32, usize>,
 }
 
 impl Default for Installed {
@@ -197,7 +191,7 @@ impl Installed {
         );
         (self.pods, self.everybody) = (pods, everybody);
         self.forget(&kept, &mut plan.garbage);
-        self.wanted = Some(self.wanted(tables, devices));
+        self.wanted = Some(Wanted::new(self, tables, devices));
         plan
     }
 
@@ -208,7 +202,7 @@ impl Installed {
     ) -> (BTreeMap<u32, PodPolicy>, BTreeMap<u32, Meaning>) {
         let (mut pods, mut everybody) = (BTreeMap::new(), BTreeMap::new());
         for (device, selected) in wanted {
-            let isolated = u32::from(selected.ingress) << INGRESS | u32::from(selected.egress) << EGRESS;
+            let isolated = isolation(selected);
             let open = |set: u32| -> Meaning {
                 let allows = selected.allows.iter().filter(|allow| allow.class == xebec_policy::ANYONE);
                 allows.map(|allow| item(set, allow)).collect()
@@ -280,6 +274,17 @@ impl Installed {
         }
         self.meanings.retain(|class, _| used.contains(class));
     }
+}
+
+/// The directions that a pod is isolated in, as its entry has them.
+fn isolation(selected: &Selected) -> u32 {
+    u32::from(selected.ingress) << INGRESS | u32::from(selected.egress) << EGRESS
+}
+
+/// What a set allows, of all that is allowed a class.
+fn items_of(meaning: &Meaning, set: u32) -> impl Iterator<Item = Item> {
+    let first = |set| Item { set, direction: Direction::Ingress, protocol: None, port: PortPrefix::ANY };
+    meaning.range(first(set)..first(set + 1)).copied()
 }
 
 fn item(set: u32, allow: &xebec_policy::Allow) -> Item {
