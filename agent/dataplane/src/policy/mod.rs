@@ -7,6 +7,7 @@
 
 #[cfg(test)]
 mod cost;
+mod held;
 mod kernel;
 pub mod plan;
 #[cfg(test)]
@@ -14,13 +15,13 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use aya::Ebpf;
 use aya::programs::SchedClassifier;
 use tracing::{debug, warn};
 use xebec_policy::{Changed, Tables};
 
+use self::held::{Held, Store};
 use self::kernel::Kernel;
 use self::plan::{Installed, Plan, PodName, Write};
 use crate::attach::AttachError;
@@ -30,21 +31,22 @@ use crate::maps::MapError;
 use crate::metrics::{Fill, Text};
 use crate::{DataplaneError, Options};
 
-/// After this no program can still be reading what was taken out of use: one runs for microseconds.
-const GRACE: Duration = Duration::from_secs(1);
-
 /// Policies in the kernel.
 pub struct Policies {
+    parts: Parts,
+    held: Held,
+}
+
+/// Where they are.
+struct Parts {
     ebpf: Ebpf,
     links: PathBuf,
     kernel: Kernel,
-    installed: Installed,
-    garbage: Vec<(Instant, Write)>,
 }
 
 impl std::fmt::Debug for Policies {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Policies").field("installed", &self.installed).finish_non_exhaustive()
+        f.debug_struct("Policies").field("held", &self.held).finish_non_exhaustive()
     }
 }
 
@@ -59,11 +61,10 @@ impl Policies {
         let ebpf = load(&object, &options.pin_dir, options.capacity, options.log_programs, Part::Policy)?;
         let dir = versioned(&options.pin_dir);
         let kernel = Kernel::open(&dir.join("maps"))?;
-        let (installed, garbage) = kernel.read()?;
-        let garbage = garbage.into_iter().map(|write| (Instant::now(), write)).collect();
-        let mut policies = Self { ebpf, links: dir.join("links"), kernel, installed, garbage };
-        for device in policies.installed.devices().collect::<Vec<_>>() {
-            policies.attach(device)?;
+        let held = Held::new(kernel.read()?);
+        let mut policies = Self { parts: Parts { ebpf, links: dir.join("links"), kernel }, held };
+        for device in policies.devices() {
+            policies.parts.attach(device)?;
         }
         Ok(policies)
     }
@@ -78,8 +79,7 @@ impl Policies {
         tables: &Tables,
         devices: &BTreeMap<PodName, u32>,
     ) -> Result<usize, DataplaneError> {
-        let plan = self.installed.plan(tables, devices);
-        self.carry_out(plan)
+        self.carry_out(|installed| installed.plan(tables, devices))
     }
 
     /// As [`Policies::apply`], for tables that are those of the last call but for what `changed`, with the same numbers of
@@ -93,42 +93,30 @@ impl Policies {
         devices: &BTreeMap<PodName, u32>,
         changed: &Changed,
     ) -> Result<usize, DataplaneError> {
-        let plan = self.installed.step(tables, devices, changed);
-        self.carry_out(plan)
+        self.carry_out(|installed| installed.step(tables, devices, changed))
     }
 
-    fn carry_out(&mut self, Plan { writes, garbage }: Plan) -> Result<usize, DataplaneError> {
-        for write in &writes {
-            if let Err(error) = self.write(write) {
-                // What the tables hold now is best read from them.
-                let (installed, garbage) = self.kernel.read()?;
-                self.installed = installed;
-                self.garbage = garbage.into_iter().map(|write| (Instant::now(), write)).collect();
-                return Err(error);
-            }
-        }
-        self.garbage.extend(garbage.into_iter().map(|write| (Instant::now(), write)));
-        if let Err(error) = self.remove_stale_links() {
+    fn carry_out(&mut self, plan: impl FnOnce(&mut Installed) -> Plan) -> Result<usize, DataplaneError> {
+        let writes = self.held.carry_out(&mut self.parts, plan)?;
+        if let Some(installed) = self.held.installed()
+            && let Err(error) = self.parts.remove_stale_links(installed)
+        {
             warn!(%error, "cannot remove the pins of devices that are gone");
         }
-        Ok(writes.len())
+        Ok(writes)
     }
 
     /// Removes what was taken out of use long enough ago; true if something is left for later.
     ///
     /// # Errors
     /// The kernel's; call again.
-    pub fn collect(&mut self) -> Result<bool, MapError> {
-        let ripe = self.garbage.iter().take_while(|(since, _)| since.elapsed() >= GRACE).count();
-        for (_, write) in self.garbage.drain(..ripe) {
-            self.kernel.write(&write)?;
-        }
-        Ok(!self.garbage.is_empty())
+    pub fn collect(&mut self) -> Result<bool, DataplaneError> {
+        self.held.collect(&mut self.parts)
     }
 
-    /// Devices of selected pods.
+    /// Devices of selected pods; none after a call that failed, until the next that does not.
     pub fn devices(&self) -> Vec<u32> {
-        self.installed.devices().collect()
+        self.held.installed().map(|installed| installed.devices().collect()).unwrap_or_default()
     }
 
     /// The programs' counters, in the order of [`xebec_abi::policy::PolicyStat`].
@@ -136,17 +124,17 @@ impl Policies {
     /// # Errors
     /// The kernel's.
     pub fn counters(&self) -> Result<Vec<u64>, MapError> {
-        self.kernel.counters()
+        self.parts.kernel.counters()
     }
 
     /// How full the tables are.
     pub fn fill(&self) -> Vec<Fill> {
-        self.kernel.fill()
+        self.parts.kernel.fill()
     }
 
     /// A loaded program, such as to run it on a single packet; `None` for another name.
     pub fn program(&mut self, name: &str) -> Option<&mut SchedClassifier> {
-        self.ebpf.program_mut(name)?.try_into().ok()
+        self.parts.ebpf.program_mut(name)?.try_into().ok()
     }
 
     /// Adds the metrics.
@@ -177,6 +165,12 @@ impl Policies {
             }
         }
     }
+}
+
+impl Store for Parts {
+    fn read(&mut self) -> Result<(Installed, Vec<Write>), MapError> {
+        self.kernel.read()
+    }
 
     fn write(&mut self, write: &Write) -> Result<(), DataplaneError> {
         match write {
@@ -185,7 +179,9 @@ impl Policies {
             write => Ok(self.kernel.write(write)?),
         }
     }
+}
 
+impl Parts {
     fn attach(&mut self, index: u32) -> Result<(), AttachError> {
         let Some(name) = device_name(index) else {
             debug!(index, "a selected pod's device is gone");
@@ -209,9 +205,9 @@ impl Policies {
     }
 
     /// Pins of devices whose pods nothing selects any more: an agent that died between two writes.
-    fn remove_stale_links(&self) -> std::io::Result<()> {
+    fn remove_stale_links(&self, installed: &Installed) -> std::io::Result<()> {
         for (index, pin) in pinned(&self.links, &POLICY_PROGRAMS.map(|(name, _)| name))? {
-            if !self.installed.has(index) {
+            if !installed.has(index) {
                 detach_device(&pin)?;
             }
         }
