@@ -17,7 +17,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use tokio::io::unix::AsyncFd;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
-use xebec_dataplane::addresses::{Ethernet, ethernet_devices, outside_devices};
+use xebec_dataplane::addresses::{Ethernet, ethernet_devices, network_devices};
 
 use crate::wire;
 
@@ -182,12 +182,12 @@ impl Links {
     }
 }
 
-/// The devices that outside traffic passes.
+/// The devices where other machines may ask.
 fn devices(only: Option<&[String]>) -> io::Result<Vec<Ethernet>> {
-    let outside = outside_devices()?;
+    let networks = network_devices()?;
     let mut found = ethernet_devices()?;
     found.retain(|device| {
-        outside.contains_key(&device.index) && only.is_none_or(|only| only.contains(&device.name))
+        networks.contains_key(&device.index) && only.is_none_or(|only| only.contains(&device.name))
     });
     Ok(found)
 }

@@ -259,3 +259,34 @@ fn the_owner_answers_and_another_takes_over() {
         assert!(VIPS.iter().all(|vip| !text.contains(vip)), "{text}");
     }
 }
+
+#[test]
+fn nobody_is_told_by_the_pods_tunnel() {
+    let Some(rig) = Rig::new() else { return };
+    let (node, peer) = (&rig.server_ns.name, &rig.client_ns.name);
+    for ns in [node, peer] {
+        // Else the kernels themselves talk there.
+        run(&format!("ip netns exec {ns} sysctl -qw net.ipv6.conf.default.disable_ipv6=1"));
+    }
+    for (device, address) in [("xebec-pods", "10.244.1.0/32"), ("seg", "10.77.0.2/24")] {
+        run(&format!("ip -n {node} link add {device} type veth peer name {device} netns {peer}"));
+        run(&format!("ip -n {node} addr add {address} dev {device}"));
+        run(&format!("ip -n {node} link set {device} up"));
+        run(&format!("ip -n {peer} link set {device} up"));
+    }
+    within(&rig.server_ns.path(), || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (mut links, now) = (Links::new(None), Instant::now());
+            links.set([VIPS[0].parse().unwrap()].into(), Some(now + Duration::from_secs(600)), now);
+            links.announce(Instant::now());
+        });
+    });
+    let heard = |device: &str| {
+        let text = ip(&rig.client_ns, &format!("-s -j link show {device}"));
+        let links: serde_json::Value = serde_json::from_str(&text).unwrap();
+        links[0]["stats64"]["rx"]["packets"].as_u64().unwrap()
+    };
+    assert!(heard("seg") > 0);
+    assert_eq!(heard("xebec-pods"), 0);
+}

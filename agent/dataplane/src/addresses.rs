@@ -29,8 +29,8 @@ pub fn local_addresses() -> io::Result<BTreeSet<IpAddr>> {
     Ok(out)
 }
 
-/// The Ethernet devices with addresses of the node, by interface index: those that outside traffic passes. A pod's
-/// veth has none on the node's end.
+/// The Ethernet devices with addresses of the node, by interface index: those that outside traffic passes, on its way to
+/// pods of other nodes too. A pod's veth has none on the node's end.
 ///
 /// # Errors
 /// The kernel's.
@@ -47,6 +47,21 @@ pub fn outside_devices() -> io::Result<HashMap<u32, DeviceAddresses>> {
         .into_iter()
         .filter_map(|(name, addresses)| Some((*indices.get(&name)?, DeviceAddresses { name, addresses })));
     Ok(known.collect())
+}
+
+/// The pod network's own device to the pods of other nodes. It has an address, so that traffic from outside to a pod elsewhere
+/// may leave by it and be translated there, but no machine is at its other end: nobody asks there who has an address, and
+/// what goes from node to node never passes it. (That network is another part; a test holds the two names equal.)
+pub const POD_TUNNEL: &str = "xebec-pods";
+
+/// Those of [`outside_devices`] that other machines are on a network with.
+///
+/// # Errors
+/// The kernel's.
+pub fn network_devices() -> io::Result<HashMap<u32, DeviceAddresses>> {
+    let mut found = outside_devices()?;
+    found.retain(|_, device| device.name != POD_TUNNEL);
+    Ok(found)
 }
 
 /// A device of this network namespace.

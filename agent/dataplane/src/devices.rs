@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use aya::Ebpf;
 use aya::programs::{SchedClassifier, TcAttachType};
 
+use crate::addresses::POD_TUNNEL;
 use crate::attach::{AttachError, pin_link};
 use crate::drain::{Drain, DrainError};
 use crate::driver::Drivers;
@@ -54,10 +55,11 @@ impl Devices {
         Ok(Self { ebpf, links, only: options.devices.clone(), drivers, receiving: false })
     }
 
-    /// Those of `found` that traffic from outside is to pass.
+    /// Those of `found` that traffic from outside is to pass. Whoever names devices means those that it enters by: its way to
+    /// pods of other nodes is one in any case, since who comes back from there must be known.
     pub(crate) fn among(&self, mut found: HashMap<u32, DeviceAddresses>) -> HashMap<u32, DeviceAddresses> {
         if let Some(only) = &self.only {
-            found.retain(|_, device| only.contains(&device.name));
+            found.retain(|_, device| device.name == POD_TUNNEL || only.contains(&device.name));
         }
         found
     }

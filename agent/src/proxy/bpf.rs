@@ -18,7 +18,8 @@ pub(crate) struct BpfOptions {
     /// The cgroup2 folder to attach to; the default is the root of the hierarchy.
     #[arg(long)]
     bpf_cgroup: Option<PathBuf>,
-    /// The devices that traffic from outside passes; the default is every Ethernet device with an address of the node.
+    /// The devices that traffic from outside enters by; the default is every Ethernet device with an address of the node. Its
+    /// way on to pods of other nodes may be the pod network's tunnel in any case.
     #[arg(long, value_delimiter = ',')]
     bpf_devices: Option<Vec<String>>,
     /// Send packets between outside clients and endpoints on other nodes on in the devices' drivers (XDP), once their flow is

@@ -164,7 +164,7 @@ impl Agent {
         self.world.node(Event::InitDone);
         let own: Vec<IpAddr> = own.iter().map(|a| a.parse().unwrap()).collect();
         let mut tunnel = Tunnel::open(&options.pin_dir).unwrap();
-        let outside = addresses::outside_devices().unwrap().into_keys().collect();
+        let outside = addresses::network_devices().unwrap().into_keys().collect();
         tunnel.up(&mut self.devices, options.tunnel_port, &outside, &own).unwrap();
         let wanted = self.world.take_direct(&options.node_name, &own).unwrap();
         tunnel.widen(&wanted).unwrap();

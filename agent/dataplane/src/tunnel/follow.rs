@@ -13,7 +13,7 @@ use kube::{Api, Client};
 use tracing::{error, warn};
 
 use super::{Tunnel, Wanted};
-use crate::addresses::outside_devices;
+use crate::addresses::network_devices;
 use crate::devices::Devices;
 use crate::maps::MapError;
 use crate::node::NodeFacts;
@@ -137,7 +137,7 @@ impl Direct {
     }
 
     fn up(&mut self, devices: &mut Devices, own: &[IpAddr]) -> Result<(), DataplaneError> {
-        let found = devices.among(outside_devices().map_err(DataplaneError::Addresses)?);
+        let found = devices.among(network_devices().map_err(DataplaneError::Addresses)?);
         self.maps.up(devices, self.port, &found.into_keys().collect(), own)
     }
 

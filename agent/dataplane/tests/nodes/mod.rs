@@ -1,6 +1,6 @@
 //! Two nodes, each with a dataplane and pods of its own, and a machine outside.
 
-mod tunnelled;
+pub mod tunnelled;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

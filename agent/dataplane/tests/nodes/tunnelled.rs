@@ -1,19 +1,21 @@
 //! Endpoints on a node that is behind the pod network's own tunnel.
 
 use serde_json::json;
+use xebec_dataplane::Options;
+use xebec_dataplane::addresses::{POD_TUNNEL, network_devices};
 use xebec_network::TUNNEL_DEVICE;
 use xebec_network::peers::{Peer, Plan, Routing, plan};
 use xebec_network::routes::{apply, own_addresses};
 use xebec_rig::ask::{ask_tcp, ask_udp, exchange};
 use xebec_rig::cluster::{Cluster, Node};
-use xebec_rig::objects::{service, slice};
+use xebec_rig::objects::{Agent, service, slice};
 use xebec_rig::within;
 
 use super::{FIRST, agents, all_checksum_errors, objects, returned, returning, servers};
 use crate::packet::{node_port, path_mtu, unfragmented};
 
 /// Puts the pod network's tunnel in the place of the rig's routes between pods.
-fn dig(node: &Node, other: &Node) {
+pub fn dig(node: &Node, other: &Node) {
     let share = |node: &Node| format!("10.244.{}.0/24", node.number);
     node.netns.ip(&format!("route del {}", share(other)));
     let addresses = vec![format!("10.198.0.10{}", other.number).parse().unwrap()];
@@ -66,4 +68,30 @@ fn a_node_port_leads_through_the_pods_tunnel() {
         assert_eq!(client.ask(&format!("tcp {to}")), format!("B 10.244.1.1 {to}"), "{to}");
     }
     assert_eq!(all_checksum_errors(&cluster, &[&pod, &caller]), 0);
+}
+
+#[test]
+fn whoever_names_devices_means_those_that_traffic_enters_by() {
+    assert_eq!(POD_TUNNEL, TUNNEL_DEVICE);
+    let Some(cluster) = Cluster::new(2, 1, 1500) else { return };
+    let pod = cluster.nodes[1].pod(1);
+    let _servers = servers(&pod, "B", "10.244.2.1", "fd44:2::1");
+    dig(&cluster.nodes[0], &cluster.nodes[1]);
+    dig(&cluster.nodes[1], &cluster.nodes[0]);
+    let node = &cluster.nodes[0];
+    let options = Options { devices: Some(vec!["wire".to_owned()]), ..node.place().options.clone() };
+    let (services, slices) = objects(json!({}), &["10.244.2.1@node-2"], &[]);
+    let _agent = within(&node.netns, || {
+        let mut agent = Agent::new(&options);
+        assert_eq!(agent.refresh(), ["wire", TUNNEL_DEVICE]);
+        agent.sync(services, slices);
+        agent
+    });
+    // By a program on one device in, by one on the tunnel out, and back by both.
+    assert_eq!(ask_tcp(&cluster.outside[0], FIRST), "B 10.244.1.0");
+    // Other nodes, and whoever asks for an address, are elsewhere.
+    let networks = within(&node.netns, || network_devices().unwrap());
+    let mut names: Vec<String> = networks.into_values().map(|device| device.name).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["back", "wire"]);
 }
