@@ -2,6 +2,7 @@
 
 pub mod net;
 mod table;
+mod tunnelled;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
