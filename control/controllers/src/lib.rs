@@ -34,11 +34,16 @@ use machinery::time::Clock;
 /// What the operator chose for the controllers.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The range pod addresses of all nodes come from (`--cluster-cidr`).
+    /// The network that pod addresses of all nodes come from, or one of each family separated by a comma, the primary
+    /// family's first (`--cluster-cidr`).
     pub cluster_cidr: String,
-    /// The prefix length of one node's share (`--node-cidr-mask-size`).
-    pub node_cidr_mask_size: u8,
-    /// The range of cluster IPs (`--service-cluster-ip-range`); no node's share may overlap it.
+    /// The prefix length of one node's share, with one family (`--node-cidr-mask-size`).
+    pub node_cidr_mask_size: Option<u8>,
+    /// The prefix length of one node's IPv4 share, 24 if none (`--node-cidr-mask-size-ipv4`).
+    pub node_cidr_mask_size_ipv4: Option<u8>,
+    /// The prefix length of one node's IPv6 share, 64 if none (`--node-cidr-mask-size-ipv6`).
+    pub node_cidr_mask_size_ipv6: Option<u8>,
+    /// The networks of cluster IPs, as above (`--service-cluster-ip-range`); no node's share may overlap them.
     pub service_cidr: String,
     /// The cluster CA, PEM, published as ConfigMap kube-root-ca.crt in every namespace.
     pub root_ca: String,
@@ -62,7 +67,9 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             cluster_cidr: "10.244.0.0/16".to_owned(),
-            node_cidr_mask_size: 24,
+            node_cidr_mask_size: None,
+            node_cidr_mask_size_ipv4: None,
+            node_cidr_mask_size_ipv6: None,
             service_cidr: "10.96.0.0/12".to_owned(),
             root_ca: String::new(),
             signing: None,
@@ -73,6 +80,13 @@ impl Default for Options {
             clock: Clock::system(),
             seed: None,
         }
+    }
+}
+
+impl Options {
+    /// Whether the controllers would start with these; the same error that [`run`] gives.
+    pub fn check(&self) -> Result<(), ControllersError> {
+        ipam::shares(self).map(drop)
     }
 }
 
@@ -123,11 +137,11 @@ pub async fn run(
     options: Options,
     cancel: CancellationToken,
 ) -> Result<(), ControllersError> {
-    let ranges = ipam::ranges(&options)?;
+    let shares = ipam::shares(&options)?;
     let (world, sink) = World::new(client, options);
     let mut tasks = JoinSet::new();
     tasks.spawn(sink.run(world.writer.clone(), world.clock.clone(), cancel.clone()));
-    ipam::start(&world, ranges, &mut tasks, &cancel);
+    ipam::start(&world, shares, &mut tasks, &cancel);
     for start in CONTROLLERS {
         start(&world, &mut tasks, &cancel);
     }

@@ -1,15 +1,19 @@
 //! Node IPAM: `spec.podCIDR` and `spec.podCIDRs` of every node.
 //!
-//! Enters: nodes. Leaves: a patch per node that has none. One worker hands ranges out, in memory before it writes, so
-//! that no two nodes can get the same; what nodes already have is taken in before the first is handed out.
+//! Enters: nodes. Leaves: a patch per node that has none. One worker hands shares out, in memory before it writes, so
+//! that no two nodes can get the same; what nodes already have is taken in before the first is handed out. The fields
+//! can be set only once: a node of the time before the cluster had a second family keeps its one network.
 
-pub mod plan;
+mod plan;
+mod range;
+mod settings;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use parking_lot::Mutex;
@@ -18,78 +22,63 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::machinery::{Change, Failed, Key, Queue, World, work};
-use crate::{ControllersError, Options};
-use plan::{Network, Ranges};
+pub use plan::Shares;
+pub use settings::shares;
 
 const FULL_AGAIN: Duration = Duration::from_secs(30);
 
-/// Reads the ranges out of the options.
-pub fn ranges(options: &Options) -> Result<Ranges, ControllersError> {
-    let wrong = |option, value: &str, problem: &str| ControllersError::Option {
-        option,
-        value: value.to_owned(),
-        problem: problem.to_owned(),
-    };
-    let cidr = "must be a network such as 10.244.0.0/16, its host bits zero";
-    let cluster = Network::parse(&options.cluster_cidr)
-        .ok_or_else(|| wrong("cluster-cidr", &options.cluster_cidr, cidr))?;
-    let service = Network::parse(&options.service_cidr)
-        .ok_or_else(|| wrong("service-cluster-ip-range", &options.service_cidr, cidr))?;
-    Ranges::new(cluster, options.node_cidr_mask_size, Some(service)).ok_or_else(|| {
-        let mask = options.node_cidr_mask_size.to_string();
-        wrong("node-cidr-mask-size", &mask, "must be at least the cluster's prefix, at most 16 more")
-    })
-}
-
-fn of(node: &Node) -> Vec<Network> {
+fn of(node: &Node) -> Vec<IpNet> {
     let Some(spec) = &node.spec else { return Vec::new() };
     let all = spec.pod_cidrs.iter().flatten().chain(&spec.pod_cidr);
-    all.filter_map(|text| Network::parse(text)).collect()
+    all.filter_map(|text| text.parse().ok()).collect()
 }
 
 /// Wires the controller.
-pub fn start(world: &Arc<World>, ranges: Ranges, tasks: &mut JoinSet<()>, cancel: &CancellationToken) {
-    let ranges = Arc::new(Mutex::new(ranges));
+pub fn start(world: &Arc<World>, shares: Shares, tasks: &mut JoinSet<()>, cancel: &CancellationToken) {
+    let shares = Arc::new(Mutex::new(shares));
     let queue = Arc::new(Queue::<Key>::default());
-    let (adder, books) = (queue.clone(), ranges.clone());
+    let (adder, books) = (queue.clone(), shares.clone());
     world.nodes.on_change(move |change| {
-        let networks = of(change.object());
+        let node = change.object();
+        let (name, networks) = (node.name_any(), of(node));
         match change {
-            Change::Deleted(_) => networks.iter().for_each(|n| books.lock().release(n)),
-            _ if networks.is_empty() => adder.add(Key::of(&**change.object())),
-            _ => networks.iter().for_each(|n| books.lock().occupy(n)),
+            Change::Deleted(_) => books.lock().gone(&name, &networks),
+            _ if networks.is_empty() => adder.add(Key::of(&**node)),
+            _ => books.lock().seen(&name, &networks),
         }
     });
     let (world, cancel) = (world.clone(), cancel.clone());
     tasks.spawn(async move {
         world.nodes.wait_synced().await;
         work("node-ipam", queue, 1, cancel, move |key| {
-            let (world, ranges) = (world.clone(), ranges.clone());
-            async move { reconcile(&world, &ranges, &key).await }
+            let (world, shares) = (world.clone(), shares.clone());
+            async move { reconcile(&world, &shares, &key).await }
         })
         .await;
     });
 }
 
-async fn reconcile(world: &World, ranges: &Mutex<Ranges>, key: &Key) -> Result<Option<Duration>, Failed> {
+async fn reconcile(world: &World, shares: &Mutex<Shares>, key: &Key) -> Result<Option<Duration>, Failed> {
     let Some(node) = world.nodes.get(key) else { return Ok(None) };
     if !of(&node).is_empty() {
         return Ok(None);
     }
-    let Some(network) = ranges.lock().allocate() else {
+    let Some(networks) = shares.lock().promise(&key.name) else {
         world.events.warning("cidrAllocator", &*node, "CIDRNotAvailable", "Node has no CIDR available");
         return Ok(Some(FULL_AGAIN));
     };
-    let text = network.to_string();
+    let texts: Vec<String> = networks.iter().map(ToString::to_string).collect();
     let patch = json!({
         "metadata": {"uid": node.uid(), "resourceVersion": node.resource_version()},
-        "spec": {"podCIDR": text, "podCIDRs": [text]},
+        "spec": {"podCIDR": texts.first(), "podCIDRs": texts},
     });
     match world.writer.patch::<Node>(key, patch).await {
         Ok(_) => Ok(None),
-        Err(error) => {
-            ranges.lock().release(&network);
-            if error.is_not_found() { Ok(None) } else { Err(error) }
+        Err(error) if error.is_not_found() => {
+            shares.lock().withdraw(&key.name);
+            Ok(None)
         }
+        // The share stays promised: the write may have been carried out all the same, and the next try is for it.
+        Err(error) => Err(error),
     }
 }
