@@ -44,6 +44,8 @@ enum Existing {
     Correct,
     /// Missing rules and subjects are added (unless an operator said no).
     Extend,
+    /// A range of the second family is added to the first one.
+    Widen,
 }
 
 /// Writes everything.
@@ -79,7 +81,7 @@ async fn foundations(registry: &Registry) -> Result<(), BootstrapError> {
         ensure(registry, &context, namespace, Existing::Keep).await?;
     }
     let ranges: Vec<String> = registry.allocators().ranges().iter().map(ToString::to_string).collect();
-    ensure(registry, &context, objects::service_cidr(&ranges), Existing::Keep).await
+    ensure(registry, &context, objects::service_cidr(&ranges), Existing::Widen).await
 }
 
 /// The server writes as itself.
@@ -119,6 +121,7 @@ async fn ensure(
             Existing::Correct => objects::corrected(old, &wanted),
             Existing::OverwriteIfAutomatic => objects::updated_if_automatic(old, &wanted),
             Existing::Extend => rbac::extended(old, &wanted),
+            Existing::Widen => objects::widened(old, &wanted),
         })
     };
     // Most of the time there is nothing to do, which takes no write to find out.

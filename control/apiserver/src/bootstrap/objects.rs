@@ -133,6 +133,17 @@ pub fn corrected(old: &Value, wanted: &Value) -> Value {
     new
 }
 
+/// The present ServiceCIDR with the second of the wanted ranges, if all it has is the first: the cluster has become
+/// dual-stack. Another first range, or one less, would leave Services outside.
+pub fn widened(old: &Value, wanted: &Value) -> Value {
+    let mut new = old.clone();
+    let (present, all) = (&old["spec"]["cidrs"], &wanted["spec"]["cidrs"]);
+    if present.as_array().is_some_and(|list| list.len() == 1) && present[0] == all[0] {
+        new["spec"]["cidrs"] = all.clone();
+    }
+    new
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,6 +156,16 @@ mod tests {
         assert_eq!(updated_if_automatic(&old, wanted)["spec"], wanted["spec"]);
         old["metadata"]["annotations"][xebec_flow::objects::AUTO_UPDATE] = json!("false");
         assert_eq!(updated_if_automatic(&old, wanted), old);
+    }
+
+    #[test]
+    fn a_range_of_the_second_family_may_be_added() {
+        let ranges = |list: &[&str]| service_cidr(&list.iter().map(|r| (*r).to_owned()).collect::<Vec<_>>());
+        let (one, two) = (ranges(&["10.96.0.0/12"]), ranges(&["10.96.0.0/12", "fd00::/112"]));
+        assert_eq!(widened(&one, &two), two);
+        assert_eq!(widened(&two, &one), two);
+        let other = ranges(&["10.0.0.0/16"]);
+        assert_eq!(widened(&other, &two), other);
     }
 
     #[test]

@@ -185,3 +185,50 @@ async fn the_service_of_the_api_is_put_right_by_itself() {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_may_become_dual_stack() {
+    let cluster = Cluster::start().await;
+    let mut prefers = service("a", "ClusterIP");
+    prefers["spec"]["ipFamilyPolicy"] = json!("PreferDualStack");
+    let made = cluster.post(SERVICES, &prefers).await.json();
+    assert_eq!(made["spec"]["ipFamilies"], json!(["IPv4"]), "{made}");
+    let mut requires = service("b", "ClusterIP");
+    requires["spec"]["ipFamilyPolicy"] = json!("RequireDualStack");
+    let refused = cluster.post(SERVICES, &requires).await;
+    assert_eq!(refused.code, 422, "{}", refused.text);
+    assert!(refused.message().contains("not configured for dual-stack services"), "{}", refused.text);
+
+    let mut config = cluster.server.config.clone();
+    config.service_cluster_ip_range.push("fd00:10:96::/112".to_owned());
+    let dual = crate::ApiServer::build(config, Arc::clone(&cluster.store)).await.unwrap();
+    let client = dual.local_client(xebec_identity::User::system_master("test"));
+    let send = async |method: &str, path: &str, kind: &str, body: Value| {
+        let headers = [("content-type", kind)];
+        super::harness::send(&client, method, path, &headers, body.to_string()).await
+    };
+    let ranges = send("GET", "/apis/networking.k8s.io/v1/servicecidrs/kubernetes", "", Value::Null).await;
+    assert_eq!(ranges.json()["spec"]["cidrs"], json!(["10.96.0.0/12", "fd00:10:96::/112"]));
+    let own = send("GET", &format!("{SERVICES}/kubernetes"), "", Value::Null).await.json();
+    assert_eq!(own["spec"]["clusterIPs"], json!(["10.96.0.1"]));
+
+    let made = send("POST", SERVICES, "application/json", requires).await;
+    assert_eq!(made.json()["spec"]["ipFamilies"], json!(["IPv4", "IPv6"]), "{}", made.text);
+    let second = made.json()["spec"]["clusterIPs"][1].as_str().unwrap().to_owned();
+    assert!(second.starts_with("fd00:10:96::"), "{second}");
+    let record = format!("/apis/networking.k8s.io/v1/ipaddresses/{second}");
+    assert_eq!(send("GET", &record, "", Value::Null).await.code, 200);
+
+    let merge = "application/merge-patch+json";
+    let single = json!({"spec": {"ipFamilyPolicy": "SingleStack"}});
+    let down = send("PATCH", &format!("{SERVICES}/b"), merge, single).await;
+    assert_eq!(down.json()["spec"]["clusterIPs"].as_array().unwrap().len(), 1, "{}", down.text);
+    assert_eq!(send("GET", &record, "", Value::Null).await.code, 404, "the second address is free again");
+    let labelled = json!({"metadata": {"labels": {"x": "y"}}});
+    let kept = send("PATCH", &format!("{SERVICES}/a"), merge, labelled).await.json();
+    assert_eq!(kept["spec"]["ipFamilies"], json!(["IPv4"]), "nobody asked for a second address: {kept}");
+    let wider = json!({"spec": {"ipFamilyPolicy": "RequireDualStack"}});
+    let up = send("PATCH", &format!("{SERVICES}/a"), merge, wider).await;
+    assert_eq!(up.json()["spec"]["clusterIPs"].as_array().unwrap().len(), 2, "{}", up.text);
+    dual.shutdown();
+}

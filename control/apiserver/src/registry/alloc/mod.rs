@@ -6,6 +6,7 @@
 //! memory, rebuilt from the Services at start.
 
 mod cidr;
+mod families;
 mod ports;
 mod service;
 
@@ -106,7 +107,8 @@ impl Registry {
         if !target.stored.group.is_empty() || target.stored.plural != "services" {
             return Ok(Reservation::default());
         }
-        let plan = service::plan(value, old, &self.allocators.ranges);
+        let plan = service::plan(value, old, &self.allocators.ranges)
+            .map_err(|errors| ApiError::invalid("", "Service", &target.name, errors))?;
         let mut reservation = Reservation::default();
         let result = self.carry_out(context, target, value, &plan, &mut reservation).await;
         match result {

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
+use xebec_api::field::FieldError;
 
-use super::Cidr;
+use super::{Cidr, families};
 
 /// An address to allocate.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +37,7 @@ pub struct ServicePlan {
     pub(super) free_ports: Vec<(String, u16)>,
 }
 
-fn kind_of(service: &Value) -> &str {
+pub(super) fn kind_of(service: &Value) -> &str {
     service["spec"]["type"].as_str().unwrap_or("ClusterIP")
 }
 
@@ -58,13 +59,13 @@ pub fn addresses(service: &Value) -> Vec<IpAddr> {
     texts(service).iter().filter_map(|text| text.parse().ok()).collect()
 }
 
-fn texts(service: &Value) -> Vec<String> {
+pub(super) fn texts(service: &Value) -> Vec<String> {
     let spec = &service["spec"];
     let list: Vec<String> = spec["clusterIPs"].as_array().into_iter().flatten().filter_map(text_of).collect();
     if list.is_empty() { text_of(&spec["clusterIP"]).into_iter().collect() } else { list }
 }
 
-fn text_of(value: &Value) -> Option<String> {
+pub(super) fn text_of(value: &Value) -> Option<String> {
     value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
@@ -98,14 +99,17 @@ fn number(port: &Value) -> Option<u16> {
     port.as_u64().and_then(|n| u16::try_from(n).ok()).filter(|n| *n != 0)
 }
 
-/// Makes the Service's address fields agree and says what is to be allocated and freed.
-#[must_use]
-pub fn plan(service: &mut Value, old: Option<&Value>, ranges: &[Cidr]) -> ServicePlan {
+/// Makes the Service's address fields agree and says what is to be allocated and freed, or why it cannot be.
+pub fn plan(
+    service: &mut Value,
+    old: Option<&Value>,
+    ranges: &[Cidr],
+) -> Result<ServicePlan, Vec<FieldError>> {
     let mut plan = ServicePlan::default();
     if let Some(old) = old {
         keep_allocated(service, old);
     }
-    set_families(service, ranges);
+    families::settle(service, old, ranges)?;
     let old_addresses = old.filter(|old| needs_address(old)).map(texts).unwrap_or_default();
     if needs_address(service) {
         let mut named = texts(service).into_iter();
@@ -134,7 +138,7 @@ pub fn plan(service: &mut Value, old: Option<&Value>, ranges: &[Cidr]) -> Servic
         .filter_map(|text| text.parse().ok())
         .collect();
     plan_ports(service, old, &mut plan);
-    plan
+    Ok(plan)
 }
 
 fn plan_ports(service: &mut Value, old: Option<&Value>, plan: &mut ServicePlan) {
@@ -209,50 +213,6 @@ fn keep_allocated(service: &mut Value, old: &Value) {
     }
 }
 
-/// `clusterIP` and `clusterIPs` agree; families and policy have their defaults.
-fn set_families(service: &mut Value, ranges: &[Cidr]) {
-    if kind_of(service) == "ExternalName" {
-        return;
-    }
-    let single = texts(service);
-    let selectorless = service["spec"]["selector"].as_object().is_none_or(serde_json::Map::is_empty);
-    let Some(spec) = service.get_mut("spec").and_then(Value::as_object_mut) else { return };
-    let cluster_ip = spec.get("clusterIP").and_then(text_of);
-    let cluster_ips = spec.get("clusterIPs").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
-    match (cluster_ip, cluster_ips) {
-        (Some(ip), false) => {
-            spec.insert("clusterIPs".to_owned(), json!([ip]));
-        }
-        (None, true) => {
-            spec.insert("clusterIP".to_owned(), json!(single[0]));
-        }
-        _ => {}
-    }
-    let headless = single.first().is_some_and(|text| text == "None");
-    let policy = spec.get("ipFamilyPolicy").and_then(text_of);
-    let mut families: Vec<String> =
-        spec.get("ipFamilies").and_then(Value::as_array).into_iter().flatten().filter_map(text_of).collect();
-    if families.is_empty() {
-        let named = single.iter().filter_map(|text| text.parse::<IpAddr>().ok());
-        families = named.map(|ip| if ip.is_ipv4() { "IPv4" } else { "IPv6" }.to_owned()).collect();
-    }
-    if families.is_empty() {
-        families.extend(ranges.first().map(|range| range.family().to_owned()));
-    }
-    let policy = policy.unwrap_or_else(|| match (headless && selectorless, families.len()) {
-        (true, _) => "RequireDualStack".to_owned(),
-        (false, 2..) => "RequireDualStack".to_owned(),
-        _ => "SingleStack".to_owned(),
-    });
-    let second = if families.first().is_some_and(|f| f == "IPv4") { "IPv6" } else { "IPv4" };
-    let possible = ranges.iter().any(|range| range.family() == second) || headless && selectorless;
-    if policy != "SingleStack" && families.len() == 1 && possible {
-        families.push(second.to_owned());
-    }
-    spec.insert("ipFamilies".to_owned(), json!(families));
-    spec.insert("ipFamilyPolicy".to_owned(), json!(policy));
-}
-
 /// Writes newly allocated addresses behind those the Service has.
 pub fn set_addresses(service: &mut Value, allocated: &[String]) {
     if allocated.is_empty() || !needs_address(service) {
@@ -274,6 +234,10 @@ mod tests {
 
     fn ranges() -> Vec<Cidr> {
         vec!["10.96.0.0/12".parse().unwrap()]
+    }
+
+    fn plan(service: &mut Value, old: Option<&Value>, ranges: &[Cidr]) -> ServicePlan {
+        super::plan(service, old, ranges).unwrap()
     }
 
     #[test]
