@@ -51,10 +51,12 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The options of the API server's own certificates.
-pub(crate) fn options(service_ip: IpAddr, advertise: IpAddr, domain: &str) -> PkiOptions {
-    let mut options = PkiOptions::new(service_ip);
-    options.ip_addresses = vec![advertise];
+/// The options of the API server's own certificates: for the address that is advertised, and for those that a Service
+/// leads from, the first of each range.
+pub(crate) fn options(service_ips: &[IpAddr], advertise: IpAddr, domain: &str) -> PkiOptions {
+    let (first, others) = service_ips.split_first().unwrap_or((&advertise, &[]));
+    let mut options = PkiOptions::new(*first);
+    options.ip_addresses = [&[advertise], others].concat();
     options.cluster_domain = domain.to_owned();
     options
 }

@@ -9,6 +9,7 @@ mod client;
 mod etcd;
 mod options;
 mod parts;
+mod ranges;
 mod security;
 mod service_dns;
 mod store;

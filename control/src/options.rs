@@ -9,8 +9,10 @@ use clap::Args;
 use serde::Deserialize;
 use xebec_api::config_file;
 use xebec_apiserver::resources::RuntimeConfig;
+use xebec_controllers::Options as Controllers;
 use xebec_program::Failure;
 
+use crate::ranges::ServiceRanges;
 use crate::security::SecurityOptions;
 
 /// Of the API server, alone or with everything.
@@ -50,13 +52,13 @@ struct Given {
     /// Where admin.conf, controller-manager.conf and scheduler.conf are written [default: /etc/xebec].
     #[arg(long)]
     kubeconfig_dir: Option<PathBuf>,
-    /// Address to listen on [default: 0.0.0.0].
+    /// Address to listen on; 0.0.0.0 and :: are all addresses of both families [default: 0.0.0.0].
     #[arg(long)]
     bind_address: Option<IpAddr>,
     /// Port to listen on [default: 6443].
     #[arg(long)]
     secure_port: Option<u16>,
-    /// Address that nodes and pods reach this server at.
+    /// Address that nodes and pods reach this server at, of the family of the first range of Services.
     #[arg(long)]
     advertise_address: Option<IpAddr>,
     /// Share the server by FlowSchemas and PriorityLevelConfigurations [default: true].
@@ -74,15 +76,26 @@ struct Given {
     /// How long history is kept at least for watches that begin in the past, such as 5m [default: 5m].
     #[arg(long)]
     etcd_compaction_interval: Option<String>,
-    /// Addresses of Services [default: 10.96.0.0/12].
+    /// Addresses of Services: a network, or one of each family separated by a comma, the primary family's first
+    /// [default: 10.96.0.0/12].
     #[arg(long)]
     service_cluster_ip_range: Option<String>,
-    /// Addresses of pods; each node gets a /24 of it [default: 10.244.0.0/16].
+    /// Addresses of pods, as above; each node gets a part [default: 10.244.0.0/16].
     #[arg(long)]
     cluster_cidr: Option<String>,
-    /// Address of the cluster DNS, inside the Service range [default: 10.96.0.10].
+    /// Prefix length of a node's part of --cluster-cidr; not with two networks.
     #[arg(long)]
-    cluster_dns: Option<IpAddr>,
+    node_cidr_mask_size: Option<u8>,
+    /// Prefix length of a node's part of an IPv4 network [default: 24].
+    #[arg(long)]
+    node_cidr_mask_size_ipv4: Option<u8>,
+    /// Prefix length of a node's part of an IPv6 network, at most 16 longer than the network's [default: 64].
+    #[arg(long)]
+    node_cidr_mask_size_ipv6: Option<u8>,
+    /// Addresses of the cluster DNS, separated by commas, at most one of each range of Services
+    /// [default: the tenth of each].
+    #[arg(long)]
+    cluster_dns: Option<String>,
     /// The cluster's domain [default: cluster.local].
     #[arg(long)]
     cluster_domain: Option<String>,
@@ -126,9 +139,9 @@ pub(crate) struct Server {
     pub(crate) max_mutating_requests_inflight: usize,
     pub(crate) event_ttl: Duration,
     pub(crate) compaction_interval: Duration,
-    pub(crate) service_cluster_ip_range: String,
-    pub(crate) cluster_cidr: String,
-    pub(crate) cluster_dns: IpAddr,
+    pub(crate) service_ranges: ServiceRanges,
+    pub(crate) pod_ranges: PodRanges,
+    pub(crate) cluster_dns: Vec<IpAddr>,
     pub(crate) cluster_domain: String,
     pub(crate) runtime_config: RuntimeConfig,
     pub(crate) enable_admission_plugins: Vec<String>,
@@ -155,8 +168,18 @@ impl ServerOptions {
                 given.$field.or(file.$field).unwrap_or_else(|| $default.into())
             };
         }
+        let service_ranges = ServiceRanges::parse(&pick!(service_cluster_ip_range, "10.96.0.0/12"))?;
+        let pod_ranges = PodRanges {
+            cluster_cidr: pick!(cluster_cidr, "10.244.0.0/16"),
+            node_cidr_mask_size: pick!(node_cidr_mask_size),
+            node_cidr_mask_size_ipv4: pick!(node_cidr_mask_size_ipv4),
+            node_cidr_mask_size_ipv6: pick!(node_cidr_mask_size_ipv6),
+        };
         let missing = "advertise address: not given; it is the address of this machine that nodes reach, for example \
                        --advertise-address 192.0.2.10";
+        let advertise_address =
+            pick!(advertise_address).ok_or_else(|| Failure::Option(missing.to_owned()))?;
+        service_ranges.agree_with(advertise_address)?;
         Ok(Server {
             data_dir: pick!(data_dir, "/var/lib/xebec"),
             etcd_servers: pick!(etcd_servers, Vec::new()),
@@ -166,7 +189,7 @@ impl ServerOptions {
             kubeconfig_dir: pick!(kubeconfig_dir, "/etc/xebec"),
             bind_address: pick!(bind_address, [0, 0, 0, 0]),
             secure_port: pick!(secure_port, 6443_u16),
-            advertise_address: pick!(advertise_address).ok_or_else(|| Failure::Option(missing.to_owned()))?,
+            advertise_address,
             priority_and_fairness: pick!(enable_priority_and_fairness, true),
             max_requests_inflight: pick!(max_requests_inflight, 400_usize),
             max_mutating_requests_inflight: pick!(max_mutating_requests_inflight, 200_usize),
@@ -175,9 +198,9 @@ impl ServerOptions {
                 "--etcd-compaction-interval",
                 &pick!(etcd_compaction_interval, "5m"),
             )?,
-            service_cluster_ip_range: pick!(service_cluster_ip_range, "10.96.0.0/12"),
-            cluster_cidr: pick!(cluster_cidr, "10.244.0.0/16"),
-            cluster_dns: pick!(cluster_dns, [10, 96, 0, 10]),
+            cluster_dns: service_ranges.dns(pick!(cluster_dns).as_deref())?,
+            service_ranges,
+            pod_ranges,
             cluster_domain: pick!(cluster_domain, "cluster.local"),
             runtime_config: runtime_config(&pick!(runtime_config, Vec::new()))?,
             enable_admission_plugins: pick!(enable_admission_plugins, Vec::new()),
@@ -210,6 +233,40 @@ fn read(path: &Path) -> Result<Given, Failure> {
         .map_err(|error| Failure::Option(format!("--config {}: {error}", path.display())))
 }
 
+/// Where pods' addresses come from.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct PodRanges {
+    /// Addresses of pods: a network, or one of each family separated by a comma, the primary family's first; each node
+    /// gets a part.
+    #[arg(long, default_value = "10.244.0.0/16")]
+    cluster_cidr: String,
+    /// Prefix length of a node's part of --cluster-cidr; not with two networks.
+    #[arg(long)]
+    node_cidr_mask_size: Option<u8>,
+    /// Prefix length of a node's part of an IPv4 network [default: 24].
+    #[arg(long)]
+    node_cidr_mask_size_ipv4: Option<u8>,
+    /// Prefix length of a node's part of an IPv6 network, at most 16 longer than the network's [default: 64].
+    #[arg(long)]
+    node_cidr_mask_size_ipv6: Option<u8>,
+}
+
+impl PodRanges {
+    /// The controllers' options with these and the ranges of Services, which no node gets a part of.
+    pub(crate) fn controllers(&self, services: &ServiceRanges) -> Result<Controllers, Failure> {
+        let options = Controllers {
+            cluster_cidr: self.cluster_cidr.clone(),
+            node_cidr_mask_size: self.node_cidr_mask_size,
+            node_cidr_mask_size_ipv4: self.node_cidr_mask_size_ipv4,
+            node_cidr_mask_size_ipv6: self.node_cidr_mask_size_ipv6,
+            service_cidr: services.texts().join(","),
+            ..Controllers::default()
+        };
+        options.check().map_err(|error| Failure::Option(error.to_string()))?;
+        Ok(options)
+    }
+}
+
 /// Of the controllers alone.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ControllerOptions {
@@ -219,9 +276,11 @@ pub(crate) struct ControllerOptions {
     /// The CA certificate that goes into each namespace's kube-root-ca.crt.
     #[arg(long)]
     pub(crate) root_ca_file: PathBuf,
-    /// Addresses of pods; each node gets a /24 of it.
-    #[arg(long, default_value = "10.244.0.0/16")]
-    pub(crate) cluster_cidr: String,
+    #[command(flatten)]
+    pub(crate) pod_ranges: PodRanges,
+    /// Addresses of Services: a network, or one of each family separated by a comma.
+    #[arg(long, default_value = "10.96.0.0/12")]
+    pub(crate) service_cluster_ip_range: String,
 }
 
 /// Of the scheduler alone.
@@ -262,6 +321,31 @@ mod tests {
         assert_eq!(server.secure_port, 8443);
         assert_eq!(server.data_dir, Path::new("/srv/x"));
         assert_eq!(server.cluster_domain, "cluster.local");
+    }
+
+    #[test]
+    fn both_families_by_the_line_or_the_file() {
+        let one = resolve(&["--advertise-address", "192.0.2.1"]).unwrap();
+        assert_eq!(one.cluster_dns, [IpAddr::from([10, 96, 0, 10])]);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.yaml");
+        let text = "advertiseAddress: 192.0.2.1\nclusterCidr: 10.244.0.0/16,fd00:10:244::/56\n\
+                    serviceClusterIpRange: 10.96.0.0/12,fd00:10:96::/112\nnodeCidrMaskSizeIpv6: 72\n";
+        std::fs::write(&path, text).unwrap();
+        let two = resolve(&["--config", path.to_str().unwrap()]).unwrap();
+        assert_eq!(two.cluster_dns.len(), 2);
+        let controllers = two.pod_ranges.controllers(&two.service_ranges).unwrap();
+        assert_eq!(controllers.service_cidr, "10.96.0.0/12,fd00:10:96::/112");
+        assert_eq!(controllers.node_cidr_mask_size_ipv6, Some(72));
+
+        let six = ["--service-cluster-ip-range", "fd00:10:96::/112"];
+        assert!(resolve(&[&six[..], &["--advertise-address", "2001:db8::1"]].concat()).is_ok());
+        let error = resolve(&[&six[..], &["--advertise-address", "192.0.2.1"]].concat()).unwrap_err();
+        assert!(error.contains("--advertise-address \"192.0.2.1\""), "{error}");
+        let size = ["--config", path.to_str().unwrap(), "--node-cidr-mask-size", "24"];
+        let server = resolve(&size).unwrap();
+        let error = server.pod_ranges.controllers(&server.service_ranges).unwrap_err().to_string();
+        assert!(error.contains("--node-cidr-mask-size is not allowed with dual-stack"), "{error}");
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Putting the parts together. Enters: options. Leaves: running parts, until a signal or until one of them ends.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
@@ -12,21 +11,23 @@ use xebec_program::{Failure, first_end};
 use xebec_store::{Embedded, Etcd, Store};
 
 use crate::options::{ControllerOptions, SchedulerOptions, Server};
-
+use crate::ranges::ServiceRanges;
 use crate::{certs, client, etcd, service_dns, store};
 
 /// The API server, and with `all` the controllers and the scheduler on its in-memory client.
 pub(crate) async fn server(options: Server, all: bool, stop: CancellationToken) -> Result<(), Failure> {
     let started = std::time::Instant::now();
-    let service_ip = first_address(&options.service_cluster_ip_range)?;
-    let names = certs::options(service_ip, options.advertise_address, &options.cluster_domain);
+    // Of the controllers' options, too, the wrong ones are told before anything starts.
+    let controllers = options.pod_ranges.controllers(&options.service_ranges)?;
+    let own = options.service_ranges.firsts();
+    let names = certs::options(&own, options.advertise_address, &options.cluster_domain);
     let pki =
         Pki::ensure(&options.cert_dir, &names).map_err(|error| Failure::part("certificates")(&error))?;
 
     let mut config = Config::new(options.cert_dir.clone(), options.advertise_address);
-    config.bind = (options.bind_address, options.secure_port).into();
+    config.bind = (xebec_program::every_family(options.bind_address), options.secure_port).into();
     config.advertise_port = options.secure_port;
-    config.service_cluster_ip_range = vec![options.service_cluster_ip_range.clone()];
+    config.service_cluster_ip_range = options.service_ranges.texts();
     config.event_ttl = options.event_ttl;
     config.compaction_interval = options.compaction_interval;
     config.priority_and_fairness = options.priority_and_fairness;
@@ -61,13 +62,11 @@ pub(crate) async fn server(options: Server, all: bool, stop: CancellationToken) 
     tracing::info!(url, ready_ms = started.elapsed().as_millis(), "API server serves");
     if all {
         let local = |name: &str| api.local_client(User::system_master(name));
-        service_dns::ensure(&local("xebec:bootstrap"), options.cluster_dns).await;
+        service_dns::ensure(&local("xebec:bootstrap"), &options.cluster_dns).await;
         let controllers = xebec_controllers::Options {
-            cluster_cidr: options.cluster_cidr.clone(),
-            service_cidr: options.service_cluster_ip_range.clone(),
             root_ca: pki.ca_pem().to_owned(),
             signing: Some(signing_authority(&pki)?),
-            ..xebec_controllers::Options::default()
+            ..controllers
         };
         parts.spawn(run_controllers(local("system:kube-controller-manager"), controllers, stop.clone()));
         let scheduler = xebec_scheduler::Options::default();
@@ -106,15 +105,13 @@ pub(crate) async fn controllers_alone(
     options: &ControllerOptions,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
+    let services = ServiceRanges::parse(&options.service_cluster_ip_range)?;
+    let ranges = options.pod_ranges.controllers(&services)?;
     let path = options.root_ca_file.display();
     let root_ca = std::fs::read_to_string(&options.root_ca_file)
         .map_err(|error| Failure::Option(format!("--root-ca-file {path}: {error}")))?;
     let client = client::from_kubeconfig(&options.kubeconfig).await?;
-    let controllers = xebec_controllers::Options {
-        cluster_cidr: options.cluster_cidr.clone(),
-        root_ca,
-        ..xebec_controllers::Options::default()
-    };
+    let controllers = xebec_controllers::Options { root_ca, ..ranges };
     run_controllers(client, controllers, stop).await
 }
 
@@ -142,19 +139,4 @@ async fn run_scheduler(
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     xebec_scheduler::run(client, options, stop).await.map_err(|error| Failure::part("scheduler")(&error))
-}
-
-/// The first address of a range: the Service `kubernetes`.
-fn first_address(range: &str) -> Result<IpAddr, Failure> {
-    let parsed = range.split(',').next().and_then(|first| {
-        let base: IpAddr = first.split_once('/')?.0.parse().ok()?;
-        Some(match base {
-            IpAddr::V4(v4) => IpAddr::from((u32::from(v4) + 1).to_be_bytes()),
-            IpAddr::V6(v6) => IpAddr::from((u128::from(v6) + 1).to_be_bytes()),
-        })
-    });
-    let wrong = || {
-        Failure::Option(format!("--service-cluster-ip-range {range:?}: not a network such as 10.96.0.0/12"))
-    };
-    parsed.ok_or_else(wrong)
 }

@@ -5,6 +5,7 @@
 //! `xebec-agent`.
 
 mod failure;
+mod listen;
 
 use std::future::Future;
 use std::io::IsTerminal;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 pub use failure::{Failure, chain};
+pub use listen::every_family;
 
 /// What is left running in the background when the work is done has this long.
 const REST: Duration = Duration::from_secs(2);

@@ -108,7 +108,9 @@ async fn connection(
     watcher: hyper_util::server::graceful::Watcher,
 ) -> Result<(), BoxError> {
     stream.set_nodelay(true)?;
-    let address = PeerAddress(stream.peer_addr()?);
+    let peer = stream.peer_addr()?;
+    // A socket of both families shows IPv4 addresses as mapped ones; everyone else knows them as they are.
+    let address = PeerAddress(SocketAddr::new(peer.ip().to_canonical(), peer.port()));
     let stream = tokio::time::timeout(HANDSHAKE_PATIENCE, acceptor.accept(stream)).await??;
     let chain = stream.get_ref().1.peer_certificates();
     let certificate = chain.and_then(|chain| authorities.classify(chain)).map(PeerCertificate);

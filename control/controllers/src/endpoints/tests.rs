@@ -43,6 +43,23 @@ fn ready_and_not_ready_apart_in_order() {
 }
 
 #[test]
+fn the_services_first_family_alone() {
+    let value = json!({
+        "metadata": {"name": "a", "namespace": "d", "uid": "a"}, "spec": {"nodeName": "n", "containers": []},
+        "status": {"phase": "Running", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}],
+                   "conditions": [{"type": "Ready", "status": "True"}]},
+    });
+    let both: Arc<Pod> = Arc::new(serde_json::from_value(value).unwrap());
+    let found = |families: Value| {
+        let service = service(json!({"spec": {"ipFamilies": families}}));
+        let (found, _) = subsets(&service, std::slice::from_ref(&both));
+        found[0].addresses.iter().flatten().map(|a| a.ip.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(found(json!(["IPv4", "IPv6"])), ["10.0.0.1"]);
+    assert_eq!(found(json!(["IPv6", "IPv4"])), ["fd00::1"]);
+}
+
+#[test]
 fn too_many_addresses_are_cut() {
     let pods: Vec<_> =
         (0..MAX_ADDRESSES + 5).map(|n| pod(&format!("10.0.{}.{}", n / 250, n % 250), true)).collect();

@@ -71,6 +71,40 @@ fn an_endpoint_says_all_there_is_to_say() {
 }
 
 #[test]
+fn both_families_have_slices_of_their_own() {
+    let both = service(json!({"spec": {"ipFamilies": ["IPv4", "IPv6"]}}));
+    let two = |n: usize| {
+        let ips = json!([{"ip": format!("10.244.0.{n}")}, {"ip": format!("fd00::{n}")}]);
+        pod(n, json!({"status": {"podIPs": ips}}))
+    };
+    // A pod of the time before the cluster had a second family is in one of them only.
+    let pods = [two(1), two(2), pod(3, json!({}))];
+    let found = run(&both, &pods, &[]);
+    let view = |slice: &EndpointSlice| {
+        let addresses = slice.endpoints.iter().flatten().flat_map(|e| e.addresses.clone());
+        (slice.address_type.clone(), addresses.collect::<Vec<_>>())
+    };
+    let shown: Vec<_> = found.create.iter().map(view).collect();
+    let texts = |list: &[&str]| list.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
+    assert_eq!(
+        shown,
+        [
+            ("IPv4".to_owned(), texts(&["10.244.0.1", "10.244.0.2", "10.244.0.3"])),
+            ("IPv6".to_owned(), texts(&["fd00::1", "fd00::2"])),
+        ]
+    );
+    let existing = stored(found);
+    assert_eq!(counts(&run(&both, &pods, &existing)), (0, 0, 0));
+    let changed = run(&both, &pods[..1], &existing);
+    assert_eq!(counts(&changed), (0, 2, 0));
+    // The primary family may be the second one, and a family that is given up takes its slices along.
+    let six = service(json!({"spec": {"clusterIP": "fd00:10:96::1", "ipFamilies": ["IPv6"]}}));
+    let single = run(&six, &pods, &existing);
+    assert_eq!(counts(&single), (0, 0, 1));
+    assert_eq!(single.delete[0].address_type, "IPv4");
+}
+
+#[test]
 fn conditions() {
     let not_ready = json!({"status": {"conditions": []}});
     let going = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
