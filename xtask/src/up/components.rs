@@ -19,6 +19,7 @@ pub(crate) fn control(plan: &Plan) -> Result<Duration> {
     if plan.store == StoreKind::Etcd {
         etcd()?;
     }
+    plan.family.keep()?;
     let start = Instant::now();
     let process = match Process::of("xebec-control") {
         Some(process) => process,
@@ -34,7 +35,9 @@ pub(crate) fn control(plan: &Plan) -> Result<Duration> {
                     "--kubeconfig-dir",
                     Layout::ETC,
                 ])
-                .args(["--advertise-address", &plan.node_ip]);
+                .args(["--advertise-address", &plan.primary_ip().to_string()])
+                .args(["--cluster-cidr", &plan.family.pods(), "--cluster-dns", &plan.family.dns()])
+                .args(["--service-cluster-ip-range", &plan.family.services()]);
             if plan.store == StoreKind::Etcd {
                 command.args(["--etcd-servers", ETCD]);
             }
@@ -81,8 +84,8 @@ pub(crate) fn agent(plan: &Plan) -> Result<Duration> {
             shell::output(
                 Command::new(&plan.programs.control)
                     .args(["certs", "node", "--cert-dir", "/etc/xebec/pki", "--kubeconfig-dir", Layout::ETC])
-                    .args(["--node-name", &plan.node_name, "--node-ip", &plan.node_ip])
-                    .args(["--server", &format!("https://{}:6443", plan.node_ip)]),
+                    .args(["--node-name", &plan.node_name, "--node-ip", &plan.node_ip()])
+                    .args(["--server", &plan.server()]),
             )?;
             let mut command = Command::new(&plan.programs.agent);
             command
@@ -95,7 +98,8 @@ pub(crate) fn agent(plan: &Plan) -> Result<Duration> {
                 ])
                 .args(["--tls-cert-file", "/etc/xebec/pki/kubelet.crt"])
                 .args(["--tls-private-key-file", "/etc/xebec/pki/kubelet.key"])
-                .args(["--node-name", &plan.node_name, "--node-ip", &plan.node_ip])
+                .args(["--node-name", &plan.node_name, "--node-ip", &plan.node_ip()])
+                .args(["--cluster-cidr", &plan.family.pods(), "--cluster-dns", &plan.family.dns()])
                 .arg("--container-runtime-endpoint")
                 .arg(&plan.cri_socket)
                 .args([

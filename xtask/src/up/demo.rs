@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
+use std::net::{IpAddr, SocketAddr};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -37,7 +38,11 @@ pub(crate) fn run(plan: &Plan) -> Result<Proof> {
     waited.with_context(|| format!("the Job did not complete; its log:\n{log}"))?;
 
     let vip = shell::output(&mut plan.kubectl("get service -n demo web -o jsonpath={.spec.clusterIP}"))?;
-    ensure!(log.contains(&format!("{vip}:80")), "the Job did not reach the virtual IP {vip}:\n{log}");
+    let vip: IpAddr = vip.parse().with_context(|| format!("the Service web has the address {vip:?}"))?;
+    ensure!(
+        log.contains(&SocketAddr::new(vip, 80).to_string()),
+        "the Job did not reach the virtual IP {vip}:\n{log}"
+    );
     let mut lines = vec![
         format!("the name web.demo.svc.cluster.local was answered by the built-in DNS: {vip}"),
         format!("the virtual IP {vip} is eBPF: it is on no interface and in no netfilter rule"),

@@ -12,6 +12,7 @@ use crate::layout::Layout;
 use crate::process::Process;
 use crate::progress::Steps;
 use crate::shell;
+use crate::up::family::IpFamily;
 
 /// Options of `down`.
 #[derive(clap::Args)]
@@ -76,7 +77,8 @@ fn reset() -> Result<()> {
         return Ok(());
     };
     let mut command = Command::new(agent);
-    command.args(["reset", "--bpf-pin-dir", Layout::BPF]);
+    // Of every family: what is not there is no error.
+    command.args(["reset", "--bpf-pin-dir", Layout::BPF, "--cluster-dns", &IpFamily::Dual.dns()]);
     if Process::of("containerd").is_some() {
         command.arg("--container-runtime-endpoint").arg(Layout::containerd_socket());
     }

@@ -7,9 +7,11 @@
 mod components;
 mod demo;
 pub(crate) mod down;
+pub(crate) mod family;
 mod preflight;
 mod runtime;
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
@@ -21,6 +23,7 @@ use crate::layout::Layout;
 use crate::process::Process;
 use crate::progress::{Steps, human};
 use crate::{ebpf, image, packages};
+use family::IpFamily;
 
 /// Options of `up`.
 #[derive(clap::Args)]
@@ -37,9 +40,13 @@ pub(crate) struct UpArgs {
     /// The node's name; the default is the machine's host name.
     #[arg(long)]
     node_name: Option<String>,
-    /// The node's address; the default is the one that the default route leaves from.
-    #[arg(long)]
-    node_ip: Option<std::net::IpAddr>,
+    /// The families of addresses of node, pods and Services; a cluster keeps its own [default: ipv4].
+    #[arg(long, value_enum)]
+    ip_family: Option<IpFamily>,
+    /// The node's address, or with two families one of each, separated by a comma; the default are those that the default
+    /// routes leave from.
+    #[arg(long, value_delimiter = ',')]
+    node_ip: Vec<IpAddr>,
     /// Start what is not running from what was built before; build, install and demonstrate nothing.
     #[arg(long)]
     restart_only: bool,
@@ -59,7 +66,8 @@ impl UpArgs {
             cri_socket: None,
             profile: Profile::Dev,
             node_name: None,
-            node_ip: None,
+            ip_family: None,
+            node_ip: Vec::new(),
             restart_only: false,
             agent_arg: Vec::new(),
             beside_tests: true,
@@ -79,7 +87,8 @@ pub(crate) enum StoreKind {
 /// What the steps share.
 pub(crate) struct Plan {
     pub(crate) node_name: String,
-    pub(crate) node_ip: String,
+    pub(crate) family: IpFamily,
+    pub(crate) node_ips: Vec<IpAddr>,
     pub(crate) cri_socket: PathBuf,
     pub(crate) own_runtime: bool,
     pub(crate) store: StoreKind,
@@ -89,6 +98,21 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// The node's address that nodes and pods reach the API server at.
+    pub(crate) fn primary_ip(&self) -> IpAddr {
+        self.node_ips[0]
+    }
+
+    /// The API server's URL.
+    pub(crate) fn server(&self) -> String {
+        format!("https://{}", SocketAddr::new(self.primary_ip(), 6443))
+    }
+
+    /// All addresses of the node, as `--node-ip` takes them.
+    pub(crate) fn node_ip(&self) -> String {
+        self.node_ips.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    }
+
     /// kubectl with the administrator's kubeconfig.
     pub(crate) fn kubectl(&self, arguments: &str) -> Command {
         let mut command = Command::new(&self.kubectl);
@@ -169,9 +193,11 @@ fn prebuilt(args: &UpArgs) -> Result<Plan> {
 }
 
 fn plan(args: &UpArgs, programs: Programs, kubectl: PathBuf) -> Result<Plan> {
+    let family = IpFamily::chosen(args)?;
     Ok(Plan {
         node_name: args.node_name.clone().map_or_else(preflight::host_name, Ok)?,
-        node_ip: args.node_ip.map_or_else(preflight::host_address, |ip| Ok(ip.to_string()))?,
+        node_ips: family.node_ips(&args.node_ip)?,
+        family,
         cri_socket: args.cri_socket.clone().unwrap_or_else(Layout::containerd_socket),
         own_runtime: args.cri_socket.is_none(),
         store: args.store,

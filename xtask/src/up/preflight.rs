@@ -1,12 +1,13 @@
 //! Looks before it changes anything. Enters: the machine. Leaves: one message with everything that is wrong.
 
 use std::fs;
-use std::net::{TcpListener, UdpSocket};
+use std::net::TcpListener;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
 use super::UpArgs;
+use super::family::IpFamily;
 use crate::packages;
 use crate::process::Process;
 
@@ -41,10 +42,13 @@ pub(crate) fn check(args: &UpArgs) -> Result<()> {
     {
         problems.push(format!("--cri-socket {}: no such socket; give a running runtime's", socket.display()));
     }
+    if let Err(problem) = IpFamily::chosen(args).and_then(|family| family.node_ips(&args.node_ip)) {
+        problems.push(format!("{problem:#}"));
+    }
     // Then they are the proxy's that takes the agent's place.
     let others = if args.agent_arg.iter().any(|arg| arg == "--no-proxy") { &PROXY_PORTS[..] } else { &[] };
     for (port, component) in PORTS.into_iter().filter(|(port, _)| !others.contains(port)) {
-        if Process::of(component).is_none() && TcpListener::bind(("0.0.0.0", port)).is_err() {
+        if Process::of(component).is_none() && in_use(port) {
             problems
                 .push(format!("TCP port {port} is in use and {component} needs it: stop what listens there"));
         }
@@ -53,6 +57,14 @@ pub(crate) fn check(args: &UpArgs) -> Result<()> {
         bail!("this machine cannot be a node yet, and nothing was changed:\n  - {}", problems.join("\n  - "));
     }
     Ok(())
+}
+
+/// Whether somebody listens at the port, on either family; a machine without IPv6 has nobody there.
+fn in_use(port: u16) -> bool {
+    let taken = |address: &str| {
+        TcpListener::bind((address, port)).is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
+    };
+    taken("0.0.0.0") || taken("::")
 }
 
 /// The machine's host name as a node name (RFC 1123, lower case).
@@ -68,14 +80,4 @@ pub(crate) fn host_name() -> Result<String> {
         bail!("the host name {name:?} is not a valid node name: give one with --node-name");
     }
     Ok(name)
-}
-
-/// The address that packets to the outside leave from; connecting a UDP socket sends nothing.
-pub(crate) fn host_address() -> Result<String> {
-    let outside = || -> std::io::Result<String> {
-        let socket = UdpSocket::bind("0.0.0.0:0")?;
-        socket.connect("192.0.2.1:9")?;
-        Ok(socket.local_addr()?.ip().to_string())
-    };
-    outside().context("this machine has no default route, so its address is unclear: give one with --node-ip")
 }
