@@ -45,10 +45,7 @@ pub(crate) async fn serve(
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     for address in addresses {
-        let IpAddr::V4(v4) = address else {
-            return Err(Failure::Option(format!("--cluster-dns {address}: only IPv4 addresses are served")));
-        };
-        xebec_network::add_local_address(*v4).await.map_err(|error| Failure::part("DNS")(&error))?;
+        xebec_network::add_local_address(*address).await.map_err(|error| Failure::part("DNS")(&error))?;
     }
     let text = std::fs::read_to_string(resolv_conf)
         .map_err(|error| Failure::Option(format!("--resolv-conf {}: {error}", resolv_conf.display())))?;

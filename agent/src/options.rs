@@ -19,7 +19,7 @@ pub(crate) struct RunOptions {
     /// This node's name.
     #[arg(long, default_value_t = hostname())]
     pub(crate) node_name: String,
-    /// This node's addresses, the primary first.
+    /// This node's address, or one of each family, the primary family's first.
     #[arg(long, value_delimiter = ',', required = true)]
     pub(crate) node_ip: Vec<IpAddr>,
     /// The container runtime's socket (CRI v1).
@@ -34,7 +34,7 @@ pub(crate) struct RunOptions {
     /// The CA that client certificates at port 10250 are checked against.
     #[arg(long)]
     pub(crate) client_ca_file: PathBuf,
-    /// Address of port 10250.
+    /// Address of port 10250; 0.0.0.0 and :: are all addresses of both families.
     #[arg(long, default_value = "0.0.0.0")]
     pub(crate) address: IpAddr,
     /// The kubelet's port.
@@ -88,7 +88,7 @@ pub(crate) struct RunOptions {
 impl RunOptions {
     /// The kubelet's settings.
     pub(crate) fn kubelet(&self) -> Result<xebec_kubelet::Config, Failure> {
-        let primary = self.node_ip.first().map(ToString::to_string).unwrap_or_default();
+        let primary = primary(&self.node_ip)?.to_string();
         let mut config = xebec_kubelet::Config::new(&self.node_name, &primary);
         config.node_ips = self.node_ip.iter().map(ToString::to_string).collect();
         config.hostname = hostname();
@@ -101,6 +101,19 @@ impl RunOptions {
         config.max_pods = self.max_pods;
         config.port = self.port;
         Ok(config)
+    }
+}
+
+/// The first of one address or of one of each family; what else is given is no node's.
+fn primary(given: &[IpAddr]) -> Result<IpAddr, Failure> {
+    match given {
+        [only] => Ok(*only),
+        [first, second] if first.is_ipv4() != second.is_ipv4() => Ok(*first),
+        _ => {
+            let text = given.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+            let right = "must contain either a single IP or a dual-stack pair of IPs, such as 192.0.2.10,2001:db8::10";
+            Err(Failure::Option(format!("--node-ip {text:?}: {right}")))
+        }
     }
 }
 
@@ -120,6 +133,19 @@ pub(crate) fn hostname() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_has_one_address_of_each_family() {
+        let of = |text: &str| {
+            let given: Vec<IpAddr> = text.split(',').map(|ip| ip.parse().unwrap()).collect();
+            primary(&given).map_err(|error| error.to_string())
+        };
+        assert_eq!(of("192.0.2.1,2001:db8::1"), Ok("192.0.2.1".parse().unwrap()));
+        assert_eq!(of("2001:db8::1,192.0.2.1"), Ok("2001:db8::1".parse().unwrap()));
+        for wrong in ["192.0.2.1,192.0.2.2", "192.0.2.1,2001:db8::1,2001:db8::2"] {
+            assert!(of(wrong).unwrap_err().contains("--node-ip"), "{wrong}");
+        }
+    }
 
     #[test]
     fn labels_are_pairs() {

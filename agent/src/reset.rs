@@ -1,7 +1,7 @@
 //! `xebec-agent reset`: takes back everything the agent made on this node. Enters: where things are. Leaves: lines that
 //! say what was removed. Runs while the agent does not; calling it again continues where it failed.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub(crate) struct ResetArgs {
     cgroup_root: String,
     /// Addresses of the cluster DNS.
     #[arg(long, default_value = "10.96.0.10", value_delimiter = ',')]
-    cluster_dns: Vec<Ipv4Addr>,
+    cluster_dns: Vec<IpAddr>,
     #[command(flatten)]
     network: NetworkPaths,
 }

@@ -29,7 +29,7 @@ const LIVENESS: Duration = Duration::from_millis(200);
 /// Takes the port.
 pub(crate) async fn bind(options: &RunOptions) -> Result<Server, Failure> {
     let options = Options {
-        address: SocketAddr::new(options.address, options.port),
+        address: SocketAddr::new(xebec_program::every_family(options.address), options.port),
         certificate: options.tls_cert_file.clone(),
         key: options.tls_private_key_file.clone(),
         client_ca: options.client_ca_file.clone(),

@@ -5,6 +5,7 @@
 //! (`start`, `stop`), work out the [`status`] (pure) and write it. [`manager`] makes workers and routes changes to
 //! them; [`registry`] is where the kubelet's server looks pods up.
 
+mod addresses;
 pub mod backoff;
 mod hooks;
 mod jobs;

@@ -12,7 +12,7 @@ use xebec_cri::messages::{
 };
 use xebec_cri::{CriError, Runtime};
 
-use super::{labels, termination};
+use super::{addresses, labels, termination};
 use crate::clock::from_nanos;
 
 /// One sandbox of the pod.
@@ -163,11 +163,17 @@ impl Observed {
 /// Asks the runtime for what it holds of pods, and remembers what cannot change any more.
 #[derive(Debug, Default)]
 pub struct Observer {
+    node_ips: Vec<String>,
     ended: BTreeMap<String, Instance>,
     addresses: BTreeMap<String, Vec<String>>,
 }
 
 impl Observer {
+    /// One on a node with these addresses; the first one's family is that of a pod's first address.
+    pub fn new(node_ips: &[String]) -> Self {
+        Self { node_ips: node_ips.to_owned(), ..Self::default() }
+    }
+
     /// Looks at one pod. An error means that nothing is known now; try again.
     pub async fn look(&mut self, runtime: &dyn Runtime, uid: &str) -> Result<Observed, CriError> {
         let selector = BTreeMap::from([(labels::POD_UID.to_owned(), uid.to_owned())]);
@@ -213,7 +219,8 @@ impl Observer {
         }
         match runtime.pod_sandbox_status(id).await {
             Ok(status) => {
-                let ips = if on_host(&status) { Vec::new() } else { status.ips() };
+                let found = if on_host(&status) { Vec::new() } else { status.ips() };
+                let ips = addresses::ordered(&found, &self.node_ips);
                 self.addresses.insert(id.to_owned(), ips.clone());
                 Ok(ips)
             }

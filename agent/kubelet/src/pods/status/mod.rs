@@ -17,6 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use xebec_host::qos::qos_class;
 
+use super::addresses;
 use super::memory::Memory;
 use super::observe::Observed;
 use super::plan::Waiting;
@@ -86,14 +87,12 @@ pub fn pod_status(input: Input<'_>) -> PodStatus {
 
 fn set_ips(input: Input<'_>, old: &PodStatus, status: &mut PodStatus) {
     let current = input.observed.sandbox().map(|sandbox| sandbox.ips.clone());
+    let had = || old.pod_ips.iter().flatten().map(|ip| ip.ip.clone()).collect();
     let ips = match current {
-        Some(_) if spec::on_host_network(input.pod) => input.host_ips.to_vec(),
+        Some(_) if spec::on_host_network(input.pod) => addresses::on_host(had(), input.host_ips),
         Some(ips) => ips,
         // a pod that ended keeps its last address, as upstream
-        None if input.stopped || input.memory.termination.is_some() => {
-            let list = old.pod_ips.as_deref().unwrap_or_default();
-            list.iter().map(|ip| ip.ip.clone()).collect()
-        }
+        None if input.stopped || input.memory.termination.is_some() => had(),
         None => Vec::new(),
     };
     status.pod_ip = ips.first().cloned();

@@ -72,13 +72,14 @@ impl Worker {
             deleted: gone,
             ..Memory::default()
         };
+        let observer = Observer::new(&shared.config.node_ips);
         Worker {
             shared,
             mailbox,
             pod,
             gone,
             finished: false,
-            observer: Observer::default(),
+            observer,
             observed: Arc::default(),
             memory,
             probes: Probes::default(),
