@@ -9,15 +9,10 @@ use futures::TryStreamExt;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressScope, CacheInfo};
 
 use crate::NetworkError;
-use crate::link::netlink;
+use crate::link::{alone, netlink};
 
 /// The loopback device's index in every network namespace.
 const LOOPBACK: u32 = 1;
-
-/// The prefix length of one address alone.
-fn whole(address: IpAddr) -> u8 {
-    if address.is_ipv4() { 32 } else { 128 }
-}
 
 /// Valid for ever, preferred never.
 fn deprecated() -> CacheInfo {
@@ -34,7 +29,7 @@ pub async fn add_local_address(address: impl Into<IpAddr>) -> Result<(), Network
     let address = address.into();
     let doing = format!("add {address} to lo");
     let handle = netlink()?;
-    let mut request = handle.address().add(LOOPBACK, address, whole(address)).replace();
+    let mut request = handle.address().add(LOOPBACK, address, alone(address).prefix_len()).replace();
     let message = request.message_mut();
     // Of the host, as 127.0.0.1 is: the kernel must not choose it as a source where a pod's device has no address. Nobody but
     // the DNS has it.
@@ -62,7 +57,7 @@ pub async fn remove_local_address(address: impl Into<IpAddr>) -> Result<(), Netw
         listed.try_next().await.map_err(NetworkError::netlink("list the addresses of lo"))?
     {
         let wanted = found.attributes.iter().any(|attribute| named.contains(attribute));
-        if found.header.prefix_len == whole(address) && wanted {
+        if found.header.prefix_len == alone(address).prefix_len() && wanted {
             let request = handle.address().del(found);
             return request
                 .execute()
