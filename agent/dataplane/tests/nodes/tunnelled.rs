@@ -11,7 +11,7 @@ use xebec_rig::cluster::{Cluster, Node};
 use xebec_rig::objects::{Agent, service, slice};
 use xebec_rig::within;
 
-use super::{FIRST, agents, all_checksum_errors, objects, returned, returning, servers};
+use super::{FIRST, SECOND, agents, all_checksum_errors, objects, returned, returning, servers};
 use crate::packet::{node_port, path_mtu, unfragmented};
 
 /// Puts the pod network's tunnel in the place of the rig's routes between pods.
@@ -61,10 +61,11 @@ fn a_node_port_leads_through_the_pods_tunnel() {
         path_mtu(&socket, false, 1472)
     });
     assert_eq!(mtu, 1450, "the client is told of the tunnel's width");
-    // A pod's own calls are translated once, at the socket, and the endpoint sees the pod.
+    // A pod's own calls are translated once, at the socket, and the endpoint sees the pod; but for another node's address, which
+    // its packets go to by the nodes' network: that node answers the pod by the tunnel, and is who it called.
     let caller = cluster.nodes[0].pod(1);
     let mut client = cluster.nodes[0].client(&caller);
-    for to in [FIRST, "10.196.77.1:80"] {
+    for to in [FIRST, SECOND, "10.196.77.1:80"] {
         assert_eq!(client.ask(&format!("tcp {to}")), format!("B 10.244.1.1 {to}"), "{to}");
     }
     assert_eq!(all_checksum_errors(&cluster, &[&pod, &caller]), 0);
