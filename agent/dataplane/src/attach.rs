@@ -12,11 +12,8 @@ use aya::Ebpf;
 use aya::programs::links::FdLink;
 use aya::programs::{CgroupAttachMode, CgroupSockAddr, Program, ProgramError};
 
-use crate::devices::{PACKET_PROGRAMS, TUNNEL_PROGRAM, pinned, pinned_index};
-use crate::driver::DRIVER_PROGRAM;
-use crate::load::{PROGRAMS, Part, versioned};
-use crate::maps::shapes::{OF_PODS, PINNED};
-use crate::{reserved, sctp, sys, tunnel};
+use crate::load::{PROGRAMS, versioned};
+use crate::{sctp, sys};
 
 /// Why a program is not on its hook.
 #[derive(Debug, thiserror::Error)]
@@ -223,86 +220,6 @@ pub(crate) fn pin_link(
     fd_link(link, program)?.pin(pin).map(drop).map_err(fail)
 }
 
-/// Removes everything pinned under `pin_dir` and the tables of SCTP, detaches the programs and gives back the ports that were
-/// reserved for them. Nothing there is no error.
-///
-/// # Errors
-/// [`AttachError::Link`] with the first thing that could not be removed, [`AttachError::Sctp`], [`AttachError::Ports`].
-pub fn detach(pin_dir: &Path) -> Result<(), AttachError> {
-    remove(pin_dir, |_| false)
-}
-
-/// As [`detach`], but where an agent has policies and ways for this node's pods, those stay, with the maps they use.
-///
-/// # Errors
-/// As [`detach`].
-pub fn detach_services(pin_dir: &Path) -> Result<(), AttachError> {
-    remove(pin_dir, |version| version.join("maps").join(OF_PODS).exists())
-}
-
-/// Removes everything, or from those layouts that are `kept` what is of Services only.
-fn remove(pin_dir: &Path, kept: impl Fn(&Path) -> bool) -> Result<(), AttachError> {
-    let fail = |action, source| AttachError::Link { action, program: "every program", source };
-    let entries = |dir: &Path| -> io::Result<Vec<PathBuf>> {
-        match std::fs::read_dir(dir) {
-            Ok(entries) => entries.map(|e| e.map(|e| e.path())).collect(),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(e) => Err(e),
-        }
-    };
-    let versions = entries(pin_dir).map_err(|e| fail("list", e))?;
-    let mut whole = true;
-    let ours = |path: &Path| reserved::is_record(path) || sctp::is_mark(path);
-    for version in versions.iter().filter(|p| p.is_dir() && !ours(p)) {
-        let kept = kept(version);
-        whole &= !kept;
-        for (index, _) in pinned(&version.join("links"), &[TUNNEL_PROGRAM.0]).unwrap_or_default() {
-            tunnel::device::remove(index).map_err(|e| fail("remove the device of", e))?;
-        }
-        // Translation into VIPs ends before translation back does.
-        let mut links = entries(&version.join("links")).map_err(|e| fail("list", e))?;
-        links.sort_by_key(|p| PROGRAMS.iter().rev().position(|n| p.ends_with(n)));
-        for pin in links.iter().filter(|pin| !kept || is_link_of_services(pin)) {
-            if let Ok(link) = sys::open_pin(pin) {
-                // One whose cgroup is gone has nothing left to detach.
-                let _ = sys::link_detach(link.as_fd());
-            }
-            std::fs::remove_file(pin).map_err(|e| fail("remove", e))?;
-        }
-        let maps = entries(&version.join("maps")).map_err(|e| fail("list", e))?;
-        for pin in maps.iter().filter(|pin| !kept || is_map_of_services(pin)) {
-            std::fs::remove_file(pin).map_err(|e| fail("remove", e))?;
-        }
-        if !kept {
-            for dir in [version.join("links"), version.join("maps"), version.clone()] {
-                remove_dir(&dir).map_err(|e| fail("remove the directory of", e))?;
-            }
-        }
-    }
-    sctp::remove(&mut sctp::Kernel, pin_dir).map_err(AttachError::Sctp)?;
-    reserved::release_ports(pin_dir).map_err(AttachError::Ports)?;
-    if whole { remove_dir(pin_dir).map_err(|e| fail("remove the directory of", e)) } else { Ok(()) }
-}
-
-/// Whether a link is of a program of Services. PURE.
-fn is_link_of_services(pin: &Path) -> bool {
-    let [(out, _), (back, _)] = PACKET_PROGRAMS;
-    PROGRAMS.iter().any(|name| pin.ends_with(name))
-        || pinned_index(&[out, back, TUNNEL_PROGRAM.0, DRIVER_PROGRAM], pin).is_some()
-}
-
-/// Whether a map is of Services and of nothing else. PURE.
-fn is_map_of_services(pin: &Path) -> bool {
-    PINNED.iter().any(|shape| pin.ends_with(shape.name) && !shape.is_of(Part::Pods))
-}
-
-fn remove_dir(dir: &Path) -> io::Result<()> {
-    match std::fs::remove_dir(dir) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -334,11 +251,5 @@ mod tests {
         }
         assert!(matches!(resolve_cgroup(Path::new("/proc")), Err(AttachError::NotCgroup2(_))));
         assert!(matches!(resolve_cgroup(Path::new("/no/such")), Err(AttachError::Cgroup { .. })));
-    }
-
-    #[test]
-    fn detach_of_nothing_is_no_error() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(detach(&dir.path().join("none")).is_ok());
     }
 }

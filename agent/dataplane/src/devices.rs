@@ -11,13 +11,17 @@ use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
 use aya::programs::{SchedClassifier, TcAttachType};
+use tracing::warn;
 
 use crate::addresses::POD_TUNNEL;
-use crate::attach::{AttachError, pin_link};
+use crate::attach::{AttachError, attach, pin_link};
 use crate::drain::{Drain, DrainError};
 use crate::driver::Drivers;
-use crate::load::{load_program, versioned};
+use crate::install::Hooks;
+use crate::load::{LoadError, Part, load_program, versioned};
 use crate::maps::tracked::DeviceAddresses;
+use crate::upgrade::clear::clear;
+use crate::upgrade::links::adopt;
 use crate::{DataplaneError, Options, sys};
 
 /// The packet programs; the one that translates back comes first.
@@ -46,13 +50,94 @@ pub struct Devices {
     drivers: Drivers,
     /// The tunnel's program is loaded.
     receiving: bool,
+    /// The hooks are ours, and none is another layout's.
+    attached: bool,
+    /// As long as another layout may have left something.
+    hooks: Option<Hooks>,
 }
 
 impl Devices {
-    pub(crate) fn new(mut ebpf: Ebpf, options: &Options) -> Result<Self, DataplaneError> {
+    /// Nothing is attached yet.
+    pub(crate) fn new(mut ebpf: Ebpf, options: &Options, hooks: Hooks) -> Result<Self, DataplaneError> {
         let drivers = Drivers::new(&mut ebpf, &options.pin_dir, options.xdp)?;
         let links = versioned(&options.pin_dir).join("links");
-        Ok(Self { ebpf, links, only: options.devices.clone(), drivers, receiving: false })
+        let only = options.devices.clone();
+        Ok(Self { ebpf, links, only, drivers, receiving: false, attached: false, hooks: Some(hooks) })
+    }
+
+    /// Whether programs of another layout serve, and [`Devices::go_live`] is still to be called.
+    pub const fn waits(&self) -> bool {
+        self.hooks.is_some()
+    }
+
+    /// Puts the programs on their hooks, in place of those of other layouts, and takes away what these left. Nothing if that is
+    /// done.
+    ///
+    /// # Errors
+    /// [`DataplaneError`]; links in place keep serving, and a later call continues.
+    pub fn go_live(&mut self) -> Result<(), DataplaneError> {
+        if !self.attached {
+            self.attach()?;
+        }
+        if let Some(hooks) = &self.hooks {
+            hooks.prove()?;
+            clear(Part::Services, &hooks.others)?;
+        }
+        self.hooks = None;
+        Ok(())
+    }
+
+    /// Puts the programs on the cgroup's hooks, and wherever another layout's were.
+    pub(crate) fn attach(&mut self) -> Result<(), DataplaneError> {
+        if let Some(Hooks { cgroup, pin_dir, others, .. }) = &self.hooks {
+            adopt(Part::Services, pin_dir, others)?;
+            attach(&mut self.ebpf, cgroup, pin_dir)?;
+            if !others.is_empty() {
+                self.renew()?;
+            }
+        }
+        self.attached = true;
+        Ok(())
+    }
+
+    /// Gives the links on devices, which are another layout's, the programs of ours. What fails is told: [`Devices::refresh`]
+    /// tries again.
+    fn renew(&mut self) -> Result<(), DataplaneError> {
+        for program in PACKET_PROGRAMS.into_iter().chain([TUNNEL_PROGRAM]) {
+            let fail = |source| AttachError::Link { action: "list", program: program.0, source };
+            for (index, pin) in pinned(&self.links, &[program.0]).map_err(fail)? {
+                let renewed = match device_name(index) {
+                    Some(name) => self.renew_one(program, index, &name),
+                    None => detach_device(&pin).map_err(|source| {
+                        AttachError::Link { action: "remove", program: program.0, source }.into()
+                    }),
+                };
+                if let Err(error) = renewed {
+                    warn!(pin = %pin.display(), error = %xebec_program::chain(&error), "another layout's program stays on a device");
+                }
+            }
+        }
+        self.drivers.renew(&mut self.ebpf)
+    }
+
+    fn renew_one(
+        &mut self,
+        program: (&'static str, TcAttachType),
+        index: u32,
+        name: &str,
+    ) -> Result<(), DataplaneError> {
+        if program == TUNNEL_PROGRAM {
+            self.load_tunnel()?;
+        }
+        Ok(attach_device(&mut self.ebpf, &self.links, program, index, name)?)
+    }
+
+    fn load_tunnel(&mut self) -> Result<(), LoadError> {
+        if !self.receiving {
+            load_program(&mut self.ebpf, TUNNEL_PROGRAM.0)?;
+            self.receiving = true;
+        }
+        Ok(())
     }
 
     /// Those of `found` that traffic from outside is to pass. Whoever names devices means those that it enters by: its way to
@@ -64,7 +149,8 @@ impl Devices {
         found
     }
 
-    /// Puts the programs on `found` (by interface index) and on nothing else; returns the devices they are on.
+    /// Puts the programs on `found` (by interface index) and on nothing else; returns the devices they are on, or are to be once
+    /// another layout's serve no more.
     ///
     /// # Errors
     /// [`AttachError`] and the like; links in place keep serving, and a later call continues.
@@ -73,6 +159,9 @@ impl Devices {
         found: HashMap<u32, DeviceAddresses>,
     ) -> Result<HashMap<u32, DeviceAddresses>, DataplaneError> {
         let found = self.among(found);
+        if !self.attached {
+            return Ok(found);
+        }
         for (index, device) in &found {
             for program in PACKET_PROGRAMS {
                 attach_device(&mut self.ebpf, &self.links, program, *index, &device.name)?;
@@ -96,10 +185,7 @@ impl Devices {
     /// The kernel's refusal of the program or the device; a link in place keeps serving.
     pub fn receive(&mut self, index: u32, name: &str) -> Result<(), DataplaneError> {
         let (program, _) = TUNNEL_PROGRAM;
-        if !self.receiving {
-            load_program(&mut self.ebpf, program)?;
-            self.receiving = true;
-        }
+        self.load_tunnel()?;
         attach_device(&mut self.ebpf, &self.links, TUNNEL_PROGRAM, index, name)?;
         let fail = |source| AttachError::Link { action: "remove", program, source };
         for (other, pin) in pinned(&self.links, &[program]).map_err(fail)? {

@@ -15,7 +15,7 @@ use aya::programs::{Xdp, XdpMode};
 use crate::DataplaneError;
 use crate::addresses::ethernet_devices;
 use crate::attach::{AttachError, pin_link};
-use crate::devices::{adopt_link, detach_device, pinned};
+use crate::devices::{adopt_link, detach_device, device_name, pinned};
 use crate::load::{LoadError, versioned};
 use crate::maps::node::sync;
 use crate::maps::pinned::{element, open};
@@ -86,6 +86,22 @@ impl Drivers {
             if !with.contains(&index) {
                 detach_device(&pin).map_err(fail)?;
                 tracing::info!(pin = %pin.display(), "the program left a device's driver");
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the links of another layout's program ours, or takes it out of the drivers where none is wanted.
+    ///
+    /// # Errors
+    /// A pin that cannot be listed or removed.
+    pub(crate) fn renew(&self, ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
+        let fail = |source| AttachError::Link { action: "remove", program: DRIVER_PROGRAM, source };
+        for (index, pin) in pinned(&self.links, &[DRIVER_PROGRAM]).map_err(fail)? {
+            let name = device_name(index).filter(|_| self.wanted);
+            // The tcx programs do the same work.
+            if name.is_none_or(|name| self.attach(ebpf, index, &name).is_err()) {
+                detach_device(&pin).map_err(fail)?;
             }
         }
         Ok(())

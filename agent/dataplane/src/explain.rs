@@ -10,10 +10,10 @@ use serde::Serialize;
 use xebec_abi::service::{META_AFFINITY, META_INTERNAL_LOCAL, Sel};
 
 use crate::inspect::{endpoints, row};
-use crate::load::versioned;
 use crate::maps::pinned::PinnedMaps;
 use crate::maps::{MapError, Stored};
 use crate::model::{Family, FrontKey, Kind, Protocol, Vip};
+use crate::upgrade::own_maps;
 
 /// An endpoint as the programs see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -58,7 +58,7 @@ pub fn explain(
     port: u16,
     protocol: Protocol,
 ) -> Result<Explanation, MapError> {
-    let maps = PinnedMaps::open(&versioned(pin_dir).join("maps"))?;
+    let maps = PinnedMaps::open(&own_maps(pin_dir)?)?;
     let own = FrontKey::at(address, port, protocol);
     let node = FrontKey { vip: Vip::Node(Family::of(&address)), port, protocol };
     let host = [Vip::HostAddress(address), Vip::Host(Family::of(&address))];

@@ -6,12 +6,13 @@
 //! [`detach`], [`detach_services`].
 //!
 //! Maps and links are pinned: killing this process breaks no connection and no new connect, and the next process
-//! takes over without a gap.
+//! takes over without a gap, if it is of another version with another layout of the maps, too (`upgrade`).
 
 pub mod addresses;
 pub mod apply;
 pub mod attach;
 pub mod compile;
+mod detach;
 pub mod devices;
 pub mod diff;
 pub mod drain;
@@ -23,6 +24,7 @@ pub mod failures;
 pub mod health;
 pub mod hostports;
 pub mod inspect;
+mod install;
 pub mod load;
 pub mod maps;
 pub mod metrics;
@@ -39,20 +41,22 @@ mod run;
 pub mod sctp;
 mod sys;
 pub mod tunnel;
+mod upgrade;
 pub mod world;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-pub use attach::{detach, detach_services};
+pub use detach::{detach, detach_services};
 pub use explain::{Endpoint, Explanation, explain};
 pub use hostports::{HostPort, HostPorts, PodPorts};
+pub use install::install;
 pub use maps::Capacity;
 pub use metrics::MoreMetrics;
 pub use model::{Protocol, SourceRange};
 pub use node::{NodePorts, PodRanges};
-pub use run::{install, run};
+pub use run::run;
 
 /// Where pins are, unless told otherwise; the layout's version is a directory below.
 pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/xebec";

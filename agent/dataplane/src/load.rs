@@ -1,19 +1,19 @@
 //! The object file into the kernel. Enters: a path, a pin directory, sizes. Leaves: pinned maps and loaded programs.
-//! Maps already pinned are taken over with their content and size, after their shape was checked.
+//! Maps already pinned are taken over with their content and size, after their shape was checked; those of an older layout, too
+//! (`upgrade`).
 
-use std::borrow::Cow;
-use std::hash::{BuildHasher, RandomState};
+mod open;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
-use aya::programs::{CgroupSockAddr, Program, ProgramError, ProgramType};
-use aya::sys::{BpfHelper, is_helper_supported};
-use aya::{Ebpf, EbpfLoader};
+use aya::Ebpf;
+use aya::programs::{CgroupSockAddr, Program, ProgramError};
 use xebec_abi::{LAYOUT_VERSION, MARKER_PREFIX};
 
 use crate::devices::{PACKET_PROGRAMS, POD_PROGRAM, POLICY_PROGRAMS};
-use crate::maps::shapes::{PINNED, inspect};
-use crate::maps::{Capacity, MapError, Mapping, frontends, pinned, shards};
+use crate::maps::shapes::PINNED;
+use crate::maps::{Capacity, MapError};
 use crate::sys;
 
 /// Why the programs are not in the kernel.
@@ -216,7 +216,8 @@ pub enum Part {
 /// Only one at a time makes the maps that are not pinned yet.
 static LOADING: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
 
-/// Loads a part of the object, over the maps already pinned if there are any.
+/// Loads a part of the object, over the maps already pinned if there are any, by this layout or a known one before; what an
+/// older layout's programs serve by stays as it is.
 ///
 /// # Errors
 /// [`LoadError`]; what was pinned before is as it was.
@@ -228,7 +229,7 @@ pub fn load(
     part: Part,
 ) -> Result<Ebpf, LoadError> {
     let _alone = LOADING.lock();
-    let mut ebpf = open(object, pin_dir, capacity, log_programs, part)?;
+    let mut ebpf = open::open(object, pin_dir, capacity, log_programs, part)?;
     let on_devices = match part {
         Part::Services => {
             for name in PROGRAMS {
@@ -269,117 +270,6 @@ fn load_cgroup(program: &mut Program) -> Result<(), ProgramError> {
         Program::CgroupSock(program) => program.load(),
         other => <&mut CgroupSockAddr>::try_from(other)?.load(),
     }
-}
-
-/// Whether socket programs may call a helper.
-fn known(helper: BpfHelper) -> bool {
-    is_helper_supported(ProgramType::CgroupSockAddr, helper).unwrap_or(false)
-}
-
-/// Whether the kernel tells the socket programs which process calls; where it does not, events name none.
-fn tells_process() -> bool {
-    known(BpfHelper::BPF_FUNC_get_current_pid_tgid) && known(BpfHelper::BPF_FUNC_get_current_comm)
-}
-
-/// Reads the object and makes or takes over the maps of one part.
-fn open(
-    object: &Path,
-    pin_dir: &Path,
-    capacity: Capacity,
-    log_programs: bool,
-    part: Part,
-) -> Result<Ebpf, LoadError> {
-    let bytes =
-        std::fs::read(object).map_err(|source| LoadError::Read { path: object.to_owned(), source })?;
-    match object_version(&bytes) {
-        None => return Err(LoadError::NoVersion(object.to_owned())),
-        Some(found) if found != LAYOUT_VERSION => {
-            return Err(LoadError::Version { path: object.to_owned(), found });
-        }
-        Some(_) => {}
-    }
-    ensure_bpffs(pin_dir)?;
-    let dir = versioned(pin_dir).join("maps");
-    let netns = sys::netns_cookie().map_err(LoadError::NoNetnsCookie)?;
-    // aya-log's levels are 1 (error) to 5 (trace); at 0 the verifier drops the programs' logging.
-    let level: u8 = if log_programs { 5 } else { 0 };
-    let mut loader = EbpfLoader::new();
-    loader.override_global("AYA_LOG_LEVEL", &level, true).override_global("HOST_NETNS", &netns, true);
-    let process = u8::from(tells_process());
-    loader.override_global("PROCESS_KNOWN", &process, false);
-    let mptcp = u8::from(known(BpfHelper::BPF_FUNC_skc_to_mptcp_sock));
-    loader.override_global("MPTCP_KNOWN", &mptcp, false);
-    // A pinned map keeps its size, and what is reckoned from it its own.
-    let pinned = |name: &str| -> Result<Option<u32>, MapError> {
-        let shape = PINNED.iter().find(|shape| shape.name == name);
-        let info = shape.map(|shape| inspect(&dir, shape)).transpose()?.flatten();
-        Ok(info.map(|info| info.max_entries()))
-    };
-    let services = pinned("META")?.unwrap_or(capacity.services);
-    let frontends = pinned("FE4")?.unwrap_or(frontends::elements(capacity.frontends));
-    let homes = frontends::homes(frontends);
-    let salt = match salt(&dir)? {
-        Some(salt) => salt,
-        None => RandomState::new().hash_one(&dir) as u32 | 1,
-    };
-    loader.override_global("FE4_HOMES", &homes, true).override_global("FE4_SALT", &salt, true);
-    let shards = shards(aya::util::nr_cpus().map_or(1, |cpus| cpus as u32));
-    let mask = shards - 1;
-    // Nodes that begin at the same moment are not to give all their first connections to the same endpoint.
-    let seed = RandomState::new().hash_one(netns) as u32;
-    loader.override_global("SEED", &seed, true);
-    loader.override_global("SERVICES", &services, true).override_global("SHARD_MASK", &mask, true);
-    for shape in PINNED {
-        if !shape.is_of(part) {
-            if !shape.is_of_sockets() {
-                loader.map_max_entries(shape.name, 1);
-            }
-            continue;
-        }
-        let pinned = inspect(&dir, shape)?;
-        let size = pinned.map(|info| info.max_entries()).or(match shape.name {
-            "FE4" => Some(frontends),
-            "FE6" => Some(capacity.frontends),
-            "META" => Some(capacity.services),
-            "SERVED" => Some(services.saturating_mul(shards)),
-            "SLOT4" => Some(capacity.slots4),
-            "SLOT6" => Some(capacity.slots6),
-            "BE_STATE" => Some(capacity.backends),
-            "LUT" => Some(capacity.rows),
-            _ => None,
-        });
-        if let Some(size) = size {
-            loader.map_max_entries(shape.name, size);
-        }
-        loader.map_pin_path(shape.name, Cow::Owned(dir.join(shape.name)));
-    }
-    let feature = "it needs bpf(2) as root, BTF, socket storage and mappable arrays (5.5 or later)";
-    let ebpf = loader.load(&bytes).map_err(|e| LoadError::Kernel { feature, source: Box::new(e) })?;
-    if part == Part::Services {
-        // Before anything is in FE4, or what is there already.
-        keep_salt(&dir, salt)?;
-    }
-    Ok(ebpf)
-}
-
-/// The salt of the pinned FE4 (see [`xebec_abi::frontend`]); `None` before there is one.
-fn salt(dir: &Path) -> Result<Option<u32>, MapError> {
-    if !dir.join("STATE").exists() {
-        return Ok(None);
-    }
-    let word = state(dir)?.load(0, 0)?;
-    Ok(Some((word >> 32) as u32).filter(|salt| *salt != 0))
-}
-
-fn keep_salt(dir: &Path, salt: u32) -> Result<(), MapError> {
-    let state = state(dir)?;
-    let version = state.load(0, 0)? as u32;
-    state.publish(0, 0, u64::from(salt) << 32 | u64::from(version))
-}
-
-fn state(dir: &Path) -> Result<Mapping, MapError> {
-    let (data, len) = pinned::open(dir, "STATE")?;
-    Mapping::new("STATE", &data, len, 4)
 }
 
 #[cfg(test)]

@@ -17,6 +17,9 @@ use crate::devices::{POD_PROGRAM, attach_device, detach_device, device_name, pin
 use crate::load::{Part, find_object, load, versioned};
 use crate::maps::pinned::{absent_is_fine, element, open};
 use crate::maps::wide;
+use crate::upgrade::clear::clear;
+use crate::upgrade::links::adopt;
+use crate::upgrade::others;
 use crate::{DataplaneError, Options};
 
 /// Pods with a way of their own.
@@ -48,22 +51,26 @@ fn device(entry: &Entry) -> u32 {
 }
 
 impl PodPaths {
-    /// Loads the program and gives it to the pods that have one; what is pinned stays.
+    /// Loads the program and gives it to the pods that have one; what is pinned stays. After an agent with a layout of the maps that
+    /// cannot be read, its pods have the kernel's way.
     ///
     /// # Errors
     /// A missing kernel feature, maps of another layout.
     pub fn install(options: &Options) -> Result<Self, DataplaneError> {
         let object = find_object(options.bpf_object.as_deref())?;
         let ebpf = load(&object, &options.pin_dir, options.capacity, options.log_programs, Part::Pods)?;
-        let dir = versioned(&options.pin_dir);
+        let (others, dir) = (others(&options.pin_dir)?, versioned(&options.pin_dir));
         let (pods, _) = open(&dir.join("maps"), "LOCAL_PODS")?;
         let pods = BpfHash::try_from(Map::HashMap(pods)).map_err(element("LOCAL_PODS", "open"))?;
         let mut paths = Self { ebpf, links: dir.join("links"), pods };
+        // Those of a layout that cannot be read, too: where no pod is known to have a way, the program leaves all to the kernel.
+        adopt(Part::Pods, &options.pin_dir, &others)?;
         for index in paths.pinned()? {
             if let Some(name) = device_name(index) {
                 attach_device(&mut paths.ebpf, &paths.links, POD_PROGRAM, index, &name)?;
             }
         }
+        clear(Part::Pods, &others)?;
         Ok(paths)
     }
 

@@ -30,11 +30,6 @@ pub(crate) fn release_ports(pin_dir: &Path) -> io::Result<()> {
     release(Path::new(FILE), pin_dir)
 }
 
-/// Whether a path among the pins is the folder.
-pub(crate) fn is_record(path: &Path) -> bool {
-    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(RECORD))
-}
-
 fn reserve(list: &Path, pin_dir: &Path) -> io::Result<()> {
     let present = read(list)?;
     let Some(wanted) = with_blocks(&present) else { return Ok(()) };
@@ -206,7 +201,7 @@ mod tests {
         std::fs::write(&list, "80,65000\n").unwrap();
         reserve(&list, &pins).unwrap();
         is(&format!("80,65000,{BLOCKS}"));
-        assert!(is_record(&pins.join("reserved_ports65000")) && pins.join("reserved_ports65000").exists());
+        assert!(pins.join("reserved_ports65000").exists());
         // A second proxy finds them there, as the kernel shows them.
         std::fs::write(&list, format!("80,{BLOCKS}")).unwrap();
         reserve(&list, &pins).unwrap();

@@ -15,22 +15,18 @@ use kube::{Api, Client};
 use parking_lot::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
 use crate::addresses::Notices;
 use crate::apply::Applier;
-use crate::attach::{attach, is_root, resolve_cgroup, root_cgroup};
-use crate::compile::Place;
 use crate::devices::Devices;
 use crate::drain::worker::Drained;
 use crate::events::ServiceEvents;
 use crate::health::{self, Checks, Places, Status};
-use crate::load::{Part, find_object, load, versioned};
+use crate::install::install;
 use crate::maps::pinned::PinnedMaps;
 use crate::metrics::{self, Exporter, ProxyMetrics};
 use crate::node::OwnNode;
-use crate::probe::{Probe, probe};
-use crate::proglog::follow_log;
 use crate::refresh::refresh_addresses;
 use crate::reserved::reserve_ports;
 use crate::sctp;
@@ -121,7 +117,7 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
                 changed.map_err(DataplaneError::Addresses)?;
                 behind |= refresh_addresses(&applier, &mut devices, &options, own.facts(), (&mut places, &sctp));
                 direct.stale = true;
-                behind |= direct.prepare(&mut world, &mut devices, own.facts());
+                behind |= !devices.waits() && direct.prepare(&mut world, &mut devices, own.facts());
                 continue;
             }
             _ = collection.tick() => {
@@ -144,10 +140,15 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
         // Before the node's zone is known, hints could only be read wrong.
         if world.synced() && own.is_settled() {
             let start = Instant::now();
-            let unprepared = direct.prepare(&mut world, &mut devices, own.facts());
+            // The tunnel is one of the hooks that may still be another layout's.
+            let mut unprepared = !devices.waits() && direct.prepare(&mut world, &mut devices, own.facts());
             let unwritten = step(&applier, &mut world, &options);
+            if devices.waits() && applier.lock().is_complete() && go_live(&mut devices, &options) {
+                refresh_addresses(&applier, &mut devices, &options, own.facts(), (&mut places, &sctp));
+                unprepared |= direct.prepare(&mut world, &mut devices, own.facts());
+            }
             // Without it everything is served, by the node's own address.
-            let indirect = unprepared | direct.finish();
+            let indirect = unprepared | devices.waits() | direct.finish();
             if let Some(ports) = applier.lock().take_sctp() {
                 sctp.want(|wanted| (wanted.ports, wanted.services) = (Some(ports), world.sctp_services()));
             }
@@ -162,6 +163,20 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
             status.write().applied(unwritten, Timestamp::now(), Instant::now());
             behind =
                 checks.sync(&world.health_checks(&options.node_name), &places).await || unwritten || indirect;
+        }
+    }
+}
+
+/// Swaps the links of a layout that could not be read, now that our tables say all; false if that is to be tried again.
+fn go_live(devices: &mut Devices, options: &Options) -> bool {
+    match devices.go_live() {
+        Ok(()) => {
+            options.health.send_modify(|health| health.attached = true);
+            true
+        }
+        Err(error) => {
+            error!(error = %xebec_program::chain(&error), "another layout's programs serve on; will try again");
+            false
         }
     }
 }
@@ -215,7 +230,7 @@ fn step(applier: &Arc<Mutex<Applier<PinnedMaps>>>, world: &mut World, options: &
     let len = guard.len();
     drop(guard);
     options.health.send_if_modified(|health| {
-        let next = crate::Health { attached: true, synced: true, service_ports: len, behind };
+        let next = crate::Health { attached: health.attached, synced: true, service_ports: len, behind };
         std::mem::replace(health, next) != next
     });
     if let Some(grace) = grace {
@@ -303,45 +318,4 @@ fn collect_flows(applier: &Mutex<Applier<PinnedMaps>>) {
         Ok((removed, restored)) => debug!(removed, restored, "collected flows"),
         Err(error) => warn!(error = %xebec_program::chain(&error), "cannot collect flows; will try again"),
     }
-}
-
-/// Loads, attaches, adopts and probes, without the API. [`Devices::refresh`] then puts the packet programs on devices.
-///
-/// # Errors
-/// As [`run`].
-pub fn install(options: &Options) -> Result<(Applier<PinnedMaps>, Devices), DataplaneError> {
-    let object = find_object(options.bpf_object.as_deref())?;
-    let cgroup = match &options.cgroup_path {
-        Some(path) => resolve_cgroup(path)?,
-        None => root_cgroup()?,
-    };
-    // In a container the hierarchy's own mount may be out of sight, and then only the probe is without it.
-    let mount = if is_root(&cgroup) { Some(cgroup.clone()) } else { root_cgroup().ok() };
-    let mut ebpf = load(&object, &options.pin_dir, options.capacity, options.log_programs, Part::Services)?;
-    attach(&mut ebpf, &cgroup, &options.pin_dir)?;
-    if options.log_programs {
-        follow_log(&mut ebpf);
-    }
-    // What an agent killed a moment ago had removed may still be in a program's hands.
-    if let Err(error) = sys::grace_period() {
-        debug!(%error, "membarrier is not available");
-    }
-    let maps = PinnedMaps::open(&versioned(&options.pin_dir).join("maps"))?;
-    let snapshot = maps.snapshot()?;
-    let capacity = maps.capacity();
-    let place = Place { node: options.node_name.clone(), zone: None };
-    let applier = Applier::adopt(maps, capacity, &snapshot, place)?;
-    info!(
-        object = %object.display(), cgroup = %cgroup.display(), pins = %options.pin_dir.display(),
-        adopted = snapshot.services.len(), epoch = snapshot.epoch, "service dataplane attached"
-    );
-    options.health.send_modify(|health| health.attached = true);
-    match mount.map_or(Probe::Outside, |mount| probe(&cgroup, &mount)) {
-        Probe::Working => debug!("self-probe: the hooks see this process"),
-        Probe::Outside => {
-            debug!("self-probe skipped: this process is outside the cgroup the programs are on")
-        }
-        Probe::Unseen(what) => return Err(DataplaneError::Unseen(what)),
-    }
-    Ok((applier, Devices::new(ebpf, options)?))
 }

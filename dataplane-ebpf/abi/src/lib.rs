@@ -7,6 +7,21 @@
 //! Rules: addresses and ports are in network order and typed so ([`Be16`], [`Be32`], [`Ip6`]); ids are in host
 //! order; there is no implicit padding; every size is asserted at compile time. A change of any layout here is a
 //! change of [`LAYOUT_VERSION`].
+//!
+//! # Changing the layout of a map
+//!
+//! An agent takes over from one of the layout before while connections go on; what that takes:
+//!
+//! 1. Add one to [`LAYOUT_VERSION`], and to its list what changed.
+//! 2. In `agent/dataplane/src/maps/shapes.rs` the map's line gets its new sizes, `.since` the new version. Maps that say nothing are
+//!    shared by both generations of programs, which run beside each other for a moment: a change of what their values mean
+//!    is a change of their layout, too. A word that was always zero before may get a meaning. A map that is new says nothing.
+//! 3. In `agent/dataplane/src/upgrade/fill.rs` say how the new map is filled from the old one. That is done once, before links are
+//!    swapped: what programs write into the old one until then is lost, which is fine for what only the agent writes. Where
+//!    it cannot be, no function: the layout before is then like one that is not known (the new tables are filled from the API, and the links
+//!    wait for that), and `upgrade::OLDEST` becomes the new version.
+//! 4. Keep the last object of the layout before, and let `agent/dataplane/tests/upgrade` take over from it; its README says
+//!    how the objects there were made.
 
 pub mod affinity;
 pub mod backend;
@@ -26,7 +41,10 @@ pub use affinity::{AffinityKey, AffinityValue};
 pub use net::{Be16, Be32, Ip6, PROTO_ICMP, PROTO_ICMP6, PROTO_MPTCP, PROTO_SCTP, PROTO_TCP, PROTO_UDP};
 
 /// Version of every layout in this crate; pins live under `v<LAYOUT_VERSION>` and the object carries it.
-pub const LAYOUT_VERSION: u32 = 1;
+///
+/// 1: FE4 was a hash map of the kernel, [`service::FeKey4`] to a value as FE6 has it.
+/// 2: FE4 is an array of [`frontend::Bucket`], with its salt in [`state::State::layout`].
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// What the object's marker starts with; four decimal digits of [`LAYOUT_VERSION`] and a `;` follow.
 pub const MARKER_PREFIX: [u8; 11] = *b"XEBEC-ABI=v";

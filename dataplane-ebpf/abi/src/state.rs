@@ -7,7 +7,7 @@ use crate::net::{Be32, Ip6};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// [`crate::LAYOUT_VERSION`] of who wrote it, host order, low 32 bits; above it the salt of FE4
-    /// ([`crate::frontend::home`]), chosen when the maps are made, never zero.
+    /// ([`crate::frontend::home`]), chosen when that is made, never zero. Layout 1 has zero there.
     pub layout: u64,
     /// Node ports in use lie in `low..=high`: low in bits 0-15, high in bits 16-31, host order; zero is none. Bits 32-63
     /// say the same of host ports.

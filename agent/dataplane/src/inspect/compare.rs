@@ -10,11 +10,11 @@ use kube::runtime::watcher::Event;
 use crate::apply::Applier;
 use crate::compile::Place;
 use crate::hostports::{AllPorts, HostPort, PodPorts};
-use crate::load::versioned;
 use crate::maps::pinned::PinnedMaps;
 use crate::maps::{Capacity, MapError, MapWriter, Snapshot, StoredSlot, Write};
 use crate::model::Vip;
 use crate::node::NodeFacts;
+use crate::upgrade::own_maps;
 use crate::world::World;
 
 /// What the maps lack.
@@ -49,7 +49,7 @@ pub fn compare_pinned(
     services: Vec<Service>,
     slices: Vec<EndpointSlice>,
 ) -> Result<Difference, MapError> {
-    let maps = PinnedMaps::open(&versioned(pin_dir).join("maps"))?;
+    let maps = PinnedMaps::open(&own_maps(pin_dir)?)?;
     compare(maps.capacity(), &maps.snapshot()?, node, services, slices)
 }
 

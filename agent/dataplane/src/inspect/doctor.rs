@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use serde::Serialize;
+use xebec_abi::LAYOUT_VERSION;
 
 use super::compare::Difference;
 use super::others::{ipvs, kube_proxy};
@@ -14,8 +15,8 @@ use crate::addresses::{ethernet_devices, outside_devices};
 use crate::attach::{resolve_cgroup, root_cgroup};
 use crate::load::{PROGRAMS, versioned};
 use crate::metrics::Running;
-use crate::reserved::is_record;
 use crate::sys;
+use crate::upgrade::others;
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -186,14 +187,15 @@ fn bpffs(pin_dir: &Path) -> Check {
     )
 }
 
+const NOT_INSTALLED: &str = "start `xebec-agent proxy` or `xebec-agent run`: no dataplane is installed there";
+
 fn layouts(pin_dir: &Path) -> Check {
     use std::os::unix::fs::MetadataExt;
     let name = "pins";
     let metadata = match std::fs::metadata(pin_dir) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let advice = "start `xebec-agent proxy` or `xebec-agent run`: no dataplane is installed there";
-            return Check::new(name, State::Fail, format!("no {}", pin_dir.display()), advice);
+            return Check::new(name, State::Fail, format!("no {}", pin_dir.display()), NOT_INSTALLED);
         }
         Err(error) => return Check::new(name, State::Unknown, error.to_string(), "run as root"),
     };
@@ -207,24 +209,22 @@ fn layouts(pin_dir: &Path) -> Check {
         );
     }
     let own = versioned(pin_dir);
-    let entries = std::fs::read_dir(pin_dir).into_iter().flatten().flatten().map(|entry| entry.path());
-    let others: Vec<String> = entries
-        .filter(|path| *path != own && !is_record(path))
-        .map(|path| path.display().to_string())
-        .collect();
+    let others = others(pin_dir).unwrap_or_default();
+    let others: Vec<String> = others.iter().map(|layout| layout.dir.display().to_string()).collect();
     match (own.exists(), others.as_slice()) {
         (true, []) => Check::new(name, State::Ok, own.display().to_string(), ""),
         (true, _) => Check::new(
             name,
             State::Warn,
             format!("beside {} there is {}", own.display(), others.join(", ")),
-            "remove what another version left: its programs may still be on their hooks",
+            "start this version's agent: it takes over what another left; until then the other's programs may be on their hooks",
         ),
+        (false, []) => Check::new(name, State::Fail, format!("none in {}", pin_dir.display()), NOT_INSTALLED),
         (false, _) => Check::new(
             name,
             State::Fail,
-            format!("only of another layout: {}", others.join(", ")),
-            "use the xebec-agent of the version that runs here, or start this version's proxy",
+            format!("only of another layout than {LAYOUT_VERSION}: {}", others.join(", ")),
+            "use the xebec-agent of the version that runs here, or start this version's, which takes over",
         ),
     }
 }

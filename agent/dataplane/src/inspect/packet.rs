@@ -19,6 +19,7 @@ use crate::maps::pinned::PinnedMaps;
 use crate::maps::{from_wide, wide};
 use crate::model::Protocol;
 use crate::sys;
+use crate::upgrade::own_maps;
 
 /// Why a packet's way cannot be told.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +98,7 @@ pub fn route(
         return Err(RouteError::Families { from, to });
     }
     let dir = versioned(pin_dir);
-    let mut maps = PinnedMaps::open(&dir.join("maps"))?;
+    let mut maps = PinnedMaps::open(&own_maps(pin_dir)?)?;
     let devices = ethernet_devices().unwrap_or_default();
     let with_program = |wanted: &&Ethernet| {
         device.is_none_or(|name| name == wanted.name)

@@ -10,11 +10,11 @@ use xebec_abi::service::{
 };
 
 use crate::explain::Endpoint;
-use crate::load::versioned;
 use crate::maps::pinned::PinnedMaps;
 use crate::maps::{MapError, Stored};
 use crate::metrics::Running;
 use crate::model::{FrontKey, Kind};
+use crate::upgrade::own_maps;
 
 /// One service port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -64,7 +64,7 @@ pub(crate) fn row(stored: &Stored) -> Option<u32> {
 /// # Errors
 /// [`MapError::Pin`] if no dataplane is installed under the pin directory.
 pub fn services(pin_dir: &Path, running: Option<&Running>) -> Result<Vec<ServiceRow>, MapError> {
-    let maps = PinnedMaps::open(&versioned(pin_dir).join("maps"))?;
+    let maps = PinnedMaps::open(&own_maps(pin_dir)?)?;
     let snapshot = maps.snapshot()?;
     let names: HashMap<u32, &str> = running
         .iter()

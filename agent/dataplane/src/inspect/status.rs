@@ -15,9 +15,9 @@ use crate::maps::MapError;
 use crate::maps::pinned::PinnedMaps;
 use crate::maps::shapes::{OF_PODS, PINNED, inspect};
 use crate::metrics::Running;
-use crate::reserved::is_record;
-use crate::sctp::{TABLE, is_mark};
+use crate::sctp::TABLE;
 use crate::sys;
+use crate::upgrade::{own_maps, version};
 
 /// A program at its hook.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -72,13 +72,12 @@ pub struct Report {
 /// Looks; `running` is what a running proxy said.
 ///
 /// # Errors
-/// [`MapError::Pin`] if no dataplane is installed under the pin directory.
+/// [`MapError::Pin`] if no dataplane is installed under the pin directory, [`MapError::Layout`] if only another layout's is.
 pub fn status(pin_dir: &Path, running: Option<Running>) -> Result<Report, MapError> {
-    let dir = versioned(pin_dir).join("maps");
+    let dir = own_maps(pin_dir)?;
     let tables = tables(&dir)?.unwrap_or_default();
     let names = |dir: &Path| -> Vec<String> {
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-        let entries = entries.filter(|entry| !is_record(&entry.path()) && !is_mark(&entry.path()));
         let mut names: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
         names.sort_unstable();
         names
@@ -99,7 +98,10 @@ pub fn status(pin_dir: &Path, running: Option<Running>) -> Result<Report, MapErr
     Ok(Report {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         layout: LAYOUT_VERSION,
-        pinned_layouts: names(pin_dir),
+        pinned_layouts: names(pin_dir)
+            .into_iter()
+            .filter(|name| version(Path::new(name)).is_some())
+            .collect(),
         pins: pin_dir.display().to_string(),
         syncs: tables.syncs,
         service_ports: tables.service_ports,

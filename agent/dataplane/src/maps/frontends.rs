@@ -9,7 +9,7 @@ use super::{MapError, Mapping};
 const NAME: &str = "FE4";
 
 /// Words of a bucket, as its memory is mapped.
-pub(super) const WORDS: u32 = (size_of::<Bucket>() / 8) as u32;
+pub(crate) const WORDS: u32 = (size_of::<Bucket>() / 8) as u32;
 
 /// Elements of the array for so many frontends: of four places three are used at most.
 pub(crate) const fn elements(frontends: u32) -> u32 {
@@ -22,7 +22,7 @@ pub(crate) const fn homes(elements: u32) -> u32 {
 }
 
 /// The memory of the buckets.
-pub(super) trait Memory {
+pub(crate) trait Memory {
     /// A word of a bucket.
     fn load(&self, bucket: u32, word: u32) -> Result<u64, MapError>;
     /// Stores a word; everything stored before is visible to whoever reads it.
@@ -45,7 +45,7 @@ impl Memory for Mapping {
 
 /// The table.
 #[derive(Debug)]
-pub(super) struct Frontends<M> {
+pub(crate) struct Frontends<M> {
     memory: M,
     salt: u32,
 }
@@ -54,7 +54,7 @@ pub(super) struct Frontends<M> {
 type Place = (u32, u32);
 
 impl<M: Memory> Frontends<M> {
-    pub(super) const fn new(memory: M, salt: u32) -> Self {
+    pub(crate) const fn new(memory: M, salt: u32) -> Self {
         Self { memory, salt }
     }
 
@@ -70,7 +70,7 @@ impl<M: Memory> Frontends<M> {
     }
 
     /// Adds a key or replaces its value.
-    pub(super) fn insert(&self, key: &FeKey4, value: u64) -> Result<(), MapError> {
+    pub(crate) fn insert(&self, key: &FeKey4, value: u64) -> Result<(), MapError> {
         let word = word(key);
         if let Some((bucket, place)) = self.find(word)? {
             return self.memory.publish(bucket, PLACES + place, value);

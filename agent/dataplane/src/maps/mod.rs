@@ -214,7 +214,7 @@ pub enum MapError {
     },
     /// A pinned map has another shape than this build's; the pins are of a different or damaged version.
     #[error(
-        "map {map}: its pin has {what} {found}, this build needs {wanted}; remove the pins with `detach`"
+        "map {map}: its pin has {what} {found}, this build needs {wanted}; `xebec-agent proxy --cleanup` removes what Services have, `xebec-agent reset` everything"
     )]
     Shape {
         /// The map.
@@ -225,6 +225,28 @@ pub enum MapError {
         found: u64,
         /// What is needed.
         wanted: u64,
+    },
+    /// What is pinned is another version's.
+    #[error(
+        "{path} has maps of layout {found}, this program's are of layout {}: use the xebec-agent that made them, or start this one, which takes over",
+        xebec_abi::LAYOUT_VERSION
+    )]
+    Layout {
+        /// Which version's, or several.
+        found: String,
+        /// Where.
+        path: String,
+    },
+    /// A map of another layout cannot be made ours.
+    #[error("map {map}: cannot take it over at {path}")]
+    Carry {
+        /// The map.
+        map: &'static str,
+        /// The pin.
+        path: String,
+        /// The kernel's answer.
+        #[source]
+        source: std::io::Error,
     },
     /// A map's memory cannot be mapped.
     #[error("map {map}: cannot map its memory")]

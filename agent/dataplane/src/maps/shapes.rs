@@ -10,28 +10,47 @@ use aya::maps::MapInfo;
 use super::MapError;
 use crate::load::Part;
 
-/// A map that lives as a pin: name, key size, value size, and whose programs use it.
+/// A map that lives as a pin: name, key size, value size, whose programs use it, and which layout was the first with this
+/// shape and meaning.
 pub(crate) struct Shape {
     pub(crate) name: &'static str,
     key: u32,
     value: u32,
     services: bool,
     pods: bool,
+    pub(crate) since: u32,
 }
 
 const fn services(name: &'static str, key: u32, value: u32) -> Shape {
-    Shape { name, key, value, services: true, pods: false }
+    Shape { name, key, value, services: true, pods: false, since: 1 }
 }
 
 const fn pods(name: &'static str, key: u32, value: u32) -> Shape {
-    Shape { name, key, value, services: false, pods: true }
+    Shape { name, key, value, services: false, pods: true, since: 1 }
 }
 
 const fn both(name: &'static str, key: u32, value: u32) -> Shape {
-    Shape { name, key, value, services: true, pods: true }
+    Shape { name, key, value, services: true, pods: true, since: 1 }
 }
 
 impl Shape {
+    /// This, by a layout later than the first.
+    const fn since(self, since: u32) -> Self {
+        Self { since, ..self }
+    }
+
+    /// Key and value size.
+    pub(crate) const fn sizes(&self) -> (u32, u32) {
+        (self.key, self.value)
+    }
+
+    /// How a map is of another shape, if it is.
+    pub(crate) fn mismatch(&self, info: &MapInfo) -> Option<MapError> {
+        let all = [("key size", info.key_size(), self.key), ("value size", info.value_size(), self.value)];
+        let (what, found, wanted) = all.into_iter().find(|(_, found, wanted)| found != wanted)?;
+        Some(MapError::Shape { map: self.name, what, found: found.into(), wanted: wanted.into() })
+    }
+
     /// Whether a part's programs use it.
     pub(crate) const fn is_of(&self, part: Part) -> bool {
         match part {
@@ -59,7 +78,7 @@ impl Shape {
 
 /// Every pinned map. Session affinity and socket storage are pinned too: sockets and clients outlive an agent.
 pub(crate) const PINNED: &[Shape] = &[
-    services("FE4", 4, 64),
+    services("FE4", 4, 64).since(2),
     services("FE6", 24, 8),
     services("META", 4, 64),
     services("SLOT4", 4, 16),
@@ -115,19 +134,7 @@ pub(crate) fn inspect(dir: &Path, shape: &Shape) -> Result<Option<MapInfo>, MapE
     }
     let fail = |source| MapError::Pin { map: shape.name, path: path.display().to_string(), source };
     let info = MapInfo::from_pin(&path).map_err(fail)?;
-    for (what, found, wanted) in
-        [("key size", info.key_size(), shape.key), ("value size", info.value_size(), shape.value)]
-    {
-        if found != wanted {
-            return Err(MapError::Shape {
-                map: shape.name,
-                what,
-                found: found.into(),
-                wanted: wanted.into(),
-            });
-        }
-    }
-    Ok(Some(info))
+    shape.mismatch(&info).map_or(Ok(Some(info)), Err)
 }
 
 #[cfg(test)]

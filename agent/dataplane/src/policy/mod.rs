@@ -25,10 +25,13 @@ use self::held::{Held, Store};
 use self::kernel::Kernel;
 use self::plan::{Installed, Plan, PodName, Write};
 use crate::attach::AttachError;
-use crate::devices::{POLICY_PROGRAMS, attach_device, detach_device, device_name, pinned};
+use crate::devices::{POLICY_PROGRAMS, attach_device, detach_device, device_name, pinned, pinned_index};
 use crate::load::{Part, find_object, load, versioned};
 use crate::maps::MapError;
 use crate::metrics::{Fill, Text};
+use crate::upgrade::clear::clear;
+use crate::upgrade::links::{adopt, adopt_those};
+use crate::upgrade::{Layout, others};
 use crate::{DataplaneError, Options};
 
 /// Policies in the kernel.
@@ -42,6 +45,9 @@ struct Parts {
     ebpf: Ebpf,
     links: PathBuf,
     kernel: Kernel,
+    pin_dir: PathBuf,
+    /// Layouts that cannot be read, whose programs isolate pods until ours are told to.
+    elsewhere: Vec<Layout>,
 }
 
 impl std::fmt::Debug for Policies {
@@ -52,20 +58,26 @@ impl std::fmt::Debug for Policies {
 
 impl Policies {
     /// Loads the programs, takes over what is pinned and gives the pods that were selected the new programs. Nothing is
-    /// removed: who was isolated stays so until [`Policies::apply`] says otherwise.
+    /// removed: who was isolated stays so until [`Policies::apply`] says otherwise, if it is by the programs of another layout of
+    /// the maps.
     ///
     /// # Errors
     /// A missing kernel feature, maps of another layout.
     pub fn install(options: &Options) -> Result<Self, DataplaneError> {
         let object = find_object(options.bpf_object.as_deref())?;
         let ebpf = load(&object, &options.pin_dir, options.capacity, options.log_programs, Part::Policy)?;
-        let dir = versioned(&options.pin_dir);
+        let (known, elsewhere): (Vec<_>, Vec<_>) =
+            others(&options.pin_dir)?.into_iter().partition(Layout::is_known);
+        let (pin_dir, dir) = (options.pin_dir.clone(), versioned(&options.pin_dir));
         let kernel = Kernel::open(&dir.join("maps"))?;
         let held = Held::new(kernel.read()?);
-        let mut policies = Self { parts: Parts { ebpf, links: dir.join("links"), kernel }, held };
+        let links = dir.join("links");
+        let mut policies = Self { parts: Parts { ebpf, links, kernel, pin_dir, elsewhere }, held };
+        adopt(Part::Policy, &policies.parts.pin_dir, &known)?;
         for device in policies.devices() {
             policies.parts.attach(device)?;
         }
+        clear(Part::Policy, &known)?;
         Ok(policies)
     }
 
@@ -79,7 +91,7 @@ impl Policies {
         tables: &Tables,
         devices: &BTreeMap<PodName, u32>,
     ) -> Result<usize, DataplaneError> {
-        self.carry_out(|installed| installed.plan(tables, devices))
+        self.carry_out(tables, devices, |installed| installed.plan(tables, devices))
     }
 
     /// As [`Policies::apply`], for tables that are those of the last call but for what `changed`, with the same numbers of
@@ -93,15 +105,26 @@ impl Policies {
         devices: &BTreeMap<PodName, u32>,
         changed: &Changed,
     ) -> Result<usize, DataplaneError> {
-        self.carry_out(|installed| installed.step(tables, devices, changed))
+        self.carry_out(tables, devices, |installed| installed.step(tables, devices, changed))
     }
 
-    fn carry_out(&mut self, plan: impl FnOnce(&mut Installed) -> Plan) -> Result<usize, DataplaneError> {
+    fn carry_out(
+        &mut self,
+        tables: &Tables,
+        devices: &BTreeMap<PodName, u32>,
+        plan: impl FnOnce(&mut Installed) -> Plan,
+    ) -> Result<usize, DataplaneError> {
         let writes = self.held.carry_out(&mut self.parts, plan)?;
         if let Some(installed) = self.held.installed()
             && let Err(error) = self.parts.remove_stale_links(installed)
         {
             warn!(%error, "cannot remove the pins of devices that are gone");
+        }
+        // A pod without a device may be behind any of those that another layout's programs are on.
+        let elsewhere = &mut self.parts.elsewhere;
+        if !elsewhere.is_empty() && tables.selected.keys().all(|pod| devices.contains_key(pod)) {
+            clear(Part::Policy, elsewhere)?;
+            elsewhere.clear();
         }
         Ok(writes)
     }
@@ -187,6 +210,10 @@ impl Parts {
             debug!(index, "a selected pod's device is gone");
             return Ok(());
         };
+        // The pod's policy is in our tables by now.
+        adopt_those(&self.pin_dir, &self.elsewhere, |pin| {
+            pinned_index(&POLICY_PROGRAMS.map(|(name, _)| name), pin) == Some(index)
+        })?;
         for program in POLICY_PROGRAMS {
             match attach_device(&mut self.ebpf, &self.links, program, index, &name) {
                 Err(_) if device_name(index).is_none() => return Ok(()),

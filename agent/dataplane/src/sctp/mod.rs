@@ -24,7 +24,6 @@ use std::sync::Arc;
 pub use live::{LiveService, live};
 pub use rules::{Addresses, rules};
 pub use ruleset::{Chain, Held, Ruleset, Set, sweep};
-pub(crate) use table::is_mark;
 pub use table::{Filter, Kernel, Names, SctpError, Table, remove};
 pub use worker::{State, Worker};
 

@@ -239,11 +239,6 @@ fn found(names: Names) -> Ruleset {
     out
 }
 
-/// Whether a path among the pins is the folder.
-pub(crate) fn is_mark(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name == MARK)
-}
-
 /// Removes the tables, if there are any by what the folder says.
 ///
 /// # Errors

@@ -10,10 +10,10 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use xebec_abi::event::{EVENT_STATS, Event, EventStat, Watch};
 
-use crate::load::versioned;
 use crate::maps::pinned::{element, open};
 use crate::maps::{MapError, Mapping};
 use crate::sys;
+use crate::upgrade::own_maps;
 
 /// How long the programs go on writing after a watcher was killed.
 const LEASE: Duration = Duration::from_secs(3);
@@ -140,7 +140,7 @@ impl Watcher {
     /// # Errors
     /// [`FlowsError::Busy`] names who watches; [`FlowsError::Map`] if no dataplane of this version is installed.
     pub fn new(pin_dir: &Path, wanted: Wanted) -> Result<Self, FlowsError> {
-        let dir = versioned(pin_dir).join("maps");
+        let dir = own_maps(pin_dir)?;
         let counts = Map::PerCpuArray(open(&dir, "EVENT_COUNTS")?.0);
         let counts = counts.try_into().map_err(element("EVENT_COUNTS", "open"))?;
         let ring = Map::RingBuf(open(&dir, "EVENTS")?.0);
