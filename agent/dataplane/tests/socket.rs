@@ -16,6 +16,7 @@ mod policy;
 mod ranges;
 mod reserved;
 mod sctp;
+mod upgrade;
 
 use serde_json::json;
 use xebec_abi::state::{NODE_IP_ANY, NODE_IP_HOST_ONLY, NODE_IP_OWN};

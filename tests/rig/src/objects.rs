@@ -115,10 +115,13 @@ impl Agent {
         self.world.slice(Event::InitDone);
     }
 
-    /// Brings the maps up to date.
+    /// Brings the maps up to date; the calling thread is in the node's namespace if programs of another layout serve until then.
     pub fn apply(&mut self) {
         let applied = self.applier.apply(&mut self.world).unwrap();
         assert_eq!(applied.full, []);
+        if self.devices.waits() && self.applier.is_complete() {
+            self.devices.go_live().unwrap();
+        }
         if let Some(sctp) = &mut self.sctp {
             if let Some(ports) = self.applier.take_sctp() {
                 sctp.wanted.ports = Some(ports);
