@@ -59,14 +59,14 @@ pub(crate) struct UpArgs {
 }
 
 impl UpArgs {
-    /// What the tests start: no options, and the compilation shared with them.
+    /// What the tests start: no options, and the compilation shared with them; of both families where the machine has both.
     pub(crate) fn for_tests() -> Self {
         Self {
             store: StoreKind::Embedded,
             cri_socket: None,
             profile: Profile::Dev,
             node_name: None,
-            ip_family: None,
+            ip_family: IpFamily::Dual.node_ips(&[]).is_ok().then_some(IpFamily::Dual),
             node_ip: Vec::new(),
             restart_only: false,
             agent_arg: Vec::new(),
