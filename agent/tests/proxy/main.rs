@@ -285,7 +285,7 @@ fn seen_from_beside(stage: &Stage) {
     assert_eq!((code, &status["running"]["node"]), (Some(0), &json!("node-a")), "{status}");
     assert_eq!(
         (&status["running"]["zone"], &status["pinnedLayouts"]),
-        (&json!("z1"), &json!(["v1"])),
+        (&json!("z1"), &json!([format!("v{}", xebec_abi::LAYOUT_VERSION)])),
         "{status}"
     );
     let links = status["links"].as_array().unwrap();

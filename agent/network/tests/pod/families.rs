@@ -120,6 +120,8 @@ fn a_node_that_loses_a_family_forgets_its_rules_and_listens_to_its_router_all_th
         || std::fs::read_to_string("/proc/sys/net/ipv6/conf/eth0/accept_ra").unwrap().trim().to_owned();
     let parameter = |netns: &Netns| inside(netns, hears).join().unwrap();
     assert_eq!(parameter(&netns), "1");
+    // A new namespace has what the machine's own has.
+    inside(&netns, || std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap()).join().unwrap();
     let mut node = Node::at(netns, "fd00:10:244:7::/64", Hooks::default());
     assert_eq!(parameter(&node.netns), "2");
     assert_eq!(node.netns.exec("cat /proc/sys/net/ipv4/ip_forward").trim(), "0", "no business of ours");
