@@ -12,6 +12,7 @@ mod hostports;
 mod kubelet;
 mod network;
 mod options;
+mod packet_pods;
 mod peers;
 mod pod_paths;
 mod policy;

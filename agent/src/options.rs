@@ -58,6 +58,10 @@ pub(crate) struct RunOptions {
     /// Labels that the node registers with: key=value,...
     #[arg(long, value_delimiter = ',')]
     node_labels: Vec<String>,
+    /// RuntimeClasses whose pods call no socket of this node's kernel: they reach Services packet by packet, at their devices,
+    /// as pods with the annotation network.xebec.dev/service-path=packet do.
+    #[arg(long, value_delimiter = ',', default_value = "kata,kata-qemu,kata-clh,kata-fc,gvisor,runsc")]
+    packet_runtime_classes: Vec<String>,
     /// The most pods.
     #[arg(long, default_value_t = 110)]
     pub(crate) max_pods: u32,
@@ -98,10 +102,17 @@ impl RunOptions {
         config.root_dir.clone_from(&self.root_dir);
         config.cgroup_root.clone_from(&self.cgroup_root);
         config.node_labels = labels(&self.node_labels)?;
+        config.runtime_class_annotations = by_packets(&self.packet_runtime_classes);
         config.max_pods = self.max_pods;
         config.port = self.port;
         Ok(config)
     }
+}
+
+/// What sandboxes of pods of these classes say, unless the pods say otherwise.
+fn by_packets(classes: &[String]) -> BTreeMap<String, (String, String)> {
+    let said = || (xebec_network::SERVICE_PATH.to_owned(), "packet".to_owned());
+    classes.iter().filter(|class| !class.is_empty()).map(|class| (class.clone(), said())).collect()
 }
 
 /// The first of one address or of one of each family; what else is given is no node's.

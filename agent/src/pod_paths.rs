@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 use xebec_dataplane::Options;
 use xebec_dataplane::addresses::Notices;
 use xebec_dataplane::pods::{LocalPod, PodPaths};
-use xebec_network::{Attachment, Gate};
+use xebec_network::{Attachment, Gate, ServicePath};
 use xebec_program::{Failure, chain};
 
 /// Between two looks for pods that are gone, without word from the kernel that a device is: until then packets to their
@@ -96,9 +96,9 @@ fn followed<T>(result: io::Result<T>) -> Option<T> {
 
 impl Gate for PathGate {
     fn admit(&self, attachment: Attachment) -> BoxFuture<'_, Result<(), String>> {
-        if attachment.limited {
-            // Its packets are to wait in its device's queues: it has no way past them, to it or from it, nor that of a pod that
-            // is gone and had its address.
+        if attachment.limited || attachment.service_path == ServicePath::Packet {
+            // Its packets are to wait in its device's queues, or to meet the programs there: it has no way past them, to it or
+            // from it, nor that of a pod that is gone and had its address.
             self.take_gone();
             return self.next.admit(attachment);
         }

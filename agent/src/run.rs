@@ -13,6 +13,7 @@ use xebec_program::{Failure, first_end};
 
 use crate::client::Server;
 use crate::options::RunOptions;
+use crate::packet_pods::PacketGate;
 use crate::pod_paths::PathGate;
 use crate::policy::{self, Enforcer};
 use crate::{client, dns, hostports, network, serve};
@@ -50,6 +51,10 @@ pub(crate) async fn run(options: RunOptions, stop: CancellationToken) -> Result<
             });
         }
         if !options.no_proxy {
+            if let Some(next) = hooks.gate.take() {
+                let pods = dataplane.packet_pods.clone();
+                hooks.gate = Some(Arc::new(PacketGate { pods, next }));
+            }
             dataplane.host_ports = hostports::of_node(&options.network.ipam_dir)?;
             dataplane.pod_ranges = PodRanges::These(options.network.pod_ranges()?);
             hooks.host_ports = Some(Arc::new(hostports::ToDataplane(dataplane.host_ports.clone())));

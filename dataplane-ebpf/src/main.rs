@@ -127,7 +127,7 @@ pub fn tcx_ingress(ctx: TcContext) -> i32 {
     if unsafe { (*ctx.skb.skb).pkt_type } != PACKET_HOST {
         return packet::Verdict::Next.tcx();
     }
-    packet::is_v6(&ctx).map_or(packet::Verdict::Next, |v6| packet::ingress(&ctx, v6, false)).tcx()
+    packet::is_v6(&ctx).map_or(packet::Verdict::Next, |v6| packet::ingress(&ctx, v6, packet::Origin::Outside)).tcx()
 }
 
 /// A packet goes out to such a device.
@@ -147,6 +147,19 @@ pub fn tunnel_ingress(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn pod_path(ctx: TcContext) -> i32 {
     packet::is_v6(&ctx).map_or(packet::Verdict::Next, |v6| packet::local::forward(&ctx, v6)).tcx()
+}
+
+/// A packet comes from a pod that is served packet by packet.
+#[classifier]
+pub fn pod_services(ctx: TcContext) -> i32 {
+    let pass = packet::Verdict::Next;
+    packet::is_v6(&ctx).map_or(pass, |v6| packet::ingress(&ctx, v6, packet::Origin::Pod)).tcx()
+}
+
+/// A packet goes to such a pod.
+#[classifier]
+pub fn pod_answers(ctx: TcContext) -> i32 {
+    packet::is_v6(&ctx).map_or(packet::Verdict::Next, |v6| packet::egress(&ctx, v6)).tcx()
 }
 
 /// A packet goes to a pod that policies select, out by the node's end of its device.

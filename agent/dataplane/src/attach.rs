@@ -70,6 +70,9 @@ pub enum AttachError {
         #[source]
         source: Box<ProgramError>,
     },
+    /// A device that a program was to be put on.
+    #[error("no device of this node has index {0}")]
+    NoDevice(u32),
     /// A pinned link.
     #[error("cannot {action} the pinned link of {program}")]
     Link {

@@ -10,6 +10,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
+use aya::programs::links::LinkOrder;
+use aya::programs::tc::TcAttachOptions;
 use aya::programs::{SchedClassifier, TcAttachType};
 use tracing::warn;
 
@@ -31,6 +33,11 @@ pub const PACKET_PROGRAMS: [(&str, TcAttachType); 2] =
 /// The program on the tunnel's device.
 pub const TUNNEL_PROGRAM: (&str, TcAttachType) = ("tunnel_ingress", TcAttachType::Ingress);
 
+/// The programs on the devices of pods that are served packet by packet, seen from the node. The one that translates back comes
+/// first. Policies see pods' and endpoints' own addresses: what comes from the pod they see after, what goes to it before.
+pub(crate) const POD_SERVICE_PROGRAMS: [(&str, TcAttachType); 2] =
+    [("pod_answers", TcAttachType::Egress), ("pod_services", TcAttachType::Ingress)];
+
 /// The programs of NetworkPolicy, seen from the pod that a device leads to. The one that sees the pod's own calls comes
 /// first: it must know them when the answers come.
 pub const POLICY_PROGRAMS: [(&str, TcAttachType); 2] =
@@ -50,6 +57,8 @@ pub struct Devices {
     drivers: Drivers,
     /// The tunnel's program is loaded.
     receiving: bool,
+    /// Those of pods that are served packet by packet are.
+    serving_pods: bool,
     /// The hooks are ours, and none is another layout's.
     attached: bool,
     /// As long as another layout may have left something.
@@ -62,7 +71,16 @@ impl Devices {
         let drivers = Drivers::new(&mut ebpf, &options.pin_dir, options.xdp)?;
         let links = versioned(&options.pin_dir).join("links");
         let only = options.devices.clone();
-        Ok(Self { ebpf, links, only, drivers, receiving: false, attached: false, hooks: Some(hooks) })
+        Ok(Self {
+            ebpf,
+            links,
+            only,
+            drivers,
+            receiving: false,
+            serving_pods: false,
+            attached: false,
+            hooks: Some(hooks),
+        })
     }
 
     /// Whether programs of another layout serve, and [`Devices::go_live`] is still to be called.
@@ -196,6 +214,40 @@ impl Devices {
         Ok(())
     }
 
+    /// Puts the programs of pods that are served packet by packet on the devices of these, and on no others.
+    ///
+    /// # Errors
+    /// The kernel's refusal of a program or a device; links in place keep serving.
+    pub fn serve_pods(&mut self, pods: &HashMap<u32, DeviceAddresses>) -> Result<(), DataplaneError> {
+        for (index, device) in pods {
+            self.serve_pod(*index, &device.name)?;
+        }
+        let fail = |source| AttachError::Link { action: "remove", program: "pod_services", source };
+        for (index, pin) in pinned(&self.links, &POD_SERVICE_PROGRAMS.map(|(name, _)| name)).map_err(fail)? {
+            if !pods.contains_key(&index) {
+                detach_device(&pin).map_err(fail)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts them on the device of one.
+    ///
+    /// # Errors
+    /// As [`Self::serve_pods`].
+    pub(crate) fn serve_pod(&mut self, index: u32, name: &str) -> Result<(), DataplaneError> {
+        if !self.serving_pods {
+            for (program, _) in POD_SERVICE_PROGRAMS {
+                load_program(&mut self.ebpf, program)?;
+            }
+            self.serving_pods = true;
+        }
+        for program in POD_SERVICE_PROGRAMS {
+            attach_device(&mut self.ebpf, &self.links, program, index, name)?;
+        }
+        Ok(())
+    }
+
     /// What lists and releases sockets of endpoints that left.
     ///
     /// # Errors
@@ -229,10 +281,20 @@ pub(crate) fn attach_device(
     if adopt_link(&pin, index, program.fd().map_err(refused)?.as_fd(), name)? {
         return Ok(());
     }
-    let id = program.attach(device, hook).map_err(refused)?;
+    let options = TcAttachOptions::TcxOrder(order(name));
+    let id = program.attach_with_options(device, hook, options).map_err(refused)?;
     pin_link(program.take_link(id).map_err(refused)?, &pin, name)?;
     tracing::info!(program = name, device, "the packet program is on a device");
     Ok(())
+}
+
+/// Where a program comes among those of its hook: Services' translation of what a pod sends is before its policies, and policies
+/// of what goes to a pod before translation back. PURE.
+fn order(program: &str) -> LinkOrder {
+    match program {
+        "pod_services" | "policy_ingress" => LinkOrder::first(),
+        _ => LinkOrder::last(),
+    }
 }
 
 /// Gives a link that is pinned for this device the new program, in one step; false if there is none. One of another device

@@ -30,6 +30,7 @@ pub mod maps;
 pub mod metrics;
 pub mod model;
 pub mod node;
+pub mod packet_pods;
 pub mod pods;
 pub mod policy;
 pub mod probe;
@@ -56,6 +57,7 @@ pub use maps::Capacity;
 pub use metrics::MoreMetrics;
 pub use model::{Protocol, SourceRange};
 pub use node::{NodePorts, PodRanges};
+pub use packet_pods::{PacketPod, PacketPods};
 pub use run::run;
 
 /// Where pins are, unless told otherwise; the layout's version is a directory below.
@@ -98,6 +100,8 @@ pub struct Options {
     pub capacity: Capacity,
     /// Ports of the node that lead to pods of this node.
     pub host_ports: HostPorts,
+    /// Pods of this node that are served packet by packet.
+    pub packet_pods: PacketPods,
     /// The devices that outside traffic passes (`--bpf-devices`); every Ethernet device with an address of the node if
     /// absent, none if empty.
     pub devices: Option<Vec<String>>,
@@ -130,6 +134,7 @@ impl Options {
             pin_dir: DEFAULT_PIN_DIR.into(),
             capacity: Capacity::default(),
             host_ports: HostPorts::default(),
+            packet_pods: PacketPods::default(),
             devices: None,
             xdp: false,
             tunnel_port: DEFAULT_TUNNEL_PORT,

@@ -11,6 +11,7 @@ use crate::devices::Devices;
 use crate::health::Places;
 use crate::maps::pinned::PinnedMaps;
 use crate::node::{NodeFacts, listening_addresses, node_addresses};
+use crate::packet_pods;
 use crate::sctp::{Addresses, Worker};
 
 /// Writes what is to be known of the node's addresses and devices; true if listeners have to be at other `places` now.
@@ -48,8 +49,13 @@ pub(crate) fn refresh_addresses(
         }
     };
     // The devices' addresses go in first: a program without them refuses nobody and hides nobody.
-    if let Err(error) = applier.lock().maps().tracked().set_devices(&found) {
+    let pods = packet_pods::present(applier.lock().maps(), &packet_pods::own_addresses(options, node));
+    let all = found.iter().chain(&pods).map(|(index, device)| (*index, device.clone())).collect();
+    if let Err(error) = applier.lock().maps().tracked().set_devices(&all) {
         error!(error = %xebec_program::chain(&error), "cannot write the node's devices");
+    }
+    if let Err(error) = devices.serve_pods(&pods) {
+        error!(error = %xebec_program::chain(&error), "pods are not served packet by packet");
     }
     if let Err(error) = devices.refresh(found) {
         error!(error = %xebec_program::chain(&error), "services are not reachable from outside by every device");

@@ -27,6 +27,7 @@ use crate::install::install;
 use crate::maps::pinned::PinnedMaps;
 use crate::metrics::{self, Exporter, ProxyMetrics};
 use crate::node::OwnNode;
+use crate::packet_pods;
 use crate::refresh::refresh_addresses;
 use crate::reserved::reserve_ports;
 use crate::sctp;
@@ -112,6 +113,11 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
                 }
             }
             event = direct.next() => take(event, "nodes", |e| world.node(e)),
+            () = options.packet_pods.arrival() => {
+                let own = packet_pods::own_addresses(&options, own.facts());
+                options.packet_pods.serve_all(&applier, &mut devices, &own);
+                continue;
+            }
             () = host_ports.changed() => world.set_host_ports(&host_ports.take()),
             changed = addresses.changed() => {
                 changed.map_err(DataplaneError::Addresses)?;
@@ -122,6 +128,9 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
             }
             _ = collection.tick() => {
                 collect_flows(&applier);
+                if packet_pods::is_one_gone(applier.lock().maps()) {
+                    refresh_addresses(&applier, &mut devices, &options, own.facts(), (&mut places, &sctp));
+                }
                 continue;
             }
             () = tokio::time::sleep(RETRY), if behind => {}

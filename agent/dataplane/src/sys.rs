@@ -354,7 +354,8 @@ pub(crate) fn monotonic() -> u64 {
 /// The kernel's: ENOPROTOOPT before 5.14.
 pub(crate) fn netns_cookie() -> io::Result<u64> {
     const SO_NETNS_COOKIE: libc::c_int = 71;
-    let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
+    // Of no address: the loopback device may be down.
+    let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0))?;
     let mut cookie = 0_u64;
     let mut len = size_of::<u64>() as libc::socklen_t;
     // SAFETY: an open socket and a buffer of the stated length.

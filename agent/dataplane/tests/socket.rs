@@ -8,6 +8,7 @@ mod flows;
 mod health;
 mod nodes;
 mod packet;
+mod packets;
 mod parts;
 mod path;
 mod peer;

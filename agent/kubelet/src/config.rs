@@ -35,6 +35,8 @@ pub struct Config {
     pub node_labels: BTreeMap<String, String>,
     /// Register the node unschedulable with these taints: (key, value, effect).
     pub register_with_taints: Vec<(String, String, String)>,
+    /// By a RuntimeClass's name, an annotation that its pods' sandboxes get where the pods have it not.
+    pub runtime_class_annotations: BTreeMap<String, (String, String)>,
     /// The most pods the node takes.
     pub max_pods: u32,
     /// The port of the kubelet's server.
@@ -71,6 +73,7 @@ impl Config {
             linear_cpu_weights: false,
             node_labels: BTreeMap::new(),
             register_with_taints: Vec::new(),
+            runtime_class_annotations: BTreeMap::new(),
             max_pods: 110,
             port: 10250,
             version: "v1.36.0+xebec".to_owned(),

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 pub use cidr::IpNet;
-pub use gate::{Attachment, Gate};
+pub use gate::{Attachment, Gate, SERVICE_PATH, ServicePath};
 pub use link::host_device;
 pub use local::{add_local_address, remove_local_address};
 pub use ports::{HostPorts, PortMapping, Transport};
@@ -213,7 +213,7 @@ fn write_configuration(options: &Options, maps_ports: bool) -> Result<(), Networ
         "name": "xebec",
         "plugins": [{
             "type": "xebec-cni", "socket": options.socket,
-            "capabilities": {"bandwidth": true, "portMappings": maps_ports},
+            "capabilities": {"bandwidth": true, "portMappings": maps_ports, cni::ANNOTATIONS: true},
         }],
     });
     let path = options.conf_dir.join(CONFIGURATION_FILE);

@@ -1,7 +1,6 @@
 //! The socket that the CNI plugin calls. One JSON request per connection, ended by the client's half-close; one JSON
 //! answer: `{"ok": <result>}` or `{"error": <CNI error>}`.
 
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -172,9 +171,15 @@ async fn add(
     if let Some(primary) = addresses.first().filter(|_| maps_ports) {
         node.ipam.note(*primary, owner, pod.clone(), ports)?;
     }
-    let limited = bandwidth.is_limited();
-    let admitted = |index, macs| admit(request, node, addresses.clone(), index, macs, limited);
     let netns = Path::new(&request.netns);
+    let attachment = Attachment {
+        addresses: addresses.clone(),
+        limited: bandwidth.is_limited(),
+        service_path: request.service_path()?,
+        netns: netns.to_owned(),
+        ..Attachment::default()
+    };
+    let admitted = |index, macs| admit(request, node, Attachment { index, macs, ..attachment });
     let mac = connect::connect(netns, owner, &request.ifname, &addresses, &bandwidth, admitted).await?;
     if maps_ports {
         tell(node, None)?.await.map_err(|why| NetworkError::NotAdmitted { pod, why })?;
@@ -192,17 +197,9 @@ fn tell(node: &Node, without: Option<&str>) -> Result<BoxFuture<'static, Result<
 }
 
 /// Asks the gate for a pod; without one, and for what is no pod, all is well.
-async fn admit(
-    request: &Request,
-    node: &Node,
-    addresses: Vec<IpAddr>,
-    index: u32,
-    macs: [[u8; 6]; 2],
-    limited: bool,
-) -> Result<(), NetworkError> {
+async fn admit(request: &Request, node: &Node, mut attachment: Attachment) -> Result<(), NetworkError> {
     let (Some(gate), Some((namespace, name))) = (&node.hooks.gate, request.pod()) else { return Ok(()) };
     let pod = format!("{namespace}/{name}");
-    let (namespace, name) = (namespace.to_owned(), name.to_owned());
-    let attachment = Attachment { namespace, name, addresses, index, macs, limited };
+    (attachment.namespace, attachment.name) = (namespace.to_owned(), name.to_owned());
     gate.admit(attachment).await.map_err(|why| NetworkError::NotAdmitted { pod, why })
 }

@@ -105,7 +105,7 @@ mod tests {
     fn attachment(name: &str, index: u32) -> Attachment {
         let addresses = vec![[10, 0, 0, 1].into()];
         let (namespace, name) = ("x".to_owned(), name.to_owned());
-        Attachment { namespace, name, addresses, index, macs: [[0; 6]; 2], limited: false }
+        Attachment { namespace, name, addresses, index, ..Attachment::default() }
     }
 
     #[tokio::test]

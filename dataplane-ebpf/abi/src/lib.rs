@@ -43,7 +43,7 @@ pub use net::{Be16, Be32, Ip6, PROTO_ICMP, PROTO_ICMP6, PROTO_MPTCP, PROTO_SCTP,
 /// Version of every layout in this crate; pins live under `v<LAYOUT_VERSION>` and the object carries it.
 ///
 /// 1: FE4 was a hash map of the kernel, [`service::FeKey4`] to a value as FE6 has it.
-/// 2: FE4 is an array of [`frontend::Bucket`], with its salt in [`state::State::layout`].
+/// 2: FE4 is an array of [`frontend::Bucket`], with its salt in [`state::State::layout`]; there is PACKET_PODS.
 pub const LAYOUT_VERSION: u32 = 2;
 
 /// What the object's marker starts with; four decimal digits of [`LAYOUT_VERSION`] and a `;` follow.

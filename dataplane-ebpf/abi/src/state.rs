@@ -15,9 +15,12 @@ pub struct State {
     /// Counts full synchronisations by agents; 0 means that no agent ever finished one.
     pub epoch: u64,
     /// How many networks of ClusterIPs [`Ranges`] has: of IPv4 in bits 0-7, of IPv6 in bits 8-15, each at most
-    /// [`MAX_RANGES`]; zero until they are known.
+    /// [`MAX_RANGES`]; zero until they are known. And [`HAS_PACKET_PODS`].
     pub ranges: u64,
 }
+
+/// [`State::ranges`]: PACKET_PODS may have entries. Else no socket call looks there.
+pub const HAS_PACKET_PODS: u64 = 1 << 32;
 
 /// Most networks of ClusterIPs of one family.
 pub const MAX_RANGES: usize = 8;

@@ -8,3 +8,6 @@ use super::F_NO_PREALLOC;
 /// By address.
 #[map]
 pub static LOCAL_PODS: HashMap<Ip6, LocalPod> = HashMap::with_max_entries(4_096, F_NO_PREALLOC);
+/// Pods that are served packet by packet: the index of the device, by the cookie of the network namespace.
+#[map]
+pub static PACKET_PODS: HashMap<u64, u32> = HashMap::with_max_entries(1_024, F_NO_PREALLOC);

@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use xebec_abi::{
     Be32, Ip6,
-    state::{MAX_RANGES, Range, Ranges, STATS, Stat, State},
+    state::{HAS_PACKET_PODS, MAX_RANGES, Range, Ranges, STATS, Stat, State},
 };
 
 use super::{F_MMAPABLE, F_NO_PREALLOC};
@@ -38,6 +38,14 @@ pub fn count(stat: Stat) {
         // SAFETY: this CPU's own copy; an increment lost to a preempting program is a statistic's error only.
         unsafe { *value += 1 };
     }
+}
+
+/// Whether there are pods that are served packet by packet, whose sockets are left alone.
+#[inline(always)]
+pub fn has_packet_pods() -> bool {
+    // SAFETY: as in `node_ports`.
+    let word = |state: *const State| unsafe { core::ptr::read_volatile(&raw const (*state).ranges) };
+    STATE.get_ptr(0).is_some_and(|state| word(state) & HAS_PACKET_PODS != 0)
 }
 
 /// Which ports (host order) may be the node's.

@@ -123,6 +123,10 @@ fn answer(p: &TcContext, h: &Header) -> Option<Verdict> {
     let hops = h.hops(p).filter(|hops| *hops > 1)?;
     let way = route(p, h, &entry.get().target(Role::Reply), 0)?;
     DEVICES.get_ptr(way.device)?;
+    // To a pod that is served packet by packet: its policies see the endpoint's address, in the stack's way.
+    if POLICY_PODS.get_ptr(way.device).is_some() {
+        return None;
+    }
     entry.touch(tcp_flags(p, h) & (FIN | RST) != 0);
     let to = replied(p, h, &entry, &key, way.device);
     h.rewrite(p, &key, &to);

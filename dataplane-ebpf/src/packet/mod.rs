@@ -1,6 +1,9 @@
 //! Services from outside the node, packet by packet. Enters: a packet at a device, coming in or going out. Leaves: the
 //! packet with other ends, and a [`Verdict`]. Called by main.rs, at the tcx hooks of the node's devices.
 //!
+//! Pods whose processes call no socket of this kernel (a guest's of its own, raw packets), or that are to see VIPs as they
+//! are, are served so, too, at their devices ([`Origin::Pod`]).
+//!
 //! The destination is rewritten when a packet comes in and the source when it goes out (see `xebec_abi::flow`): what
 //! lies between is the node's own IP stack, with its routes, TTL and path MTU.
 
@@ -92,16 +95,29 @@ fn tcp_flags<P: Packet>(p: &P, h: &Header) -> u8 {
     if h.proto == PROTO_TCP && !h.later { p.load(h.l4 + 13).unwrap_or(0) } else { 0 }
 }
 
-/// What is nobody's here: the node's own business, or if it is `tunnelled` nobody's at all.
-#[inline(always)]
-fn other(tunnelled: bool) -> Verdict {
-    if tunnelled { tunnel::misdirected() } else { Verdict::Next }
+/// Where a packet comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// From outside.
+    Outside,
+    /// From another node, which the client asked.
+    Tunnel,
+    /// From a pod of this node that is served packet by packet, by its device: endpoints see its own address, wherever they are,
+    /// and so do policies, which come next.
+    Pod,
 }
 
-/// A packet comes in, from outside or `tunnelled` by another node.
+/// What is nobody's here: the node's own business, or out of the tunnel nobody's at all.
 #[inline(always)]
-pub fn ingress(p: &TcContext, v6: bool, tunnelled: bool) -> Verdict {
-    let Some(h) = Header::read(p, ETHERNET, v6) else { return other(tunnelled) };
+fn other(origin: Origin) -> Verdict {
+    if let Origin::Tunnel = origin { tunnel::misdirected() } else { Verdict::Next }
+}
+
+/// A packet comes in.
+#[inline(always)]
+pub fn ingress(p: &TcContext, v6: bool, origin: Origin) -> Verdict {
+    let tunnelled = matches!(origin, Origin::Tunnel);
+    let Some(h) = Header::read(p, ETHERNET, v6) else { return other(origin) };
     if h.proto == PROTO_ICMP || h.proto == PROTO_ICMP6 {
         if tunnelled {
             return match error::translate(p, &h, HOOK_INGRESS) {
@@ -111,7 +127,7 @@ pub fn ingress(p: &TcContext, v6: bool, tunnelled: bool) -> Verdict {
         }
         return icmp(p, &h, HOOK_INGRESS);
     }
-    let Some(key) = h.key(p, HOOK_INGRESS) else { return other(tunnelled) };
+    let Some(key) = h.key(p, HOOK_INGRESS) else { return other(origin) };
     let flags = tcp_flags(p, &h);
     let node = 'direct: {
         if let Some(entry) = track::find(&key) {
@@ -136,7 +152,7 @@ pub fn ingress(p: &TcContext, v6: bool, tunnelled: bool) -> Verdict {
                 {
                     track::mend(&entry);
                 }
-                return arrived(p, &h, &key, &to);
+                return forwarded(p, &h, (&key, &to), origin);
             }
             // A new connection from an old one's port is nothing of the kind.
             if h.proto != PROTO_TCP && entry.get().id != BACKEND_REJECT {
@@ -150,7 +166,7 @@ pub fn ingress(p: &TcContext, v6: bool, tunnelled: bool) -> Verdict {
         }
         let selection = if v6 { select::<Ip6>(&key, tunnelled) } else { select::<Be32>(&key, tunnelled) };
         let (index, chosen) = match selection {
-            Selection::None => return other(tunnelled),
+            Selection::None => return other(origin),
             Selection::Drop(index, reason) => {
                 event::packet((Told::Dropped, reason, Hook::Ingress), p.device(), &key, index, null());
                 return Verdict::Drop;
@@ -170,7 +186,7 @@ pub fn ingress(p: &TcContext, v6: bool, tunnelled: bool) -> Verdict {
                 (index, chosen)
             }
         };
-        match track::begin(draft(&key, index, &chosen, tunnelled)) {
+        match track::begin(draft(&key, index, &chosen, origin)) {
             Some(flow) => {
                 // SAFETY: this CPU's draft, just filled.
                 let begun = unsafe { &*flow };
@@ -181,7 +197,7 @@ pub fn ingress(p: &TcContext, v6: bool, tunnelled: bool) -> Verdict {
                     break 'direct begun.node;
                 }
                 let to = begun.target(Role::Forward);
-                return arrived(p, &h, &key, &to);
+                return forwarded(p, &h, (&key, &to), origin);
             }
             None => {
                 let told = (Told::Dropped, Reason::Exhausted, Hook::Ingress);
@@ -235,11 +251,13 @@ fn refusal(device: u32, v6: bool) -> Option<Chosen> {
 }
 
 #[inline(always)]
-fn draft(key: &FlowKey, index: u32, chosen: &Chosen, tunnelled: bool) -> Flow {
-    // An endpoint elsewhere answers to where the packet came from, and a client that is its own endpoint would answer
-    // itself: both must see the node.
-    let hidden = !chosen.local || chosen.addr.same(key.src);
-    let flags = match chosen.node.same(Ip6([0; 4])) {
+fn draft(key: &FlowKey, index: u32, chosen: &Chosen, origin: Origin) -> Flow {
+    let pod = matches!(origin, Origin::Pod);
+    // An endpoint elsewhere answers to where the packet came from, which is here if that is a pod of this node; and a client
+    // that is its own endpoint would answer itself. Else both must see the node.
+    let hidden = !(chosen.local || pod) || chosen.addr.same(key.src);
+    let node = if pod { Ip6([0; 4]) } else { chosen.node };
+    let flags = match node.same(Ip6([0; 4])) {
         false => FLOW_DIRECT,
         true if hidden => FLOW_SNAT,
         true => 0,
@@ -250,14 +268,14 @@ fn draft(key: &FlowKey, index: u32, chosen: &Chosen, tunnelled: bool) -> Flow {
         client: key.src,
         vip: key.dst,
         backend: chosen.addr,
-        node: chosen.node,
+        node,
         cport: key.sport,
         vport: key.dport,
         bport: chosen.port,
         port: key.sport,
         nport: Be16(0),
         proto: key.proto,
-        flags: if tunnelled { flags | FLOW_TUNNELLED } else { flags },
+        flags: if matches!(origin, Origin::Tunnel) { flags | FLOW_TUNNELLED } else { flags },
         id: chosen.id,
         index,
         role: 0,
@@ -320,6 +338,12 @@ fn replied<P: Packet>(p: &P, h: &Header, entry: &Entry, key: &FlowKey, device: u
         }
     }
     to
+}
+
+/// Translates what is for an endpoint. What a pod sends goes on to its policies, then to the stack.
+#[inline(always)]
+fn forwarded(p: &TcContext, h: &Header, (from, to): (&FlowKey, &FlowKey), origin: Origin) -> Verdict {
+    if let Origin::Pod = origin { translated(p, h, from, to) } else { arrived(p, h, from, to) }
 }
 
 /// Translates what came in, and puts it straight into the pod it is for if that is this node's own.

@@ -18,7 +18,7 @@ use xebec_abi::{
 };
 
 use super::{
-    SYN, Verdict,
+    Origin, SYN, Verdict,
     access::{Packet, difference},
     header::Header,
     ingress, oversize, tcp_flags,
@@ -119,7 +119,7 @@ fn sender(p: &TcContext) -> Option<Ip6> {
 #[inline(always)]
 pub fn arrive(p: &TcContext, v6: bool) -> Verdict {
     if sender(p).is_some_and(|node| NODES.get_ptr(node).is_some()) {
-        return ingress(p, v6, true);
+        return ingress(p, v6, Origin::Tunnel);
     }
     misdirected()
 }

@@ -20,7 +20,12 @@ pub use peer::release;
 use crate::{
     diag::note,
     event,
-    maps::{backend, service::served, state::count},
+    maps::{
+        backend,
+        pod::PACKET_PODS,
+        service::served,
+        state::{count, has_packet_pods},
+    },
     verdict::Outcome,
 };
 
@@ -37,6 +42,9 @@ pub fn connect<A: Family>(call: &Call<'_>, vip: A) -> Outcome<A> {
         }
         return outcome;
     };
+    if is_left_alone(call) {
+        return Outcome::Pass;
+    }
     match forward::choose::<A>(call, service) {
         Choice::Endpoint(to) => {
             if !peer::claim(call, vip, port, &to) {
@@ -68,6 +76,9 @@ pub fn send<A: Family>(call: &Call<'_>, vip: A) -> Outcome<A> {
         }
         return outcome;
     };
+    if is_left_alone(call) {
+        return Outcome::Pass;
+    }
     if let Some((addr, port)) = ring::sticky(call, vip, port) {
         return Outcome::Rewrite(addr, port);
     }
@@ -88,6 +99,12 @@ pub fn send<A: Family>(call: &Call<'_>, vip: A) -> Outcome<A> {
     }
 }
 
+/// Whether the socket is a pod's that is served packet by packet. Asked where something would be done to it only.
+#[inline(always)]
+fn is_left_alone(call: &Call<'_>) -> bool {
+    has_packet_pods() && PACKET_PODS.get_ptr(call.netns()).is_some()
+}
+
 /// What becomes of an address without a frontend at the port.
 #[inline(always)]
 fn vacant<A: Family>(call: &Call<'_>, what: (Hook, u8), addr: A, port: Be16) -> Outcome<A> {
@@ -96,6 +113,9 @@ fn vacant<A: Family>(call: &Call<'_>, what: (Hook, u8), addr: A, port: Be16) -> 
         Vacancy::NoPort => (Stat::NoPort, Reason::NoSuchPort, Outcome::Refuse),
         Vacancy::Unallocated => (Stat::Unallocated, Reason::Unallocated, Outcome::Unreachable),
     };
+    if is_left_alone(call) {
+        return Outcome::Pass;
+    }
     count(stat);
     event::vacant(call, what, (addr, port), reason);
     outcome

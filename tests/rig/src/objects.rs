@@ -9,11 +9,14 @@ use serde_json::{Value, json};
 use xebec_dataplane::apply::Applier;
 use xebec_dataplane::devices::Devices;
 use xebec_dataplane::maps::pinned::PinnedMaps;
+use xebec_dataplane::maps::tracked::DeviceAddresses;
 use xebec_dataplane::node::node_addresses;
 use xebec_dataplane::sctp::{Addresses, Kernel, Table, Wanted};
 use xebec_dataplane::tunnel::Tunnel;
 use xebec_dataplane::world::World;
-use xebec_dataplane::{NodePorts, SourceRange, addresses};
+use xebec_dataplane::{NodePorts, PacketPod, SourceRange, addresses, packet_pods};
+
+use crate::netns::NetNs;
 
 /// A ClusterIP Service with some more of a spec.
 pub fn service(name: &str, ips: &[&str], ports: Value, extra: Value) -> Service {
@@ -92,11 +95,26 @@ impl Agent {
         let found = addresses::outside_devices().unwrap();
         let own = node_addresses(&addresses::local_addresses().unwrap(), &NodePorts::Everywhere, &[]);
         self.applier.maps().set_node_addresses(&own).unwrap();
-        self.applier.maps().tracked().set_devices(&found).unwrap();
+        let mut addresses: Vec<IpAddr> = found.values().flat_map(|d| d.addresses.clone()).collect();
+        addresses.sort_unstable();
+        let pods =
+            packet_pods::present(self.applier.maps(), &DeviceAddresses { addresses, ..Default::default() });
+        let all = found.iter().chain(&pods).map(|(index, device)| (*index, device.clone())).collect();
+        self.applier.maps().tracked().set_devices(&all).unwrap();
+        self.devices.serve_pods(&pods).unwrap();
         let on = self.devices.refresh(found).unwrap();
         let mut names: Vec<String> = on.into_values().map(|device| device.name).collect();
         names.sort_unstable();
         names
+    }
+
+    /// Serves a pod of the node packet by packet, by its device; the calling thread is in the node's namespace.
+    pub fn serve_packets(&mut self, device: u32, pod: &NetNs) {
+        let netns = packet_pods::netns_cookie(&pod.path()).unwrap();
+        let own = DeviceAddresses::default();
+        packet_pods::serve(self.applier.maps(), &mut self.devices, PacketPod { device, netns }, &own)
+            .unwrap();
+        self.refresh();
     }
 
     /// The first lists.

@@ -1,5 +1,5 @@
-//! What the maps hold of the node: its addresses, the networks of the cluster's pods, and those of
-//! ClusterIPs. Called by run.
+//! What the maps hold of the node: its addresses, the networks of the cluster's pods, those of ClusterIPs, and which pods are
+//! served packet by packet. Called by run.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{HashMap as BpfHash, MapData};
 use xebec_abi::flow::NO_SERVICE;
-use xebec_abi::state::Ranges;
+use xebec_abi::state::{HAS_PACKET_PODS, Ranges};
 use xebec_abi::{Be32, Ip6};
 
 use super::pinned::{PinnedMaps, absent_is_fine, element};
@@ -66,24 +66,61 @@ impl PinnedMaps {
         let (ranges, count, left) = ranges::encode(wanted);
         let words = range_words(&ranges);
         let present = self.state.load(0, STATE_RANGES)?;
-        if present == count && self.ranges.value(0)? == words {
+        let others = present & !RANGES;
+        if present & RANGES == count && self.ranges.value(0)? == words {
             return Ok(Vec::new());
         }
-        if present != 0 {
+        if present & RANGES != 0 {
             // A program may stand between two of them.
-            self.state.publish(0, STATE_RANGES, 0)?;
+            self.state.publish(0, STATE_RANGES, others)?;
             if sys::grace_period().is_err() {
                 std::thread::sleep(std::time::Duration::from_millis(10));
             }
         }
         self.ranges.fill(0, &words)?;
-        self.state.publish(0, STATE_RANGES, count)?;
+        self.state.publish(0, STATE_RANGES, others | count)?;
         Ok(left)
+    }
+
+    /// Pods that are served packet by packet: the index of the device, by the cookie of the network namespace.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn packet_pods(&self) -> Result<HashMap<u64, u32>, MapError> {
+        if self.state.load(0, STATE_RANGES)? & HAS_PACKET_PODS == 0 {
+            return Ok(HashMap::new());
+        }
+        self.packet_pods.iter().collect::<Result<_, _>>().map_err(element("PACKET_PODS", "read"))
+    }
+
+    /// Leaves the sockets of a network namespace alone, whose pod is behind a device.
+    ///
+    /// # Errors
+    /// The map is full, or the kernel's; its sockets are translated then.
+    pub fn add_packet_pod(&mut self, netns: u64, device: u32) -> Result<(), MapError> {
+        self.packet_pods.insert(netns, device, 0).map_err(element("PACKET_PODS", "insert"))?;
+        let present = self.state.load(0, STATE_RANGES)?;
+        self.state.publish(0, STATE_RANGES, present | HAS_PACKET_PODS)
+    }
+
+    /// Forgets a network namespace.
+    ///
+    /// # Errors
+    /// The kernel's; call again.
+    pub fn remove_packet_pod(&mut self, netns: u64) -> Result<(), MapError> {
+        absent_is_fine("PACKET_PODS", self.packet_pods.remove(&netns))?;
+        if self.packet_pods.keys().next().is_none() {
+            let present = self.state.load(0, STATE_RANGES)?;
+            self.state.publish(0, STATE_RANGES, present & !HAS_PACKET_PODS)?;
+        }
+        Ok(())
     }
 }
 
 /// The word of [`xebec_abi::state::State::ranges`].
 const STATE_RANGES: u32 = 3;
+/// What of it counts networks.
+const RANGES: u64 = 0xffff;
 
 /// As the words of the map's memory.
 fn range_words(ranges: &Ranges) -> [u64; 40] {

@@ -34,6 +34,13 @@ pub struct DeviceAddresses {
     pub addresses: Vec<IpAddr>,
 }
 
+/// A device's element: its first address of each family.
+fn device(known: &DeviceAddresses) -> [u32; 8] {
+    let first = |v4: bool| known.addresses.iter().find(|a| a.is_ipv4() == v4).map_or(Ip6([0; 4]), wide);
+    let (Ip6(a), Ip6(b)) = (first(true), first(false));
+    [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]]
+}
+
 /// The maps of the packet programs.
 pub struct Tracked {
     established: BpfHash<MapData, FlowId, FlowEntry>,
@@ -182,15 +189,16 @@ impl Tracked {
     /// # Errors
     /// The kernel refused an element; call again.
     pub fn set_devices(&mut self, devices: &HashMap<u32, DeviceAddresses>) -> Result<(), MapError> {
-        let first = |d: &DeviceAddresses, v4: bool| -> Ip6 {
-            d.addresses.iter().find(|a| a.is_ipv4() == v4).map_or(Ip6([0; 4]), wide)
-        };
-        let value = |d: &DeviceAddresses| -> [u32; 8] {
-            let (Ip6(a), Ip6(b)) = (first(d, true), first(d, false));
-            [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]]
-        };
-        let wanted = devices.iter().map(|(index, d)| (*index, value(d))).collect();
+        let wanted = devices.iter().map(|(index, d)| (*index, device(d))).collect();
         sync(&mut self.devices, "DEVICES", &wanted)
+    }
+
+    /// Makes one more known.
+    ///
+    /// # Errors
+    /// The kernel refused it (a full map).
+    pub fn add_device(&mut self, index: u32, addresses: &DeviceAddresses) -> Result<(), MapError> {
+        self.devices.insert(index, device(addresses), 0).map_err(element("DEVICES", "insert"))
     }
 
     /// Removes what is over and restores what is missing, at a time (monotonic nanoseconds); `left` says of a VIP and an

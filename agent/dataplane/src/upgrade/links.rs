@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::versions::Layout;
 use crate::attach::AttachError;
-use crate::devices::{PACKET_PROGRAMS, POD_PROGRAM, POLICY_PROGRAMS, TUNNEL_PROGRAM, pinned_index};
+use crate::devices::{
+    PACKET_PROGRAMS, POD_PROGRAM, POD_SERVICE_PROGRAMS, POLICY_PROGRAMS, TUNNEL_PROGRAM, pinned_index,
+};
 use crate::driver::DRIVER_PROGRAM;
 use crate::load::{LoadError, PROGRAMS, Part, versioned};
 
@@ -14,7 +16,11 @@ use crate::load::{LoadError, PROGRAMS, Part, versioned};
 pub(crate) fn is_of(part: Part, pin: &Path) -> bool {
     let [(out, _), (back, _)] = PACKET_PROGRAMS;
     match part {
-        Part::Services => is_on_cgroup(pin) || on_device(&[out, back, TUNNEL_PROGRAM.0, DRIVER_PROGRAM], pin),
+        Part::Services => {
+            let [(answers, _), (services, _)] = POD_SERVICE_PROGRAMS;
+            let all = [out, back, TUNNEL_PROGRAM.0, DRIVER_PROGRAM, answers, services];
+            is_on_cgroup(pin) || on_device(&all, pin)
+        }
         Part::Policy => on_device(&POLICY_PROGRAMS.map(|(name, _)| name), pin),
         Part::Pods => on_device(&[POD_PROGRAM.0], pin),
     }
@@ -109,6 +115,8 @@ mod tests {
             ("tcx_ingress-7", Some(Part::Services)),
             ("tunnel_ingress-7", Some(Part::Services)),
             ("xdp_ingress-7", Some(Part::Services)),
+            ("pod_services-7", Some(Part::Services)),
+            ("pod_answers-7", Some(Part::Services)),
             ("policy_egress-7", Some(Part::Policy)),
             ("pod_path-7", Some(Part::Pods)),
             ("pod_path", None),

@@ -150,11 +150,15 @@ mod tests {
         assert_eq!(fate(shape("FE4"), 2, (8, 8)), Fate::Damaged);
     }
 
+    /// Maps that the oldest layout has not.
+    const NEW: [&str; 1] = ["PACKET_PODS"];
+
     #[test]
     fn every_map_that_changed_since_the_oldest_layout_can_be_filled() {
         for shape in PINNED {
             assert!((1..=LAYOUT_VERSION).contains(&shape.since), "{}", shape.name);
-            assert_eq!(shape.since > OLDEST, filler(shape.name).is_some(), "{}", shape.name);
+            let is_filled = shape.since > OLDEST && !NEW.contains(&shape.name);
+            assert_eq!(is_filled, filler(shape.name).is_some(), "{}", shape.name);
         }
     }
 

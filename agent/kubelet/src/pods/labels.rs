@@ -58,10 +58,17 @@ pub fn of_sandbox(pod: &Pod) -> BTreeMap<String, String> {
     labels
 }
 
-/// A sandbox's annotations: the pod's own, and its source.
-pub fn sandbox_annotations(pod: &Pod) -> BTreeMap<String, String> {
+/// A sandbox's annotations: the pod's own, its source, and one `by_class` of its RuntimeClass.
+pub fn sandbox_annotations(
+    pod: &Pod,
+    by_class: &BTreeMap<String, (String, String)>,
+) -> BTreeMap<String, String> {
     let mut annotations = pod.metadata.annotations.clone().unwrap_or_default();
     annotations.entry(CONFIG_SOURCE.to_owned()).or_insert_with(|| "api".to_owned());
+    let class = pod.spec.as_ref().and_then(|spec| spec.runtime_class_name.as_ref());
+    if let Some((key, value)) = class.and_then(|class| by_class.get(class)) {
+        annotations.entry(key.clone()).or_insert_with(|| value.clone());
+    }
     annotations
 }
 

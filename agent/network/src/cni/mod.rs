@@ -6,7 +6,10 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{Bandwidth, NetworkError, PortMapping, gateway};
+use crate::{Bandwidth, NetworkError, PortMapping, SERVICE_PATH, ServicePath, gateway};
+
+/// The capability by which containerd passes a pod's annotations.
+pub const ANNOTATIONS: &str = "io.kubernetes.cri.pod-annotations";
 
 /// One call of the plugin: its environment and standard input.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -109,6 +112,23 @@ impl Request {
     /// [`NetworkError::BadRequest`] naming what is wrong.
     pub fn bandwidth(&self) -> Result<Bandwidth, NetworkError> {
         Bandwidth::read(self.config.pointer("/runtimeConfig/bandwidth").unwrap_or(&Value::Null))
+    }
+
+    /// How the pod reaches Services, by its annotation (`runtimeConfig` of [`ANNOTATIONS`]).
+    ///
+    /// # Errors
+    /// [`NetworkError::BadRequest`] naming what is wrong.
+    pub fn service_path(&self) -> Result<ServicePath, NetworkError> {
+        // Names of annotations hold what a JSON pointer takes for a path.
+        let given = &self.config["runtimeConfig"][ANNOTATIONS][SERVICE_PATH];
+        match given.as_str() {
+            Some("socket") => Ok(ServicePath::Socket),
+            Some("packet") => Ok(ServicePath::Packet),
+            None if given.is_null() => Ok(ServicePath::default()),
+            _ => Err(NetworkError::BadRequest(format!(
+                "the pod's annotation {SERVICE_PATH} is {given}, must be \"socket\" or \"packet\""
+            ))),
+        }
     }
 
     /// The owners that a GC must keep (`cni.dev/valid-attachments`); none when the key is missing.
@@ -242,6 +262,24 @@ mod tests {
         ] {
             assert!(ports(bad).unwrap_err().starts_with("CNI request: runtimeConfig.portMappings: "));
         }
+    }
+
+    #[test]
+    fn a_pods_annotation_says_how_it_reaches_services() {
+        let path = |annotations: Value| {
+            let config = json!({"cniVersion": "1.0.0", "runtimeConfig": {ANNOTATIONS: annotations}});
+            Request { config, ..request("ADD") }.service_path().map_err(|error| error.to_string())
+        };
+        assert_eq!(request("ADD").service_path().unwrap(), ServicePath::Socket);
+        assert_eq!(path(json!({"a/b": "c"})), Ok(ServicePath::Socket));
+        assert_eq!(path(json!({SERVICE_PATH: "socket"})), Ok(ServicePath::Socket));
+        assert_eq!(path(json!({SERVICE_PATH: "packet"})), Ok(ServicePath::Packet));
+        let error = path(json!({SERVICE_PATH: "quick"})).unwrap_err();
+        assert_eq!(
+            error,
+            "CNI request: the pod's annotation network.xebec.dev/service-path is \"quick\", must be \"socket\" or \
+             \"packet\""
+        );
     }
 
     #[test]

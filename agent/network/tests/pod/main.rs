@@ -148,7 +148,9 @@ fn pods_reach_each_other_and_leave_nothing_behind() {
     assert!(told.0.lock().is_empty());
     assert_eq!(server.reservations(), 1, "the refused ADD kept its address");
     let told = server.conflist().unwrap();
-    assert!(told.contains("\"capabilities\":{\"bandwidth\":true,\"portMappings\":true}"), "{told}");
+    let capabilities =
+        r#""capabilities":{"bandwidth":true,"io.kubernetes.cri.pod-annotations":true,"portMappings":true}"#;
+    assert!(told.contains(capabilities), "{told}");
 
     // Under another's address nothing leaves a pod.
     let device = xebec_network::host_device("c-two eth0");

@@ -12,6 +12,7 @@ use xebec_cri::messages::{
 use xebec_host::env::expand_all;
 
 use super::{hosts, security};
+use crate::config::Config;
 use crate::pods::labels;
 use crate::spec;
 
@@ -19,7 +20,7 @@ use crate::spec;
 pub fn sandbox(
     pod: &Pod,
     attempt: u32,
-    cluster_domain: &str,
+    config: &Config,
     dns: DnsConfig,
     log_directory: &Path,
     cgroup_parent: String,
@@ -34,12 +35,12 @@ pub fn sandbox(
             namespace: spec::namespace(pod).to_owned(),
             attempt,
         }),
-        hostname: hosts::sandbox_hostname(pod, cluster_domain),
+        hostname: hosts::sandbox_hostname(pod, &config.cluster_domain),
         log_directory: log_directory.to_string_lossy().into_owned(),
         dns_config: Some(dns),
         port_mappings: ports(pod),
         labels: labels::of_sandbox(pod),
-        annotations: labels::sandbox_annotations(pod),
+        annotations: labels::sandbox_annotations(pod, &config.runtime_class_annotations),
         linux: Some(LinuxPodSandboxConfig {
             cgroup_parent,
             security_context: Some(security::sandbox(pod)),
@@ -141,6 +142,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_runtime_class_may_add_an_annotation_to_those_that_lack_it() {
+        let mut node = Config::new("n", "192.0.2.1");
+        node.runtime_class_annotations =
+            [("kata".to_owned(), ("x/path".to_owned(), "packet".to_owned()))].into();
+        for (class, own, expected) in [
+            (json!("kata"), json!({}), Some("packet")),
+            (json!("kata"), json!({"x/path": "socket"}), Some("socket")),
+            (json!("runc"), json!({}), None),
+            (json!(null), json!({}), None),
+        ] {
+            let pod = json!({
+                "metadata": {"name": "p", "annotations": own},
+                "spec": {"runtimeClassName": class, "containers": [{"name": "c"}]},
+            });
+            let pod: Pod = serde_json::from_value(pod).unwrap();
+            let config = sandbox(&pod, 0, &node, DnsConfig::default(), Path::new("/logs"), String::new());
+            assert_eq!(config.annotations.get("x/path").map(String::as_str), expected, "{class} {own}");
+        }
+    }
+
+    #[test]
     fn names_follow_the_conventions() {
         let pod: Pod = serde_json::from_value(json!({
             "metadata": {"name": "p", "namespace": "n", "uid": "u", "labels": {"app": "x"}},
@@ -148,7 +170,8 @@ mod tests {
                 "ports": [{"containerPort": 80, "hostPort": 8080}]}]},
         }))
         .unwrap();
-        let config = sandbox(&pod, 3, "c.l", DnsConfig::default(), Path::new("/logs"), "/kubepods".into());
+        let node = Config::new("n", "192.0.2.1");
+        let config = sandbox(&pod, 3, &node, DnsConfig::default(), Path::new("/logs"), "/kubepods".into());
         assert_eq!(config.metadata.unwrap().attempt, 3);
         assert_eq!(config.port_mappings[0].host_port, 8080);
         assert_eq!(config.labels["app"], "x");

@@ -72,7 +72,7 @@ impl Shared {
         let node = read_resolv_conf(&self.config.resolv_conf.to_string_lossy()).unwrap_or_default();
         let dns = dns::config(pod, &self.config, &node);
         let logs = self.host.log_directory(pod);
-        Ok(config::sandbox(pod, attempt, &self.config.cluster_domain, dns, &logs, cgroup_parent))
+        Ok(config::sandbox(pod, attempt, &self.config, dns, &logs, cgroup_parent))
     }
 
     /// Makes a sandbox; returns its id. A name held by an earlier life of the agent is freed first.
