@@ -21,6 +21,7 @@ use xebec_program::chain;
 use crate::apply::Applier;
 use crate::attach::AttachError;
 use crate::devices::{Devices, device_name};
+use crate::maps::MapError;
 use crate::maps::pinned::PinnedMaps;
 use crate::maps::tracked::DeviceAddresses;
 use crate::node::NodeFacts;
@@ -113,11 +114,14 @@ pub(crate) fn own_addresses(options: &Options, node: &NodeFacts) -> DeviceAddres
 }
 
 /// The devices of those that are there; those that are gone are forgotten.
-pub fn present(maps: &mut PinnedMaps, own: &DeviceAddresses) -> HashMap<u32, DeviceAddresses> {
-    let known = maps.packet_pods().unwrap_or_else(|error| {
-        error!(error = %chain(&error), "cannot read which pods are served packet by packet");
-        HashMap::new()
-    });
+///
+/// # Errors
+/// The kernel does not say which they are: then they are to be left as they are.
+pub fn present(
+    maps: &mut PinnedMaps,
+    own: &DeviceAddresses,
+) -> Result<HashMap<u32, DeviceAddresses>, MapError> {
+    let known = maps.packet_pods()?;
     let mut found = HashMap::new();
     for (netns, device) in known {
         match device_name(device) {
@@ -129,7 +133,7 @@ pub fn present(maps: &mut PinnedMaps, own: &DeviceAddresses) -> HashMap<u32, Dev
             }
         }
     }
-    found
+    Ok(found)
 }
 
 /// Whether one of those that are known has no device any more.

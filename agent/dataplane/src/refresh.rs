@@ -49,7 +49,13 @@ pub(crate) fn refresh_addresses(
         }
     };
     // The devices' addresses go in first: a program without them refuses nobody and hides nobody.
-    let pods = packet_pods::present(applier.lock().maps(), &packet_pods::own_addresses(options, node));
+    let pods = match packet_pods::present(applier.lock().maps(), &packet_pods::own_addresses(options, node)) {
+        Ok(pods) => pods,
+        Err(error) => {
+            error!(error = %xebec_program::chain(&error), "cannot read which pods are served packet by packet");
+            return moved;
+        }
+    };
     let all = found.iter().chain(&pods).map(|(index, device)| (*index, device.clone())).collect();
     if let Err(error) = applier.lock().maps().tracked().set_devices(&all) {
         error!(error = %xebec_program::chain(&error), "cannot write the node's devices");

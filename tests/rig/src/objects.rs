@@ -98,7 +98,8 @@ impl Agent {
         let mut addresses: Vec<IpAddr> = found.values().flat_map(|d| d.addresses.clone()).collect();
         addresses.sort_unstable();
         let pods =
-            packet_pods::present(self.applier.maps(), &DeviceAddresses { addresses, ..Default::default() });
+            packet_pods::present(self.applier.maps(), &DeviceAddresses { addresses, ..Default::default() })
+                .unwrap();
         let all = found.iter().chain(&pods).map(|(index, device)| (*index, device.clone())).collect();
         self.applier.maps().tracked().set_devices(&all).unwrap();
         self.devices.serve_pods(&pods).unwrap();

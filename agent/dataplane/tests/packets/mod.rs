@@ -2,18 +2,15 @@
 
 mod policies;
 
-use std::io::Write;
-use std::net::TcpListener;
-use std::os::fd::AsFd;
-
-use rustix::net::sockopt;
 use serde_json::{Value, json};
 use xebec_rig::ask::{REFUSED, ask_tcp, ask_udp, ping};
 use xebec_rig::cluster::{Cluster, Node};
 use xebec_rig::netns::checksum_errors;
 use xebec_rig::objects::{Agent, service, slice, tcp_udp};
-use xebec_rig::server::{Server, accept};
+use xebec_rig::server::Server;
 use xebec_rig::{NetNs, within};
+
+use crate::pitfalls::calls::sidecar;
 
 /// To an endpoint of this node, of the other, to the caller itself, and to none; of both families.
 const NEAR: [&str; 2] = ["10.196.77.1", "fd96::1"];
@@ -151,21 +148,7 @@ fn a_sidecar_sees_the_virtual_ip() {
         assert_eq!(client.ask("tcp 10.196.77.4:80"), REFUSED);
         assert_eq!(client.ask("tcp 10.196.77.1:81"), REFUSED);
     }
-    // All of the pod's connections go to a port of its own, as a service mesh makes them.
-    meshed.feed(
-        "iptables-restore",
-        "*nat\n-A OUTPUT -p tcp ! -d 127.0.0.0/8 -j REDIRECT --to-ports 15001\nCOMMIT\n",
-    );
-    let address = "127.0.0.1:15001".parse().unwrap();
-    let _sidecar = Server::start(&meshed, address, move |_, stop, ready| {
-        let listener = TcpListener::bind("0.0.0.0:15001").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        ready();
-        accept(&listener, &stop, |mut stream, _| {
-            let original = sockopt::ip_original_dst(stream.as_fd()).unwrap();
-            let _ = stream.write_all(format!("SIDECAR-{original}").as_bytes());
-        });
-    });
+    let _sidecar = sidecar(&meshed);
     assert_eq!(client.ask("tcp 10.196.77.1:80"), "SIDECAR-10.196.77.1:80 10.196.77.1:80");
 }
 

@@ -105,6 +105,24 @@ fn fast_open_to_a_vip_and_to_a_node_port() {
     drop(client);
 }
 
+/// All of a pod's connections go to a port of its own, as a service mesh makes them; what answers there says where they were to go.
+pub fn sidecar(pod: &NetNs) -> Server {
+    pod.feed(
+        "iptables-restore",
+        "*nat\n-A OUTPUT -p tcp ! -d 127.0.0.0/8 -j REDIRECT --to-ports 15001\nCOMMIT\n",
+    );
+    let address: SocketAddr = "127.0.0.1:15001".parse().unwrap();
+    Server::start(pod, address, move |_, stop, ready| {
+        let listener = TcpListener::bind("0.0.0.0:15001").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        ready();
+        accept(&listener, &stop, |mut stream, _| {
+            let original = sockopt::ip_original_dst(stream.as_fd()).unwrap();
+            let _ = stream.write_all(format!("SIDECAR-{original}").as_bytes());
+        });
+    })
+}
+
 #[test]
 fn a_proxy_beside_the_pod_sees_the_endpoint() {
     let Some(rig) = Rig::new() else { return };
@@ -115,21 +133,7 @@ fn a_proxy_beside_the_pod_sees_the_endpoint() {
         vec![service("a", &[VIP], tcp_udp(80), json!({}))],
         vec![slice("a", 8080, "TCP", &["10.199.1.1"])],
     );
-    // All of the pod's connections go to a port of its own, as a service mesh makes them.
-    rig.client_ns.feed(
-        "iptables-restore",
-        "*nat\n-A OUTPUT -p tcp ! -d 127.0.0.0/8 -j REDIRECT --to-ports 15001\nCOMMIT\n",
-    );
-    let address: SocketAddr = "127.0.0.1:15001".parse().unwrap();
-    let _sidecar = Server::start(&rig.client_ns, address, move |_, stop, ready| {
-        let listener = TcpListener::bind("0.0.0.0:15001").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        ready();
-        accept(&listener, &stop, |mut stream, _| {
-            let original = sockopt::ip_original_dst(stream.as_fd()).unwrap();
-            let _ = stream.write_all(format!("SIDECAR-{original}").as_bytes());
-        });
-    });
+    let _sidecar = sidecar(&rig.client_ns);
     // The address was chosen in the socket call, before netfilter: the sidecar learns the endpoint, the program its VIP.
     assert_eq!(client.ask(&format!("tcp {VIP}:80")), format!("SIDECAR-10.199.1.1:8080 {VIP}:80"));
     assert_eq!(client.ask("tcp 10.199.1.1:8080"), "SIDECAR-10.199.1.1:8080 10.199.1.1:8080");
