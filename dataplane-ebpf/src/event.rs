@@ -133,11 +133,17 @@ pub fn socket<A: Family>(
     tell_socket(watch, call, what, verdict, vip, service, to);
 }
 
-/// A call of a socket to where no Service is.
+/// A call of a socket that fails, to a service if there is one.
 #[inline(always)]
-pub fn vacant<A: Family>(call: &Call<'_>, what: (Hook, u8), vip: (A, Be16), reason: Reason) {
+pub fn refused<A: Family>(
+    call: &Call<'_>,
+    what: (Hook, u8),
+    vip: (A, Be16),
+    service: Option<FeValue>,
+    reason: Reason,
+) {
     if let Some(watch) = watch() {
-        tell_socket(watch, call, what, (Verdict::Refused, reason), vip, None, None);
+        tell_socket(watch, call, what, (Verdict::Refused, reason), vip, service, None);
     }
 }
 

@@ -38,7 +38,7 @@ static XEBEC_ABI: [u8; 16] = xebec_abi::MARKER;
 #[cgroup_sock_addr(connect4)]
 pub fn connect4(ctx: SockAddrContext) -> i32 {
     let call = Call::new(&ctx);
-    connect(&call, call.v4()).apply_v4(&call).code()
+    connect(&call, call.v4(), || call.bound4()).apply_v4(&call).code()
 }
 
 /// `connect` on an AF_INET6 socket.
@@ -47,8 +47,8 @@ pub fn connect6(ctx: SockAddrContext) -> i32 {
     let call = Call::new(&ctx);
     let addr = call.v6();
     match addr.as_mapped() {
-        Some(ip4) => connect(&call, ip4).apply_mapped(&call).code(),
-        None => connect(&call, addr).apply_v6(&call).code(),
+        Some(ip4) => connect(&call, ip4, || call.bound4()).apply_mapped(&call).code(),
+        None => connect(&call, addr, || call.bound6()).apply_v6(&call).code(),
     }
 }
 
@@ -56,7 +56,7 @@ pub fn connect6(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(sendmsg4)]
 pub fn sendmsg4(ctx: SockAddrContext) -> i32 {
     let call = Call::new(&ctx);
-    send(&call, call.v4()).apply_v4(&call).code()
+    send(&call, call.v4(), || call.sent4()).apply_v4(&call).code()
 }
 
 /// `sendto`/`sendmsg` with an address, UDP on AF_INET6.
@@ -65,8 +65,8 @@ pub fn sendmsg6(ctx: SockAddrContext) -> i32 {
     let call = Call::new(&ctx);
     let addr = call.v6();
     match addr.as_mapped() {
-        Some(ip4) => send(&call, ip4).apply_mapped(&call).code(),
-        None => send(&call, addr).apply_v6(&call).code(),
+        Some(ip4) => send(&call, ip4, || call.bound4()).apply_mapped(&call).code(),
+        None => send(&call, addr, || call.sent6()).apply_v6(&call).code(),
     }
 }
 

@@ -5,6 +5,7 @@ use xebec_abi::{Be16, Be32, Ip6};
 
 use crate::socket::Call;
 
+const EPERM: i32 = 1;
 const ECONNREFUSED: i32 = 111;
 const EHOSTUNREACH: i32 = 113;
 
@@ -19,6 +20,8 @@ pub enum Outcome<A> {
     Refuse,
     /// Fail the call with EHOSTUNREACH: nobody has the address.
     Unreachable,
+    /// Fail the call with EPERM, as where the node's packet filter drops what a socket sends (connect(2)).
+    Deny,
 }
 
 /// What the kernel is told.
@@ -63,6 +66,7 @@ impl Outcome<Be32> {
             }
             Self::Refuse => Verdict::Fail(ECONNREFUSED),
             Self::Unreachable => Verdict::Fail(EHOSTUNREACH),
+            Self::Deny => Verdict::Fail(EPERM),
         }
     }
 
@@ -77,6 +81,7 @@ impl Outcome<Be32> {
             }
             Self::Refuse => Verdict::Fail(ECONNREFUSED),
             Self::Unreachable => Verdict::Fail(EHOSTUNREACH),
+            Self::Deny => Verdict::Fail(EPERM),
         }
     }
 }
@@ -93,6 +98,7 @@ impl Outcome<Ip6> {
             }
             Self::Refuse => Verdict::Fail(ECONNREFUSED),
             Self::Unreachable => Verdict::Fail(EHOSTUNREACH),
+            Self::Deny => Verdict::Fail(EPERM),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A Service of type LoadBalancer on bare metal: an address from a pool, answered for on the node's network, given back.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 
 use anyhow::{Result, anyhow, ensure};
 use serde_json::{Value, json};
@@ -165,5 +166,76 @@ fn what_does_not_fit_is_said() -> Result<()> {
         // The last pool goes: the Service is left to others.
         drop(pool);
         ns.until_field("service/lb", ".status", r#"{"loadBalancer":{}}"#)
+    })
+}
+
+/// What a pod with this script says, once it has ended well.
+fn script(ns: &Namespace, name: &str, script: &str) -> Result<String> {
+    ns.apply(shell_pod(name, script).spec(json!({"restartPolicy": "Never"})))?;
+    ns.ended(name, "Succeeded")?;
+    ns.kubectl("logs").arg(name).ok()
+}
+
+/// Upstream's e2e test "should only allow access from service loadbalancer source ranges", and what it leaves out.
+#[test]
+fn source_ranges_hold_for_pods_and_the_node() -> Result<()> {
+    namespaced("load-balancer-ranges", |ns| {
+        const LB: &str = "192.0.2.24";
+        let ask = format!("wget -qO- http://{LB}/");
+        ns.apply(web("one", 1))?;
+        ns.rolled_out("one")?;
+        for pod in ["accept", "drop"] {
+            ns.apply(shell_pod(pod, "sleep 600"))?;
+        }
+        let [accept, drop] = ["accept", "drop"].map(|pod| {
+            ns.ready(pod)?;
+            ns.field(&format!("pod/{pod}"), ".status.podIP")
+        });
+        let (accept, drop) = (accept?, drop?);
+        let _pool = Pool::new(ns, json!([LB]))?;
+        let mut service = balancer("lb", "one");
+        service["spec"]["loadBalancerSourceRanges"] = json!([format!("{accept}/32")]);
+        ns.apply(service)?;
+        ns.until_field("service/lb", ".status.loadBalancer.ingress[*].ip", LB)?;
+        let admits = |pod: &str| {
+            until(&format!("the load balancer answers {pod}"), PATIENCE, || {
+                let answer = ns.kubectl(&format!("exec {pod} -- {ask}")).run()?;
+                Ok(answer.stdout.starts_with("one-").then_some(()))
+            })
+        };
+        let denies = |pod: &str| -> Result<()> {
+            until(&format!("the load balancer is closed to {pod}"), PATIENCE, || {
+                let answer = ns.kubectl(&format!("exec {pod} -- {ask}")).run()?;
+                Ok(answer.stderr.contains("Operation not permitted").then_some(()))
+            })
+        };
+        let set = |ranges: Value| {
+            let patch = json!({"spec": {"loadBalancerSourceRanges": ranges}});
+            ns.kubectl("patch service lb -p").arg(patch.to_string()).ok()
+        };
+        let on_node = || TcpStream::connect((LB, 80)).map_err(|error| error.kind());
+        admits("accept")?;
+        denies("drop")?;
+        ensure!(on_node().err() == Some(ErrorKind::PermissionDenied), "the node's own call");
+
+        set(json!([format!("{drop}/32")]))?;
+        denies("accept")?;
+        admits("drop")?;
+
+        // What a pod does first is judged by its own address already.
+        let subnet = format!("{}.0/24", accept.rsplit_once('.').map_or("", |(subnet, _)| subnet));
+        let address = ns.field("pod/accept", ".status.hostIP")?;
+        set(json!([subnet, format!("{address}/32")]))?;
+        admits("accept")?;
+        let mut stream = on_node().map_err(|kind| anyhow!("the node's address is listed: {kind}"))?;
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        ensure!(answer.contains("one-"), "{answer}");
+        for name in ["first", "second", "third"] {
+            let answer = script(ns, name, &ask)?;
+            ensure!(answer.starts_with("one-"), "pod {name}: {answer}");
+        }
+        Ok(())
     })
 }

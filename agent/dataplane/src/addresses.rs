@@ -29,6 +29,19 @@ pub fn local_addresses() -> io::Result<BTreeSet<IpAddr>> {
     Ok(out)
 }
 
+/// Those of [`local_addresses`] that others may see, in the kernel's order: of the first devices first.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn sending_addresses() -> io::Result<Vec<IpAddr>> {
+    let mut out = Vec::new();
+    each_interface(|_, entry| match entry {
+        Entry::Address(addr) if !addr.is_loopback() => out.push(addr),
+        _ => {}
+    })?;
+    Ok(out)
+}
+
 /// The Ethernet devices with addresses of the node, by interface index: those that outside traffic passes, on its way to
 /// pods of other nodes too. A pod's veth has none on the node's end.
 ///

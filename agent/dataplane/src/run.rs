@@ -31,6 +31,7 @@ use crate::packet_pods;
 use crate::refresh::refresh_addresses;
 use crate::reserved::reserve_ports;
 use crate::sctp;
+use crate::sources::Sources;
 use crate::tunnel::follow::Direct;
 use crate::world::World;
 use crate::{DataplaneError, Options, sys};
@@ -64,6 +65,7 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
     let (applier, mut devices) = install(&options)?;
     let applier = Arc::new(Mutex::new(applier));
     let (drained, _draining) = follow_drained(&mut devices, &applier);
+    let sources = Sources::start(Arc::clone(&applier)).map_err(DataplaneError::Addresses)?;
     let sctp = sctp::Worker::start(sctp::Table::new(sctp::Kernel, &options.pin_dir), events.clone());
     let exporter = Exporter {
         metrics: Arc::clone(&metrics),
@@ -149,6 +151,8 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
         // Before the node's zone is known, hints could only be read wrong.
         if world.synced() && own.is_settled() {
             let start = Instant::now();
+            let from = own.facts().addresses_beside(&options.node_ips);
+            sources.prepare(world.has_source_ranges(), from).await;
             // The tunnel is one of the hooks that may still be another layout's.
             let mut unprepared = !devices.waits() && direct.prepare(&mut world, &mut devices, own.facts());
             let unwritten = step(&applier, &mut world, &options);

@@ -59,6 +59,8 @@ pub struct World {
     /// Services with direct server return.
     direct: BTreeSet<Owner>,
     direct_changed: bool,
+    /// Services with loadBalancerSourceRanges.
+    guarded: HashSet<Owner>,
     /// Services that there may be something to tell of (those with a health check, those with SCTP), and their UIDs.
     told: BTreeMap<Owner, Arc<str>>,
     /// What is to be told of Services, by their UIDs.
@@ -229,6 +231,11 @@ impl World {
         self.notes.extend(notes.into_iter().flatten().map(|note| (name.clone(), uid.clone(), note)));
     }
 
+    /// Whether some Service has loadBalancerSourceRanges.
+    pub fn has_source_ranges(&self) -> bool {
+        !self.guarded.is_empty()
+    }
+
     /// What is to be told of Services since the last call: whose, its UID, what.
     pub fn take_notes(&mut self) -> Vec<(Owner, String, Note)> {
         std::mem::take(&mut self.notes)
@@ -247,6 +254,11 @@ impl World {
             self.told.entry(name.clone()).or_default();
         } else {
             self.told.remove(&name);
+        }
+        if fact.as_ref().is_some_and(|f| !f.source_ranges.is_empty()) {
+            self.guarded.insert(name.clone());
+        } else {
+            self.guarded.remove(&name);
         }
         let direct = fact.as_ref().is_some_and(|f| f.forwarding == Forwarding::Direct);
         if self.services.put(&name, fact.map(Box::new)).is_some() {

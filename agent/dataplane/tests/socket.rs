@@ -17,6 +17,7 @@ mod policy;
 mod ranges;
 mod reserved;
 mod sctp;
+mod sources;
 mod upgrade;
 
 use serde_json::json;

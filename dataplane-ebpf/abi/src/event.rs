@@ -105,6 +105,8 @@ pub enum Reason {
     Unreadable = 10,
     /// No Service has the address, which is from where ClusterIPs are.
     Unallocated = 11,
+    /// The service has loadBalancerSourceRanges, and what the socket would send from is not known.
+    UnknownSource = 12,
 }
 
 /// Where it was seen.

@@ -82,9 +82,11 @@ pub enum Stat {
     NoPort = 8,
     /// Refused, as no Service has the address.
     Unallocated = 9,
+    /// Refused by loadBalancerSourceRanges.
+    Denied = 10,
 }
 
 /// Number of [`Stat`]s.
-pub const STATS: u32 = 10;
+pub const STATS: u32 = 11;
 
 const _: () = assert!(size_of::<State>() == 32 && size_of::<Ranges>() == 320);

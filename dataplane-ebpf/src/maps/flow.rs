@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray},
+    maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie},
 };
 use xebec_abi::{
     AffinityValue, Ip6,
@@ -25,7 +25,7 @@ pub static FRAGMENTS: LruHashMap<FragmentKey, u32> = LruHashMap::with_max_entrie
 pub static AFF_CLIENTS: LruHashMap<ClientKey, AffinityValue> = LruHashMap::with_max_entries(32_768, 0);
 /// loadBalancerSourceRanges.
 #[map]
-pub static SRC_LPM: LpmTrie<SourceKey, u32> = LpmTrie::with_max_entries(65_536, F_NO_PREALLOC);
+static SRC_LPM: LpmTrie<SourceKey, u32> = LpmTrie::with_max_entries(65_536, F_NO_PREALLOC);
 /// The addresses of frontends, IPv4 in mapped form: what no kernel would answer for.
 #[map]
 pub static VIPS: HashMap<Ip6, u32> = HashMap::with_max_entries(131_072, F_NO_PREALLOC);
@@ -40,6 +40,16 @@ static PACKETS: PerCpuArray<u64> = PerCpuArray::with_max_entries(PACKET_STATS, 0
 /// Where a flow is put together: too large for the stack beside its keys.
 #[map]
 static DRAFT: PerCpuArray<Flow> = PerCpuArray::with_max_entries(1, 0);
+
+/// Bits of [`SourceKey`].
+const SOURCE_BITS: u32 = 160;
+
+/// Whether an address is in one of the networks listed under an index.
+#[inline(always)]
+pub fn is_listed(index: u32, addr: Ip6) -> bool {
+    let source = SourceKey { index: index.to_be_bytes(), addr: addr.octets() };
+    SRC_LPM.get(lpm_trie::Key::new(SOURCE_BITS, source)).is_some()
+}
 
 /// Adds one to a counter.
 #[inline(always)]

@@ -1,10 +1,9 @@
 //! Which endpoint a packet from outside is for.
 
-use aya_ebpf::maps::lpm_trie;
 use xebec_abi::{
     Be16, Be32, Ip6,
     event::Reason,
-    flow::{ClientKey, FlowKey, NO_SERVICE, PacketStat, SourceKey},
+    flow::{ClientKey, FlowKey, NO_SERVICE, PacketStat},
     service::{
         FeValue, KIND_CLUSTER_IP, KIND_LOAD_BALANCER, KIND_PROBE, META_AFFINITY, META_DIRECT,
         META_EXTERNAL_LOCAL, META_INTERNAL_LOCAL, META_SOURCE_RANGES, SCOPE_ADDRESS, SCOPE_NODE, client_hash,
@@ -14,16 +13,13 @@ use xebec_abi::{
 
 use crate::{
     maps::{
-        flow::{AFF_CLIENTS, SRC_LPM, VIPS, count},
+        flow::{AFF_CLIENTS, VIPS, count, is_listed},
         service::META,
         state::node_ports,
         tunnel::{ENDPOINT_NODES, tunnel},
     },
     socket::{Choice, Family, Vacancy, choose_for, host_port, tagged, vacancy},
 };
-
-/// Bits of [`SourceKey`].
-const SOURCE_BITS: u32 = 160;
 
 /// An endpoint for the packet.
 pub struct Chosen {
@@ -54,13 +50,6 @@ pub fn is_vip<A: Family>(addr: A) -> bool {
     // SAFETY: one aligned word of the map's memory.
     let served = VIPS.get_ptr(addr.wide()).is_some_and(|value| unsafe { *value } == VIP_SERVED);
     served && addr.node_flags().is_none()
-}
-
-/// Whether an address is in one of the networks listed under an index.
-#[inline(always)]
-fn is_listed(index: u32, addr: Ip6) -> bool {
-    let source = SourceKey { index: index.to_be_bytes(), addr: addr.octets() };
-    SRC_LPM.get(lpm_trie::Key::new(SOURCE_BITS, source)).is_some()
 }
 
 /// Whether a packet is for the node itself, at a number that may be a node port's.
@@ -180,6 +169,7 @@ pub fn select<A: Family>(key: &FlowKey, tunnelled: bool) -> Selection {
             count(PacketStat::NoLocal);
             Selection::Drop(index, Reason::NoLocalEndpoints)
         }
-        Choice::Empty => Selection::Refuse(index),
+        // Who asks was looked at above.
+        Choice::Empty | Choice::Denied(_) => Selection::Refuse(index),
     }
 }

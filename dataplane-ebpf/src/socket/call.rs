@@ -80,6 +80,45 @@ impl<'a> Call<'a> {
         Ip6([word(0), word(1), word(2), word(3)])
     }
 
+    /// The IPv4 address that the socket is bound to, zero if to none.
+    #[inline(always)]
+    pub fn bound4(&self) -> Be32 {
+        // SAFETY: as in `raw_proto`; the socket is valid for the program's run.
+        Be32(unsafe { core::ptr::read_volatile(&raw const (*(*self.ctx.sock_addr).__bindgen_anon_1.sk).src_ip4) })
+    }
+
+    /// The IPv6 address that the socket is bound to, zero if to none.
+    #[inline(always)]
+    pub fn bound6(&self) -> Ip6 {
+        let word = |i: usize| {
+            // SAFETY: as in `bound4`.
+            unsafe {
+                let sk = (*self.ctx.sock_addr).__bindgen_anon_1.sk;
+                core::ptr::read_volatile((&raw const (*sk).src_ip6).cast::<u32>().add(i))
+            }
+        };
+        Ip6([word(0), word(1), word(2), word(3)])
+    }
+
+    /// The IPv4 address that a datagram is to be sent from, zero if none is said: of sendmsg4.
+    #[inline(always)]
+    pub fn sent4(&self) -> Be32 {
+        // SAFETY: as in `raw_proto`.
+        Be32(unsafe { core::ptr::read_volatile(&raw const (*self.ctx.sock_addr).msg_src_ip4) })
+    }
+
+    /// The IPv6 address that a datagram is to be sent from, zero if none is said: of sendmsg6.
+    #[inline(always)]
+    pub fn sent6(&self) -> Ip6 {
+        let word = |i: usize| {
+            // SAFETY: as in `raw_proto`; word by word, as in `v6`.
+            unsafe {
+                core::ptr::read_volatile((&raw const (*self.ctx.sock_addr).msg_src_ip6).cast::<u32>().add(i))
+            }
+        };
+        Ip6([word(0), word(1), word(2), word(3)])
+    }
+
     /// Replaces address and port.
     #[inline(always)]
     pub fn set_v4(&self, addr: Be32, port: Be16) {

@@ -6,6 +6,7 @@ use aya_ebpf::{
 };
 use xebec_abi::{
     Be16, Be32, Ip6,
+    pod::OwnAddresses,
     reverse::{Peer, Ring},
     service::{FeKey4, FeKey6, FeValue},
     state::{NODE_IP_ANY, NODE_IP_HOST_ONLY},
@@ -44,6 +45,8 @@ pub trait Family: Copy {
     fn node_flags(self) -> Option<u32>;
     /// Whether ClusterIPs are from where the address is.
     fn in_ranges(self) -> bool;
+    /// The one of the family that sockets of a namespace send from, IPv4 in mapped form; zero without one.
+    fn of_namespace(own: &OwnAddresses) -> Ip6;
     /// Whether NodePorts answer at this address for this socket.
     fn is_node(self, call: &Call<'_>) -> bool;
     /// Whether hostPorts answer at this address for this socket.
@@ -108,6 +111,11 @@ impl Family for Be32 {
     #[inline(always)]
     fn in_ranges(self) -> bool {
         in_ranges4(self)
+    }
+
+    #[inline(always)]
+    fn of_namespace(own: &OwnAddresses) -> Ip6 {
+        own.v4
     }
 
     #[inline(always)]
@@ -181,6 +189,11 @@ impl Family for Ip6 {
     #[inline(always)]
     fn in_ranges(self) -> bool {
         in_ranges6(self)
+    }
+
+    #[inline(always)]
+    fn of_namespace(own: &OwnAddresses) -> Ip6 {
+        own.v6
     }
 
     #[inline(always)]

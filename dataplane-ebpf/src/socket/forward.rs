@@ -2,11 +2,12 @@
 
 use aya_ebpf::{helpers::generated::bpf_ktime_get_coarse_ns, maps::LruHashMap};
 use xebec_abi::{
-    AffinityKey, AffinityValue, Be16,
+    AffinityKey, AffinityValue, Be16, Ip6,
     backend::BackendState,
+    event::Reason,
     service::{
-        FeValue, KIND_CLUSTER_IP, META_AFFINITY, META_INTERNAL_LOCAL, Meta, SCOPE_ADDRESS, SCOPE_HOST,
-        SCOPE_NODE, Sel,
+        FeValue, KIND_CLUSTER_IP, KIND_LOAD_BALANCER, META_AFFINITY, META_INTERNAL_LOCAL, META_SOURCE_RANGES, Meta,
+        SCOPE_ADDRESS, SCOPE_HOST, SCOPE_NODE, Sel,
     },
     state::{Stat, VIP_HELD},
 };
@@ -19,7 +20,8 @@ use super::{
 use crate::maps::{
     affinity::AFF,
     backend,
-    flow::VIPS,
+    flow::{VIPS, is_listed},
+    pod::NETNS_IPS,
     service::{META, row_offset, turn},
     state::{count, node_ports},
 };
@@ -34,6 +36,8 @@ const BPF_ANY: u64 = 0;
 pub enum Choice<A> {
     Endpoint(Endpoint<A>),
     Empty,
+    /// Not for this client.
+    Denied(Reason),
 }
 
 /// The service at an address and port: its own, or a NodePort's or a pod's hostPort if the address is the node's.
@@ -104,18 +108,43 @@ pub fn tagged<A: Family>(addr: A, port: Be16, proto: u8, scope: u8) -> Option<Fe
     if value.tag() == tag { Some(value) } else { None }
 }
 
-/// An endpoint of the service, by affinity or at random.
+/// An endpoint of the service, by affinity or at random; `source` tells what the socket sends from, zero if it is bound to
+/// nothing.
 #[inline(always)]
-pub fn choose<A: Family>(call: &Call<'_>, service: FeValue) -> Choice<A> {
+pub fn choose<A: Family>(call: &Call<'_>, service: FeValue, source: impl Fn() -> A) -> Choice<A> {
     let index = service.index();
     let Some(meta) = META.get_ptr(index) else { return Choice::Empty };
     // SAFETY: the map's own memory, written before the frontend was.
     let flags = unsafe { (*meta).flags };
     let local = flags & META_INTERNAL_LOCAL != 0 && service.kind() == KIND_CLUSTER_IP;
-    if flags & META_AFFINITY == 0 {
-        return pick(index, meta, local, None, !call.is_tcp());
+    // One question for most services.
+    if flags & (META_AFFINITY | META_SOURCE_RANGES) != 0 {
+        if flags & META_SOURCE_RANGES != 0 && service.kind() == KIND_LOAD_BALANCER {
+            if let Some(reason) = is_denied(call, index, source()) {
+                return Choice::Denied(reason);
+            }
+        }
+        if flags & META_AFFINITY != 0 {
+            let key = AffinityKey { netns: call.netns(), index, pad: 0 };
+            return choose_for::<A, _>(&AFF, key, index, meta, local, None);
+        }
     }
-    choose_for::<A, _>(&AFF, AffinityKey { netns: call.netns(), index, pad: 0 }, index, meta, local, None)
+    pick(index, meta, local, None, !call.is_tcp())
+}
+
+/// Why a socket may not ask a load balancer's address, if so: it sends from `source`, or from its namespace's address if that
+/// is zero. The kernel finds out which that is after this call, on the way to the endpoint.
+#[inline(always)]
+fn is_denied<A: Family>(call: &Call<'_>, index: u32, source: A) -> Option<Reason> {
+    let mut from = source.wide();
+    if source.same(A::ANY) {
+        // SAFETY: two addresses, which user space replaces with the element.
+        from = unsafe { NETNS_IPS.get(call.netns()) }.map_or(Ip6([0; 4]), A::of_namespace);
+        if from.same(Ip6([0; 4])) {
+            return Some(Reason::UnknownSource);
+        }
+    }
+    if is_listed(index, from) { None } else { Some(Reason::SourceRanges) }
 }
 
 /// An endpoint for a client, who keeps it while the service has affinity; `hash` as for [`pick`].

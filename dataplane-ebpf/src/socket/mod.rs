@@ -9,6 +9,7 @@ mod ring;
 use xebec_abi::{
     Be16,
     event::{Hook, Reason},
+    service::FeValue,
     state::Stat,
 };
 
@@ -29,9 +30,9 @@ use crate::{
     verdict::Outcome,
 };
 
-/// `connect`: one endpoint for the life of the connection.
+/// `connect`: one endpoint for the life of the connection; `source` tells what the socket is bound to.
 #[inline(always)]
-pub fn connect<A: Family>(call: &Call<'_>, vip: A) -> Outcome<A> {
+pub fn connect<A: Family>(call: &Call<'_>, vip: A, source: impl Fn() -> A) -> Outcome<A> {
     let Some(proto) = call.proto() else { return Outcome::Pass };
     let port = call.port();
     let Some(service) = forward::frontend(call, vip, port, proto) else {
@@ -45,7 +46,7 @@ pub fn connect<A: Family>(call: &Call<'_>, vip: A) -> Outcome<A> {
     if is_left_alone(call) {
         return Outcome::Pass;
     }
-    match forward::choose::<A>(call, service) {
+    match forward::choose::<A>(call, service, &source) {
         Choice::Endpoint(to) => {
             if !peer::claim(call, vip, port, &to) {
                 ring::restart(call, proto, vip, port, &to);
@@ -61,12 +62,14 @@ pub fn connect<A: Family>(call: &Call<'_>, vip: A) -> Outcome<A> {
             note!(call, "connect: no endpoints: service {} port {}", service.index(), port.host());
             Outcome::Refuse
         }
+        Choice::Denied(reason) => denied(call, (Hook::Connect, proto), (vip, port), service, reason),
     }
 }
 
-/// `sendmsg` with an address: the endpoint this socket already uses for the VIP while it lives, else a new one.
+/// `sendmsg` with an address: the endpoint this socket already uses for the VIP while it lives, else a new one;
+/// `source` tells what the datagram is to be sent from.
 #[inline(always)]
-pub fn send<A: Family>(call: &Call<'_>, vip: A) -> Outcome<A> {
+pub fn send<A: Family>(call: &Call<'_>, vip: A, source: impl Fn() -> A) -> Outcome<A> {
     let Some(proto) = call.proto() else { return Outcome::Pass };
     let port = call.port();
     let Some(service) = forward::frontend(call, vip, port, proto) else {
@@ -82,7 +85,7 @@ pub fn send<A: Family>(call: &Call<'_>, vip: A) -> Outcome<A> {
     if let Some((addr, port)) = ring::sticky(call, vip, port) {
         return Outcome::Rewrite(addr, port);
     }
-    match forward::choose::<A>(call, service) {
+    match forward::choose::<A>(call, service, &source) {
         Choice::Endpoint(to) => {
             ring::remember(call, vip, port, &to);
             count(Stat::Translated);
@@ -96,6 +99,7 @@ pub fn send<A: Family>(call: &Call<'_>, vip: A) -> Outcome<A> {
             note!(call, "sendmsg: no endpoints: service {} port {}", service.index(), port.host());
             Outcome::Refuse
         }
+        Choice::Denied(reason) => denied(call, (Hook::Send, proto), (vip, port), service, reason),
     }
 }
 
@@ -117,8 +121,22 @@ fn vacant<A: Family>(call: &Call<'_>, what: (Hook, u8), addr: A, port: Be16) -> 
         return Outcome::Pass;
     }
     count(stat);
-    event::vacant(call, what, (addr, port), reason);
+    event::refused(call, what, (addr, port), None, reason);
     outcome
+}
+
+/// The service does not answer who asks.
+#[inline(always)]
+fn denied<A: Family>(
+    call: &Call<'_>,
+    what: (Hook, u8),
+    vip: (A, Be16),
+    service: FeValue,
+    reason: Reason,
+) -> Outcome<A> {
+    count(Stat::Denied);
+    event::refused(call, what, vip, Some(service), reason);
+    Outcome::Deny
 }
 
 /// `recvmsg`: the VIP back in the place of the endpoint it stood for.

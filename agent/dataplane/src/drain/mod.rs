@@ -10,7 +10,6 @@
 //! Nothing of this is pinned: an iterator without a process that reads it does nothing.
 
 mod diag;
-mod namespaces;
 pub mod worker;
 
 use std::collections::HashMap;
@@ -25,7 +24,7 @@ use aya::{Btf, Ebpf};
 use xebec_abi::Be16;
 
 use crate::maps::{MapError, pinned};
-use crate::sys;
+use crate::{namespaces, sys};
 
 /// The lister of each family's map.
 const LISTERS: [(&str, &str); 2] = [("drain4", "REV4"), ("drain6", "REV6")];
@@ -133,7 +132,7 @@ impl Drain {
         // A thread of its own: it goes from namespace to namespace and ends in another than it began in.
         let release = move || {
             let mut released = 0;
-            namespaces::each(|| {
+            namespaces::each(namespaces::ALL, || {
                 released += diag::release(&mut dead)?;
                 Ok(dead.is_empty())
             });

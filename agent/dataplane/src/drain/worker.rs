@@ -4,18 +4,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
 use super::Drain;
-
-/// Between two passes at least.
-const GAP: Duration = Duration::from_millis(20);
-/// Before each repetition, beside the gap.
-const REPEATS: [Duration; 4] =
-    [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2)];
+use crate::passes;
 
 /// The wish, and what came of wishes.
 #[derive(Clone, Debug, Default)]
@@ -42,20 +36,12 @@ impl Drained {
         serves: impl Fn(&SocketAddr, &SocketAddr) -> bool + Send + Sync + 'static,
     ) {
         let (drain, serves) = (Arc::new(drain), Arc::new(serves));
-        loop {
-            self.wanted.notified().await;
-            let mut repeats = REPEATS.iter();
-            loop {
-                let (drain, serves) = (Arc::clone(&drain), Arc::clone(&serves));
-                let pass = tokio::task::spawn_blocking(move || drain.pass(&*serves));
-                self.tell(pass.await.unwrap_or_else(|error| Err(std::io::Error::other(error))));
-                tokio::time::sleep(GAP).await;
-                let Some(pause) = repeats.next() else { break };
-                if tokio::time::timeout(*pause, self.wanted.notified()).await.is_ok() {
-                    repeats = REPEATS.iter();
-                }
-            }
-        }
+        let pass = || async {
+            let (drain, serves) = (Arc::clone(&drain), Arc::clone(&serves));
+            let pass = tokio::task::spawn_blocking(move || drain.pass(&*serves));
+            self.tell(pass.await.unwrap_or_else(|error| Err(std::io::Error::other(error))));
+        };
+        passes::follow(|| self.wanted.notified(), pass).await;
     }
 
     fn tell(&self, released: std::io::Result<usize>) {

@@ -1,5 +1,5 @@
-//! What the maps hold of the node: its addresses, the networks of the cluster's pods, those of ClusterIPs, and which pods are
-//! served packet by packet. Called by run.
+//! What the maps hold of the node: its addresses, the networks of the cluster's pods, those of ClusterIPs, which pods are served
+//! packet by packet, and what sockets of each network namespace send from. Called by run.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -11,6 +11,7 @@ use xebec_abi::state::{HAS_PACKET_PODS, Ranges};
 use xebec_abi::{Be32, Ip6};
 
 use super::pinned::{PinnedMaps, absent_is_fine, element};
+use super::tracked::firsts;
 use super::{MapError, MapWriter, Write, from_source_key};
 use crate::model::SourceRange;
 use crate::{ranges, sys};
@@ -80,6 +81,16 @@ impl PinnedMaps {
         self.ranges.fill(0, &words)?;
         self.state.publish(0, STATE_RANGES, others | count)?;
         Ok(left)
+    }
+
+    /// Makes known what sockets send from unless they are bound, by the cookie of their network namespace: the first address of
+    /// each family. Namespaces that are not `wanted` are forgotten.
+    ///
+    /// # Errors
+    /// The map is full, or the kernel's; call again.
+    pub fn set_namespaces(&mut self, wanted: &HashMap<u64, Vec<IpAddr>>) -> Result<(), MapError> {
+        let wanted = wanted.iter().map(|(cookie, addresses)| (*cookie, firsts(addresses))).collect();
+        sync(&mut self.namespaces, "NETNS_IPS", &wanted)
     }
 
     /// Pods that are served packet by packet: the index of the device, by the cookie of the network namespace.

@@ -111,6 +111,7 @@ pub(crate) const PINNED: &[Shape] = &[
     both("PACKETS", 4, 8),
     both("LOCAL_PODS", 16, 16),
     services("PACKET_PODS", 8, 4).since(2),
+    services("NETNS_IPS", 8, 32),
     both("POLICY_PODS", 4, 8),
     pods("POLICY_CLASSES", 24, 4),
     pods("POLICY_RULES", 16, 4),

@@ -34,9 +34,9 @@ pub struct DeviceAddresses {
     pub addresses: Vec<IpAddr>,
 }
 
-/// A device's element: its first address of each family.
-fn device(known: &DeviceAddresses) -> [u32; 8] {
-    let first = |v4: bool| known.addresses.iter().find(|a| a.is_ipv4() == v4).map_or(Ip6([0; 4]), wide);
+/// The first address of each family, as an element has them.
+pub(super) fn firsts(addresses: &[IpAddr]) -> [u32; 8] {
+    let first = |v4: bool| addresses.iter().find(|a| a.is_ipv4() == v4).map_or(Ip6([0; 4]), wide);
     let (Ip6(a), Ip6(b)) = (first(true), first(false));
     [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]]
 }
@@ -189,7 +189,7 @@ impl Tracked {
     /// # Errors
     /// The kernel refused an element; call again.
     pub fn set_devices(&mut self, devices: &HashMap<u32, DeviceAddresses>) -> Result<(), MapError> {
-        let wanted = devices.iter().map(|(index, d)| (*index, device(d))).collect();
+        let wanted = devices.iter().map(|(index, d)| (*index, firsts(&d.addresses))).collect();
         sync(&mut self.devices, "DEVICES", &wanted)
     }
 
@@ -198,7 +198,7 @@ impl Tracked {
     /// # Errors
     /// The kernel refused it (a full map).
     pub fn add_device(&mut self, index: u32, addresses: &DeviceAddresses) -> Result<(), MapError> {
-        self.devices.insert(index, device(addresses), 0).map_err(element("DEVICES", "insert"))
+        self.devices.insert(index, firsts(&addresses.addresses), 0).map_err(element("DEVICES", "insert"))
     }
 
     /// Removes what is over and restores what is missing, at a time (monotonic nanoseconds); `left` says of a VIP and an

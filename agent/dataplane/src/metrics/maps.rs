@@ -18,7 +18,7 @@ pub struct Fill {
 }
 
 /// In the order of [`xebec_abi::state::Stat`].
-const SOCKET_EVENTS: [&str; 10] = [
+const SOCKET_EVENTS: [&str; 11] = [
     "translated",
     "no_endpoint",
     "retry",
@@ -29,6 +29,7 @@ const SOCKET_EVENTS: [&str; 10] = [
     "tag_mismatch",
     "no_port",
     "unallocated",
+    "denied",
 ];
 /// In the order of [`xebec_abi::flow::PacketStat`].
 const PACKET_EVENTS: [&str; 15] = [
@@ -129,6 +130,7 @@ mod tests {
         assert_eq!(SOCKET_EVENTS[Stat::TagMismatch as usize], "tag_mismatch");
         assert_eq!(PACKET_EVENTS[PacketStat::NoLocal as usize], "no_local_endpoint");
         assert_eq!(SOCKET_EVENTS[Stat::Unallocated as usize], "unallocated");
+        assert_eq!(SOCKET_EVENTS[Stat::Denied as usize], "denied");
         assert_eq!(PACKET_EVENTS[PacketStat::Unallocated as usize], "unallocated");
         assert_eq!(PACKET_EVENTS[PacketStat::Echoes as usize], "echoes");
         assert_eq!(PACKET_EVENTS[PacketStat::Oversize as usize], "oversize");

@@ -20,7 +20,7 @@ const NONE: [&str; 2] = ["10.196.77.4", "fd96::4"];
 /// The guest's own addresses.
 const GUEST: [&str; 2] = ["10.244.1.1", "fd44:1::1"];
 
-fn at(address: &str, port: u16) -> String {
+pub(crate) fn at(address: &str, port: u16) -> String {
     if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
 }
 

@@ -1,7 +1,7 @@
 //! The client: this test's own binary, started again, moved into a node's cgroup and a namespace, driven by lines.
 //!
 //! `tcp A` / `udp A` / `udpc A` (connected) / `udpseq N A` / `same A B` (one unconnected socket to both) /
-//! `fan A...` (one socket asks all, then reads) / `from ADDRESS A` (bound to that address and port first) /
+//! `fan A...` (one socket asks all, then reads) / `from ADDRESS A` (bound to that address and port first; `udpfrom` likewise) /
 //! `mptcp A` / `fastopen A` (a question in the SYN) / `oneway A` (on one socket of the process, never read) /
 //! `parallel N A` (all at once) / `crowd N A B` (two connections whose cookies are equal modulo N) /
 //! the sockets of `held` / `hammer SECONDS THREADS PREFIX=A...`; every answer is one line that starts with `@`.
@@ -128,6 +128,7 @@ fn serve() {
         let result = match words[..] {
             _ if kept.is_some() => kept.unwrap(),
             ["from", own, to] => special::from(own.parse().unwrap(), to.parse().unwrap()),
+            ["udpfrom", own, to] => udp_from(own.parse().unwrap(), to.parse().unwrap()),
             ["mptcp", to] => special::mptcp(to.parse().unwrap()),
             ["fastopen", to] => special::fast_open(to.parse().unwrap()),
             ["oneway", to] => one_way.send(to.parse().unwrap()),
@@ -172,7 +173,11 @@ fn tcp(to: SocketAddr) -> std::io::Result<String> {
 }
 
 fn socket(to: SocketAddr) -> std::io::Result<UdpSocket> {
-    let socket = UdpSocket::bind(unspecified(to))?;
+    bound(unspecified(to))
+}
+
+fn bound(own: SocketAddr) -> std::io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(own)?;
     socket.set_read_timeout(Some(Duration::from_secs(2)))?;
     Ok(socket)
 }
@@ -191,6 +196,10 @@ fn receive(socket: &UdpSocket) -> std::io::Result<String> {
 fn udp(to: SocketAddr, n: usize) -> std::io::Result<String> {
     let socket = socket(to)?;
     Ok((0..n).map(|_| exchange(&socket, to)).collect::<Result<Vec<_>, _>>()?.join(","))
+}
+
+fn udp_from(own: SocketAddr, to: SocketAddr) -> std::io::Result<String> {
+    exchange(&bound(own)?, to)
 }
 
 fn same(a: SocketAddr, b: SocketAddr) -> std::io::Result<String> {

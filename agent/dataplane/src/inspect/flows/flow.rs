@@ -33,7 +33,7 @@ const HOOKS: [(Hook, &str); 7] = [
     (Hook::FromPod, "policy"),
 ];
 
-const REASONS: [(Reason, &str); 12] = [
+const REASONS: [(Reason, &str); 13] = [
     (Reason::None, ""),
     (Reason::NoEndpoints, "the Service has no endpoints"),
     (Reason::NoLocalEndpoints, "the Service has no endpoint on this node, and its traffic policy is Local"),
@@ -45,6 +45,10 @@ const REASONS: [(Reason, &str); 12] = [
     (Reason::FromNode, "the node itself began it"),
     (Reason::Older, "a connection older than the pod's policies"),
     (Reason::Unallocated, "no Service has the address"),
+    (
+        Reason::UnknownSource,
+        "loadBalancerSourceRanges, and the address of the network namespace is not known",
+    ),
     (Reason::Unreadable, "the packet's header is cut off"),
 ];
 

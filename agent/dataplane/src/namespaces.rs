@@ -1,4 +1,4 @@
-//! Every network namespace of the machine. Enters: /proc. Leaves: a visit in each. Called by drain, on a thread of its
+//! Network namespaces of the machine. Enters: /proc. Leaves: a visit in each. Called by drain and sources, on threads of their
 //! own.
 
 use std::collections::HashSet;
@@ -10,13 +10,19 @@ use std::path::{Path, PathBuf};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// Moves the calling thread into one network namespace after the other and visits each once, until a visit says that it
-/// was the last one needed. Those of processes come first, then those held by a mount, then those of single threads,
-/// which are many and mostly of no namespace of their own.
-pub(super) fn each(mut visit: impl FnMut() -> io::Result<bool>) {
+/// What holds network namespaces, as paths to them.
+pub(crate) type Holders = fn() -> Vec<PathBuf>;
+
+/// Processes and mounts: those of pods.
+pub(crate) const USUAL: &[Holders] = &[of_processes, of_mounts];
+/// Single threads, too, which are many and mostly of no namespace of their own.
+pub(crate) const ALL: &[Holders] = &[of_processes, of_mounts, of_threads];
+
+/// Moves the calling thread, which never comes back, into one network namespace after the other and visits each once, until a
+/// visit says that it was the last one needed.
+pub(crate) fn each(holders: &[Holders], mut visit: impl FnMut() -> io::Result<bool>) {
     let mut seen = HashSet::new();
-    let sources: [fn() -> Vec<PathBuf>; 3] = [of_processes, of_mounts, of_threads];
-    for path in sources.into_iter().flat_map(|source| source()) {
+    for path in holders.iter().flat_map(|holders| holders()) {
         // A process that ended meanwhile is nothing to speak of.
         let Ok(file) = File::open(&path) else { continue };
         let Ok(meta) = file.metadata() else { continue };
@@ -28,7 +34,7 @@ pub(super) fn each(mut visit: impl FnMut() -> io::Result<bool>) {
             Ok(true) => return,
             Ok(false) => {}
             Err(error) => {
-                tracing::warn!(namespace = %path.display(), %error, "cannot release sockets in a network namespace");
+                tracing::warn!(namespace = %path.display(), %error, "cannot look into a network namespace");
             }
         }
     }
@@ -86,7 +92,7 @@ mod tests {
         let visit = |most: usize| {
             move || {
                 let mut seen = Vec::new();
-                each(|| {
+                each(ALL, || {
                     seen.push(std::fs::read_link("/proc/thread-self/ns/net")?);
                     Ok(seen.len() == most)
                 });
