@@ -32,7 +32,17 @@ impl Drop for Containerd {
                 drop(Command::new("umount").args(["-l", point]).status());
             }
         }
+        // in every hierarchy; the runtime makes it and leaves it
+        for hierarchy in table.lines().filter(|line| line.contains(" cgroup")) {
+            let mount = hierarchy.split(' ').nth(1).unwrap_or_default();
+            drop(std::fs::remove_dir(Path::new(mount).join(cgroup())));
+        }
     }
+}
+
+/// The cgroup of this process's sandboxes.
+fn cgroup() -> String {
+    format!("xebec-cri-test-{}", std::process::id())
 }
 
 fn socket(dir: &Path) -> PathBuf {
@@ -128,7 +138,11 @@ fn sandbox(dir: &Path) -> PodSandboxConfig {
         metadata: Some(metadata),
         log_directory: dir.join("logs").to_string_lossy().into_owned(),
         labels: BTreeMap::from([("io.kubernetes.pod.uid".to_owned(), "uid-1".to_owned())]),
-        linux: Some(LinuxPodSandboxConfig { security_context: Some(security), ..Default::default() }),
+        linux: Some(LinuxPodSandboxConfig {
+            cgroup_parent: format!("/{}", cgroup()),
+            security_context: Some(security),
+            ..Default::default()
+        }),
         ..PodSandboxConfig::default()
     }
 }
