@@ -3,6 +3,7 @@
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
 use serde_json::Value;
@@ -10,8 +11,8 @@ use serde_json::Value;
 /// Why a request did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiFailure {
-    /// There is no such pod, or a namesake with another UID took its place; do not retry.
-    #[error("the pod is gone: {0}")]
+    /// There is no such object, or a namesake with another UID took its place; do not retry.
+    #[error("the object is gone: {0}")]
     Gone(String),
     /// The server refuses the request as it stands; retrying the same does not help.
     #[error("the server refuses: {0}")]
@@ -49,6 +50,8 @@ pub trait PodApi: Send + Sync + 'static {
     async fn create(&self, pod: &Pod) -> Result<(), ApiFailure>;
     /// Reads a Secret (pull credentials).
     async fn secret(&self, namespace: &str, name: &str) -> Result<Secret, ApiFailure>;
+    /// Reads a RuntimeClass.
+    async fn runtime_class(&self, name: &str) -> Result<RuntimeClass, ApiFailure>;
 }
 
 #[async_trait]
@@ -82,5 +85,9 @@ impl PodApi for Client {
     async fn secret(&self, namespace: &str, name: &str) -> Result<Secret, ApiFailure> {
         let api: Api<Secret> = Api::namespaced(self.clone(), namespace);
         Ok(api.get(name).await?)
+    }
+
+    async fn runtime_class(&self, name: &str) -> Result<RuntimeClass, ApiFailure> {
+        Ok(Api::<RuntimeClass>::all(self.clone()).get(name).await?)
     }
 }

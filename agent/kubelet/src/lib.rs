@@ -116,6 +116,7 @@ pub async fn run(deps: Deps, cancel: CancellationToken) -> Result<(), KubeletErr
         start_gate,
         stop_gate,
         exec_gate,
+        handlers: Default::default(),
     });
     let manager = pods::manager::Manager::new(shared).run(events, desired, cancel.clone());
     let mut tasks = tokio::task::JoinSet::new();

@@ -65,6 +65,8 @@ pub struct Shared {
     pub stop_gate: Semaphore,
     /// Limits exec probes at once.
     pub exec_gate: Semaphore,
+    /// What RuntimeClasses stand for.
+    pub handlers: start::handler::Handlers,
 }
 
 impl Shared {

@@ -1,8 +1,9 @@
 //! Starting things: a sandbox, a container. Enters: a planned action. Leaves: calls of the runtime, Events, and a
-//! result for the worker. `dns`, `hosts`, `security`, `config` are pure; `image` pulls.
+//! result for the worker. `dns`, `hosts`, `security`, `config` are pure; `image` pulls, `handler` reads RuntimeClasses.
 
 pub mod config;
 pub mod dns;
+pub mod handler;
 pub mod hosts;
 pub mod image;
 pub mod security;
@@ -83,7 +84,12 @@ impl Shared {
             message
         };
         let config = self.sandbox_config(pod, attempt).await.map_err(|error| failed(&error))?;
-        let handler = spec::spec(pod).runtime_class_name.clone().unwrap_or_default();
+        let spec = spec::spec(pod);
+        let handler = self
+            .handlers
+            .of(spec.runtime_class_name.as_deref(), self.api.as_ref())
+            .await
+            .map_err(|why| failed(&why))?;
         let permit = self.start_gate.acquire().await.map_err(|error| failed(&error))?;
         let mut made = self.runtime.run_pod_sandbox(config.clone(), &handler).await;
         if let Err(CriError::NameReserved { id, .. }) = &made

@@ -331,3 +331,36 @@ async fn a_namesake_is_another_pod() {
     assert_eq!(sandboxes.len(), 1);
     assert_eq!(sandboxes[0].metadata.as_ref().unwrap().uid, "u2");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_runtime_class_names_the_runtimes_handler() {
+    let mut world = World::new();
+    world.start();
+    let classed = json!({"runtimeClassName": "vm", "containers": [{"name": "web", "image": "web:1"}]});
+    world.create("u1", classed);
+    pass(5).await;
+    assert_eq!(world.phase("u1"), "Pending");
+    let why = "Failed to create pod sandbox: runtimeclasses \"vm\" not found";
+    assert_eq!(world.events.0.lock().last().unwrap().1, why);
+    assert!(world.runtime.sandbox_configs().is_empty());
+
+    world.api.classes.lock().insert("vm".to_owned(), "kata-qemu".to_owned());
+    pass(60).await;
+    assert_eq!(world.phase("u1"), "Running");
+    let handlers = async |world: &World| {
+        let all = world.runtime.list_pod_sandboxes(Default::default()).await.unwrap();
+        let mut out = Vec::new();
+        for sandbox in all {
+            out.push(world.runtime.pod_sandbox_status(&sandbox.id).await.unwrap().runtime_handler);
+        }
+        out
+    };
+    assert_eq!(handlers(&world).await, ["kata-qemu"]);
+
+    // Sandboxes are made anew while the server does not answer.
+    *world.api.down.lock() = true;
+    world.runtime.lose_sandboxes();
+    pass(60).await;
+    let again = handlers(&world).await;
+    assert!(again.len() > 1 && again.iter().all(|handler| handler == "kata-qemu"), "{again:?}");
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Container, ObjectReference, Pod, Secret};
+use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
@@ -23,6 +24,7 @@ use crate::desired::Change;
 use crate::host::{Host, HostError};
 use crate::pods::manager::Manager;
 use crate::pods::registry::PodRegistry;
+use crate::pods::start::handler::Handlers;
 use crate::pods::{Index, Shared};
 use crate::record::{Kind, Recorder};
 use crate::spec;
@@ -117,6 +119,8 @@ pub struct FakeApi {
     pub deleted: Mutex<Vec<String>>,
     pub down: Mutex<bool>,
     pub phases: Mutex<Vec<String>>,
+    /// Handlers by RuntimeClass.
+    pub classes: Mutex<BTreeMap<String, String>>,
 }
 
 impl FakeApi {
@@ -197,6 +201,15 @@ impl PodApi for FakeApi {
     async fn secret(&self, _: &str, name: &str) -> Result<Secret, ApiFailure> {
         Err(ApiFailure::Gone(name.to_owned()))
     }
+
+    async fn runtime_class(&self, name: &str) -> Result<RuntimeClass, ApiFailure> {
+        if *self.down.lock() {
+            return Err(ApiFailure::Unavailable("down".into()));
+        }
+        let found = self.classes.lock().get(name).cloned();
+        let handler = found.ok_or_else(|| ApiFailure::Gone(format!("runtimeclasses {name:?} not found")))?;
+        Ok(RuntimeClass { handler, ..RuntimeClass::default() })
+    }
 }
 
 fn merged(old: &Value, new: &Value) -> Value {
@@ -243,6 +256,7 @@ impl World {
             deleted: Mutex::default(),
             down: Mutex::new(false),
             phases: Mutex::default(),
+            classes: Mutex::default(),
         };
         World {
             runtime: FakeRuntime::new(),
@@ -274,6 +288,7 @@ impl World {
             start_gate,
             stop_gate,
             exec_gate,
+            handlers: Handlers::default(),
         });
         self.cancel = CancellationToken::new();
         let (tx, rx) = mpsc::channel(1000);
@@ -315,6 +330,7 @@ impl World {
             deleted: Mutex::new(old.deleted.lock().clone()),
             down: Mutex::new(false),
             phases: Mutex::new(old.phases.lock().clone()),
+            classes: Mutex::new(old.classes.lock().clone()),
         };
         self.api = Arc::new(api);
         self.changes = Some(rx);
