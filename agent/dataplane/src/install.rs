@@ -65,7 +65,7 @@ pub fn install(options: &Options) -> Result<(Applier<PinnedMaps>, Devices), Data
     let object = find_object(options.bpf_object.as_deref())?;
     let hooks = Hooks::find(options)?;
     let waits = links::services_wait(&hooks.pin_dir, &hooks.others)?;
-    let mut ebpf = load(&object, &options.pin_dir, options.capacity, options.log_programs, Part::Services)?;
+    let mut ebpf = load(&object, options, Part::Services)?;
     if options.log_programs {
         follow_log(&mut ebpf);
     }

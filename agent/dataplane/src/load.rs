@@ -12,9 +12,9 @@ use aya::programs::{CgroupSockAddr, Program, ProgramError};
 use xebec_abi::{LAYOUT_VERSION, MARKER_PREFIX};
 
 use crate::devices::{PACKET_PROGRAMS, POD_PROGRAM, POLICY_PROGRAMS};
+use crate::maps::MapError;
 use crate::maps::shapes::PINNED;
-use crate::maps::{Capacity, MapError};
-use crate::sys;
+use crate::{Options, sys};
 
 /// Why the programs are not in the kernel.
 #[derive(Debug, thiserror::Error)]
@@ -223,15 +223,9 @@ static LOADING: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
 ///
 /// # Errors
 /// [`LoadError`]; what was pinned before is as it was.
-pub fn load(
-    object: &Path,
-    pin_dir: &Path,
-    capacity: Capacity,
-    log_programs: bool,
-    part: Part,
-) -> Result<Ebpf, LoadError> {
+pub fn load(object: &Path, options: &Options, part: Part) -> Result<Ebpf, LoadError> {
     let _alone = LOADING.lock();
-    let mut ebpf = open::open(object, pin_dir, capacity, log_programs, part)?;
+    let mut ebpf = open::open(object, options, part)?;
     let on_devices = match part {
         Part::Services => {
             for name in PROGRAMS {
@@ -288,9 +282,10 @@ mod tests {
         }
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.o");
+        let options = Options { pin_dir: dir.path().to_owned(), ..Options::new("a") };
         let load = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
-            load(&path, dir.path(), Capacity::default(), false, Part::Services).map(|_| ()).unwrap_err()
+            load(&path, &options, Part::Services).map(|_| ()).unwrap_err()
         };
         assert!(matches!(load(b"\x7fELF"), LoadError::NoVersion(_)));
         assert!(matches!(load(b"XEBEC-ABI=v0099;"), LoadError::Version { found: 99, .. }));

@@ -58,7 +58,7 @@ impl PodPaths {
     /// A missing kernel feature, maps of another layout.
     pub fn install(options: &Options) -> Result<Self, DataplaneError> {
         let object = find_object(options.bpf_object.as_deref())?;
-        let ebpf = load(&object, &options.pin_dir, options.capacity, options.log_programs, Part::Pods)?;
+        let ebpf = load(&object, options, Part::Pods)?;
         let (others, dir) = (others(&options.pin_dir)?, versioned(&options.pin_dir));
         let (pods, _) = open(&dir.join("maps"), "LOCAL_PODS")?;
         let pods = BpfHash::try_from(Map::HashMap(pods)).map_err(element("LOCAL_PODS", "open"))?;

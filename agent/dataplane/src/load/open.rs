@@ -14,10 +14,10 @@ use xebec_abi::LAYOUT_VERSION;
 use super::{LoadError, Part, ensure_bpffs, object_version, versioned};
 use crate::maps::shapes::PINNED;
 use crate::maps::{Capacity, MapError, Mapping, frontends, pinned, shards};
-use crate::sys;
 use crate::upgrade::fill::{fill, filler};
 use crate::upgrade::maps::{Source, filling, prepare, remove};
 use crate::upgrade::{Layout, others};
+use crate::{Options, sys};
 
 /// Whether socket programs may call a helper.
 fn known(helper: BpfHelper) -> bool {
@@ -30,13 +30,8 @@ fn tells_process() -> bool {
 }
 
 /// Reads the object and makes or takes over the maps of one part, by our layout or one before.
-pub(super) fn open(
-    object: &Path,
-    pin_dir: &Path,
-    capacity: Capacity,
-    log_programs: bool,
-    part: Part,
-) -> Result<Ebpf, LoadError> {
+pub(super) fn open(object: &Path, options: &Options, part: Part) -> Result<Ebpf, LoadError> {
+    let Options { pin_dir, capacity, log_programs, .. } = options;
     let bytes =
         std::fs::read(object).map_err(|source| LoadError::Read { path: object.to_owned(), source })?;
     match object_version(&bytes) {
@@ -52,7 +47,7 @@ pub(super) fn open(
         distrust(pin_dir)?;
     }
     let sources = prepare(pin_dir, part)?;
-    let globals = Globals::new(&dir, &sources, capacity, log_programs)?;
+    let globals = Globals::new(&dir, &sources, *capacity, *log_programs)?;
     let mut loader = EbpfLoader::new();
     globals.set(&mut loader);
     for shape in PINNED {
@@ -62,7 +57,7 @@ pub(super) fn open(
             }
             continue;
         };
-        if let Some(size) = source.entries().or_else(|| globals.entries(shape.name, capacity)) {
+        if let Some(size) = source.entries().or_else(|| globals.entries(shape.name, *capacity)) {
             loader.map_max_entries(shape.name, size);
         }
         let pin = match source {

@@ -65,7 +65,7 @@ impl Policies {
     /// A missing kernel feature, maps of another layout.
     pub fn install(options: &Options) -> Result<Self, DataplaneError> {
         let object = find_object(options.bpf_object.as_deref())?;
-        let ebpf = load(&object, &options.pin_dir, options.capacity, options.log_programs, Part::Policy)?;
+        let ebpf = load(&object, options, Part::Policy)?;
         let (known, elsewhere): (Vec<_>, Vec<_>) =
             others(&options.pin_dir)?.into_iter().partition(Layout::is_known);
         let (pin_dir, dir) = (options.pin_dir.clone(), versioned(&options.pin_dir));

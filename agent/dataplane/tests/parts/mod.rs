@@ -6,7 +6,7 @@ use std::path::Path;
 
 use aya::maps::MapInfo;
 use xebec_dataplane::load::{Part, load, versioned};
-use xebec_dataplane::{Capacity, detach_services};
+use xebec_dataplane::detach_services;
 use xebec_rig::Rig;
 use xebec_rig::ask::{SILENCE, ask_tcp};
 use xebec_rig::objects::Agent;
@@ -20,7 +20,7 @@ fn names(dir: &Path) -> BTreeSet<String> {
 /// The maps that the part's loaded programs use.
 fn used(rig: &Rig, part: Part) -> BTreeSet<String> {
     let object = rig.options.bpf_object.as_ref().unwrap();
-    let ebpf = load(object, rig.pin_dir(), Capacity::default(), false, part).unwrap();
+    let ebpf = load(object, &rig.options, part).unwrap();
     let loaded = ebpf.programs().filter_map(|(_, program)| program.info().ok());
     let ids = loaded.flat_map(|info| info.map_ids().unwrap().unwrap());
     ids.map(|id| MapInfo::from_id(id).unwrap().name_as_str().unwrap().to_owned()).collect()

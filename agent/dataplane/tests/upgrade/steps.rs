@@ -30,7 +30,7 @@ impl Death {
         let options = &stage.node().place().options;
         let object = options.bpf_object.as_ref().unwrap();
         within(&stage.node().netns, || {
-            drop(load(object, &options.pin_dir, options.capacity, false, Part::Services).unwrap());
+            drop(load(object, options, Part::Services).unwrap());
         });
         let maps = own.join("maps");
         let links = older::names(&old.join("links"));
