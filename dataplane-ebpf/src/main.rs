@@ -127,7 +127,9 @@ pub fn tcx_ingress(ctx: TcContext) -> i32 {
     if unsafe { (*ctx.skb.skb).pkt_type } != PACKET_HOST {
         return packet::Verdict::Next.tcx();
     }
-    packet::is_v6(&ctx).map_or(packet::Verdict::Next, |v6| packet::ingress(&ctx, v6, packet::Origin::Outside)).tcx()
+    packet::is_v6(&ctx)
+        .map_or(packet::Verdict::Next, |v6| packet::ingress(&ctx, v6, packet::Origin::Outside))
+        .tcx()
 }
 
 /// A packet goes out to such a device.

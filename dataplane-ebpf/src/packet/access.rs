@@ -1,7 +1,7 @@
 //! The packet, behind a trait: tcx reads and writes it through the socket buffer's helpers, another hook by its own.
 
 use aya_ebpf::{
-    helpers::generated::{bpf_csum_diff, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_peer},
+    helpers::generated::{bpf_l4_csum_replace, bpf_redirect, bpf_redirect_peer},
     programs::TcContext,
 };
 use xebec_abi::flow::FlowKey;
@@ -130,9 +130,31 @@ impl Packet for TcContext {
     }
 }
 
-/// The difference between two texts of N words in one's complement.
+/// The difference between two texts of N words in one's complement (RFC 1624).
 #[inline(always)]
-pub fn difference<const N: usize>(mut old: [u32; N], mut new: [u32; N]) -> u32 {
-    // SAFETY: both arrays are on the stack and as long as stated.
-    unsafe { bpf_csum_diff(old.as_mut_ptr(), (N * 4) as u32, new.as_mut_ptr(), (N * 4) as u32, 0) as u32 }
+pub fn difference<const N: usize>(old: [u32; N], new: [u32; N]) -> u32 {
+    let mut total = 0_u64;
+    let mut i = 0;
+    while i < N {
+        total += !old[i] as u64 + new[i] as u64;
+        i += 1;
+    }
+    total = (total & 0xffff_ffff) + (total >> 32);
+    (total + (total >> 32)) as u32
+}
+
+/// Both differences.
+#[inline(always)]
+pub fn together(a: u32, b: u32) -> u32 {
+    let total = a as u64 + b as u64;
+    (total + (total >> 32)) as u32
+}
+
+/// A sum after a difference, both as they stand in packets.
+#[inline(always)]
+pub fn mended(sum: u16, diff: u32) -> u16 {
+    let mut total = (!sum) as u32 + (diff & 0xffff) + (diff >> 16);
+    total = (total & 0xffff) + (total >> 16);
+    total = (total & 0xffff) + (total >> 16);
+    !(total as u16)
 }

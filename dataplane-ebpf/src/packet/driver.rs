@@ -51,8 +51,7 @@ fn forward(p: &XdpContext) -> Option<u32> {
         return None;
     }
     entry.touch(false);
-    h.rewrite(p, &key, &to);
-    h.renew(p, hops - 1);
+    h.rewrite(p, &key, &to, Some(hops - 1));
     p.store(0, &way.macs);
     count(PacketStat::Driver);
     if back {

@@ -4,22 +4,13 @@ use aya_ebpf::programs::XdpContext;
 
 use xebec_abi::flow::FlowKey;
 
-use super::access::{Packet, Sum};
+use super::access::{Packet, Sum, mended};
 
 /// The place of a `T`; `None` beyond the end.
 #[inline(always)]
 fn place<T>(p: &XdpContext, at: usize) -> Option<*mut T> {
     let start = p.data() + at;
     if start + size_of::<T>() > p.data_end() { None } else { Some(start as *mut T) }
-}
-
-/// A sum after a difference, both as they stand in packets.
-#[inline(always)]
-fn mended(sum: u16, diff: u32) -> u16 {
-    let mut total = (!sum) as u32 + (diff & 0xffff) + (diff >> 16);
-    total = (total & 0xffff) + (total >> 16);
-    total = (total & 0xffff) + (total >> 16);
-    !(total as u16)
 }
 
 impl Packet for XdpContext {

@@ -5,7 +5,7 @@ use xebec_abi::{
     flow::{FlowKey, FragmentKey},
 };
 
-use super::access::{Packet, Sum, difference};
+use super::access::{Packet, Sum, difference, mended, together};
 use crate::maps::flow::FRAGMENTS;
 
 /// An Ethernet header's length: where IP begins.
@@ -44,6 +44,17 @@ struct V4 {
     sum: u16,
     src: Be32,
     dst: Be32,
+}
+
+/// What of a packet of IPv4 is replaced, from its hops to its ports: without options they lie side by side.
+#[repr(C)]
+struct Middle {
+    ttl: u8,
+    proto: u8,
+    sum: u16,
+    src: Be32,
+    dst: Be32,
+    ports: u32,
 }
 
 #[repr(C)]
@@ -163,9 +174,38 @@ impl Header {
         Sum { at: self.l4 + if udp { 6 } else { 16 }, optional: udp, v6: self.v6 }
     }
 
-    /// Makes the packet `to`, which was `from`.
+    /// Makes the packet `to`, which was `from`, with so many hops left, if that is said.
     #[inline(always)]
-    pub fn rewrite<P: Packet>(&self, p: &P, from: &FlowKey, to: &FlowKey) {
+    pub fn rewrite<P: Packet>(&self, p: &P, from: &FlowKey, to: &FlowKey, hops: Option<u8>) {
+        if !self.v6 && !self.later && self.l4 == self.at + 20 {
+            self.rewrite_middle(p, from, to, hops);
+            return;
+        }
+        self.rewrite_apart(p, from, to);
+        if let Some(hops) = hops {
+            self.renew(p, hops);
+        }
+    }
+
+    /// As [`Header::rewrite`], by one write: each is a helper's call, which looks at the whole packet first.
+    #[inline(always)]
+    fn rewrite_middle<P: Packet>(&self, p: &P, from: &FlowKey, to: &FlowKey, hops: Option<u8>) {
+        let Some([hop, proto, low, high]) = p.load::<[u8; 4]>(self.at + 8) else { return };
+        let ttl = hops.unwrap_or(hop);
+        let ends = |key: &FlowKey| [key.src.0[3], key.dst.0[3]];
+        let addresses = difference(ends(from), ends(to));
+        let sum = mended(u16::from_ne_bytes([low, high]), together(addresses, respent(proto, hop, ttl)));
+        let [src, dst] = ends(to);
+        let (old, ports) = (join(from), join(to));
+        p.store(self.at + 8, &Middle { ttl, proto, sum, src: Be32(src), dst: Be32(dst), ports });
+        p.fix_l4_sum(self.sum(), addresses, true);
+        if old != ports {
+            p.fix_l4_sum(self.sum(), difference([old], [ports]), false);
+        }
+    }
+
+    #[inline(always)]
+    fn rewrite_apart<P: Packet>(&self, p: &P, from: &FlowKey, to: &FlowKey) {
         let diff = self.rewrite_addresses(p, from, to);
         if self.later {
             return;
@@ -200,11 +240,9 @@ impl Header {
         if self.v6 {
             return p.store(self.at + 7, &hops);
         }
-        let Some(old) = p.load::<[u8; 2]>(self.at + 8) else { return };
-        let new = [hops, old[1]];
-        let word = |text: [u8; 2]| [u16::from_ne_bytes(text) as u32];
-        p.store(self.at + 8, &new);
-        p.fix_ip_sum(self.at + 10, difference(word(old), word(new)));
+        let Some([hop, proto, low, high]) = p.load::<[u8; 4]>(self.at + 8) else { return };
+        let [low, high] = mended(u16::from_ne_bytes([low, high]), respent(proto, hop, hops)).to_ne_bytes();
+        p.store(self.at + 8, &[hops, proto, low, high]);
     }
 
     /// Replaces the addresses, mends the header's own checksum and returns the difference.
@@ -226,6 +264,13 @@ impl Header {
         p.fix_ip_sum(self.at + 10, diff);
         diff
     }
+}
+
+/// The difference that other hops make to an IPv4 header, where the protocol follows them.
+#[inline(always)]
+fn respent(proto: u8, old: u8, new: u8) -> u32 {
+    let word = |hops| [u16::from_ne_bytes([hops, proto]) as u32];
+    difference(word(old), word(new))
 }
 
 /// Source and destination port as they stand in the header.

@@ -51,9 +51,15 @@ pub fn own(addr: Ip6) -> Option<LocalPod> {
 
 /// Puts a packet into a pod; false, and nothing changed, if it has no hop left for that.
 #[inline(always)]
-pub fn enter<P: Packet>(p: &P, h: &Header, pod: &LocalPod) -> bool {
+fn enter(p: &TcContext, h: &Header, pod: &LocalPod) -> bool {
     let Some(hops) = h.hops(p).filter(|hops| *hops > 1) else { return false };
     h.renew(p, hops - 1);
+    put(p, pod)
+}
+
+/// As [`enter`], of a packet that has spent a hop.
+#[inline(always)]
+pub fn put<P: Packet>(p: &P, pod: &LocalPod) -> bool {
     p.store(0, &[pod.mac, pod.node_mac]);
     p.enter(pod.device)
 }
@@ -129,10 +135,9 @@ fn answer(p: &TcContext, h: &Header) -> Option<Verdict> {
     }
     entry.touch(tcp_flags(p, h) & (FIN | RST) != 0);
     let to = replied(p, h, &entry, &key, way.device);
-    h.rewrite(p, &key, &to);
+    h.rewrite(p, &key, &to, Some(hops - 1));
     tunnel::clamp(p, h, entry.get());
     count(PacketStat::Translated);
-    h.renew(p, hops - 1);
     Packet::store(p, 0, &way.macs);
     // SAFETY: a helper without pointers.
     let _ = unsafe { bpf_redirect(way.device, 0) };

@@ -349,19 +349,19 @@ fn forwarded(p: &TcContext, h: &Header, (from, to): (&FlowKey, &FlowKey), origin
 /// Translates what came in, and puts it straight into the pod it is for if that is this node's own.
 #[inline(always)]
 fn arrived<P: Packet>(p: &P, h: &Header, from: &FlowKey, to: &FlowKey) -> Verdict {
-    let verdict = translated(p, h, from, to);
-    if h.later || h.more {
-        return verdict;
-    }
-    match local::own(to.dst) {
-        Some(pod) if local::enter(p, h, &pod) => Verdict::Back,
-        _ => verdict,
-    }
+    let whole = !h.later && !h.more;
+    let pod = if whole { local::own(to.dst) } else { None };
+    let (Some(pod), Some(hops)) = (pod, h.hops(p).filter(|hops| *hops > 1)) else {
+        return translated(p, h, from, to);
+    };
+    h.rewrite(p, from, to, Some(hops - 1));
+    count(PacketStat::Translated);
+    if local::put(p, &pod) { Verdict::Back } else { Verdict::Next }
 }
 
 #[inline(always)]
 fn translated<P: Packet>(p: &P, h: &Header, from: &FlowKey, to: &FlowKey) -> Verdict {
-    h.rewrite(p, from, to);
+    h.rewrite(p, from, to, None);
     count(PacketStat::Translated);
     Verdict::Next
 }

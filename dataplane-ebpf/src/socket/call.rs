@@ -84,7 +84,9 @@ impl<'a> Call<'a> {
     #[inline(always)]
     pub fn bound4(&self) -> Be32 {
         // SAFETY: as in `raw_proto`; the socket is valid for the program's run.
-        Be32(unsafe { core::ptr::read_volatile(&raw const (*(*self.ctx.sock_addr).__bindgen_anon_1.sk).src_ip4) })
+        Be32(unsafe {
+            core::ptr::read_volatile(&raw const (*(*self.ctx.sock_addr).__bindgen_anon_1.sk).src_ip4)
+        })
     }
 
     /// The IPv6 address that the socket is bound to, zero if to none.

@@ -6,8 +6,8 @@ use xebec_abi::{
     backend::BackendState,
     event::Reason,
     service::{
-        FeValue, KIND_CLUSTER_IP, KIND_LOAD_BALANCER, META_AFFINITY, META_INTERNAL_LOCAL, META_SOURCE_RANGES, Meta,
-        SCOPE_ADDRESS, SCOPE_HOST, SCOPE_NODE, Sel,
+        FeValue, KIND_CLUSTER_IP, KIND_LOAD_BALANCER, META_AFFINITY, META_INTERNAL_LOCAL, META_SOURCE_RANGES,
+        Meta, SCOPE_ADDRESS, SCOPE_HOST, SCOPE_NODE, Sel,
     },
     state::{Stat, VIP_HELD},
 };
