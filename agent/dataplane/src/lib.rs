@@ -44,6 +44,7 @@ mod run;
 pub mod sctp;
 pub mod sources;
 mod sys;
+mod told;
 pub mod tunnel;
 mod upgrade;
 pub mod world;

@@ -1,8 +1,10 @@
 //! What the kernel is to know of the node's own addresses and devices. Enters: the kernel's lists of them, options, the own
-//! Node. Leaves: maps, programs on devices, the addresses of SCTP's tables. Called by run, whenever one of them changes.
+//! Node. Leaves: maps, programs on devices, the addresses of SCTP's tables. Called by run, whenever one of them changes, and
+//! again after a failure.
 
 use parking_lot::Mutex;
 use tracing::error;
+use xebec_program::chain;
 
 use crate::Options;
 use crate::addresses::{local_addresses, outside_devices};
@@ -13,58 +15,70 @@ use crate::maps::pinned::PinnedMaps;
 use crate::node::{NodeFacts, listening_addresses, node_addresses};
 use crate::packet_pods;
 use crate::sctp::{Addresses, Worker};
+use crate::told::Told;
 
-/// Writes what is to be known of the node's addresses and devices; true if listeners have to be at other `places` now.
-pub(crate) fn refresh_addresses(
-    applier: &Mutex<Applier<PinnedMaps>>,
-    devices: &mut Devices,
-    options: &Options,
-    node: &NodeFacts,
-    (places, sctp): (&mut Places, &Worker),
-) -> bool {
-    let pods = options.pod_ranges.resolve(node);
-    if let Err(error) = applier.lock().maps().set_pod_ranges(&pods) {
-        error!(error = %xebec_program::chain(&error), "cannot write the pods' networks");
+/// Brings what the kernel knows up to date.
+#[derive(Debug, Default)]
+pub(crate) struct Refresh {
+    told: Told<&'static str>,
+    failed: bool,
+}
+
+impl Refresh {
+    /// Whether something could not be read or written the last time: refresh again.
+    pub(crate) const fn has_failed(&self) -> bool {
+        self.failed
     }
-    let primary = node.addresses_beside(&options.node_ips);
-    let mut moved = false;
-    match local_addresses() {
-        Ok(own) => {
+
+    /// What a step gave, unless it failed.
+    fn ok<T, E: std::error::Error + 'static>(
+        &mut self,
+        result: Result<T, E>,
+        failure: &'static str,
+    ) -> Option<T> {
+        let why = result.as_ref().err().map(|error| chain(error));
+        self.failed |= why.is_some();
+        if self.told.news(failure, why.as_deref()) {
+            error!(error = why, "{failure}; will try again");
+        }
+        result.ok()
+    }
+
+    /// Writes what is to be known of the node's addresses and devices; true if listeners have to be at other `places` now.
+    pub(crate) fn all(
+        &mut self,
+        applier: &Mutex<Applier<PinnedMaps>>,
+        devices: &mut Devices,
+        options: &Options,
+        node: &NodeFacts,
+        (places, sctp): (&mut Places, &Worker),
+    ) -> bool {
+        self.failed = false;
+        let pods = options.pod_ranges.resolve(node);
+        let written = applier.lock().maps().set_pod_ranges(&pods);
+        self.ok(written, "cannot write the pods' networks");
+        let primary = node.addresses_beside(&options.node_ips);
+        let mut moved = false;
+        if let Some(own) = self.ok(local_addresses(), "cannot list the node's addresses") {
             let next = listening_addresses(&own, &options.node_ports, &primary);
             moved = std::mem::replace(places, next.clone()) != next;
             let addresses = node_addresses(&own, &options.node_ports, &primary);
-            if let Err(error) = applier.lock().maps().set_node_addresses(&addresses) {
-                error!(error = %xebec_program::chain(&error), "cannot write the node's addresses");
-            }
+            let written = applier.lock().maps().set_node_addresses(&addresses);
+            self.ok(written, "cannot write the node's addresses");
             let addresses = Addresses::new(&addresses, pods);
             sctp.want(|wanted| wanted.addresses = addresses);
         }
-        Err(error) => error!(%error, "cannot list the node's addresses"),
+        let Some(found) = self.ok(outside_devices(), "cannot list the node's devices") else { return moved };
+        // The devices' addresses go in first: a program without them refuses nobody and hides nobody.
+        let own = packet_pods::own_addresses(options, node);
+        let pods = packet_pods::present(applier.lock().maps(), &own);
+        let failure = "cannot read which pods are served packet by packet";
+        let Some(pods) = self.ok(pods, failure) else { return moved };
+        let all = found.iter().chain(&pods).map(|(index, device)| (*index, device.clone())).collect();
+        let written = applier.lock().maps().tracked().set_devices(&all);
+        self.ok(written, "cannot write the node's devices");
+        self.ok(devices.serve_pods(&pods), "pods are not served packet by packet");
+        self.ok(devices.refresh(found), "services are not reachable from outside by every device");
+        moved
     }
-    let found = match outside_devices() {
-        Ok(found) => found,
-        Err(error) => {
-            error!(%error, "cannot list the node's devices");
-            return moved;
-        }
-    };
-    // The devices' addresses go in first: a program without them refuses nobody and hides nobody.
-    let pods = match packet_pods::present(applier.lock().maps(), &packet_pods::own_addresses(options, node)) {
-        Ok(pods) => pods,
-        Err(error) => {
-            error!(error = %xebec_program::chain(&error), "cannot read which pods are served packet by packet");
-            return moved;
-        }
-    };
-    let all = found.iter().chain(&pods).map(|(index, device)| (*index, device.clone())).collect();
-    if let Err(error) = applier.lock().maps().tracked().set_devices(&all) {
-        error!(error = %xebec_program::chain(&error), "cannot write the node's devices");
-    }
-    if let Err(error) = devices.serve_pods(&pods) {
-        error!(error = %xebec_program::chain(&error), "pods are not served packet by packet");
-    }
-    if let Err(error) = devices.refresh(found) {
-        error!(error = %xebec_program::chain(&error), "services are not reachable from outside by every device");
-    }
-    moved
 }

@@ -28,7 +28,7 @@ use crate::maps::pinned::PinnedMaps;
 use crate::metrics::{self, Exporter, ProxyMetrics};
 use crate::node::OwnNode;
 use crate::packet_pods;
-use crate::refresh::refresh_addresses;
+use crate::refresh::Refresh;
 use crate::reserved::reserve_ports;
 use crate::sctp;
 use crate::sources::Sources;
@@ -83,8 +83,8 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
     }
     let addresses = Notices::of_addresses().map_err(DataplaneError::Addresses)?;
     let mut own = OwnNode::default();
-    let mut places = Places::new();
-    refresh_addresses(&applier, &mut devices, &options, own.facts(), (&mut places, &sctp));
+    let (mut places, mut refresh) = (Places::new(), Refresh::default());
+    refresh.all(&applier, &mut devices, &options, own.facts(), (&mut places, &sctp));
     let mut collection = tokio::time::interval(COLLECTION);
     collection.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let config = || watcher::Config::default();
@@ -108,7 +108,7 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
                 let known = own.is_settled();
                 if follow_node(event, &mut own, &mut status.write()) {
                     applier.lock().set_zone(own.facts().zone.as_deref(), &mut world);
-                    refresh_addresses(&applier, &mut devices, &options, own.facts(), (&mut places, &sctp));
+                    refresh.all(&applier, &mut devices, &options, own.facts(), (&mut places, &sctp));
                     direct.stale = true;
                 } else if known {
                     continue;
@@ -123,15 +123,15 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
             () = host_ports.changed() => world.set_host_ports(&host_ports.take()),
             changed = addresses.changed() => {
                 changed.map_err(DataplaneError::Addresses)?;
-                behind |= refresh_addresses(&applier, &mut devices, &options, own.facts(), (&mut places, &sctp));
+                behind |= refresh.all(&applier, &mut devices, &options, own.facts(), (&mut places, &sctp));
                 direct.stale = true;
                 behind |= !devices.waits() && direct.prepare(&mut world, &mut devices, own.facts());
                 continue;
             }
             _ = collection.tick() => {
                 collect_flows(&applier);
-                if packet_pods::is_one_gone(applier.lock().maps()) {
-                    refresh_addresses(&applier, &mut devices, &options, own.facts(), (&mut places, &sctp));
+                if refresh.has_failed() || packet_pods::is_one_gone(applier.lock().maps()) {
+                    behind |= refresh.all(&applier, &mut devices, &options, own.facts(), (&mut places, &sctp));
                 }
                 continue;
             }
@@ -157,7 +157,7 @@ pub async fn run(client: Client, options: Options, cancel: CancellationToken) ->
             let mut unprepared = !devices.waits() && direct.prepare(&mut world, &mut devices, own.facts());
             let unwritten = step(&applier, &mut world, &options);
             if devices.waits() && applier.lock().is_complete() && go_live(&mut devices, &options) {
-                refresh_addresses(&applier, &mut devices, &options, own.facts(), (&mut places, &sctp));
+                refresh.all(&applier, &mut devices, &options, own.facts(), (&mut places, &sctp));
                 unprepared |= direct.prepare(&mut world, &mut devices, own.facts());
             }
             // Without it everything is served, by the node's own address.

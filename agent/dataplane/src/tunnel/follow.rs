@@ -1,7 +1,6 @@
 //! Direct server return, in step with the API. Enters: what the cache knows, at every change. Leaves: the device and the
 //! maps. Called by run, before and after it applies Services.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use futures::stream::BoxStream;
@@ -17,6 +16,7 @@ use crate::addresses::network_devices;
 use crate::devices::Devices;
 use crate::maps::MapError;
 use crate::node::NodeFacts;
+use crate::told::Told;
 use crate::world::World;
 use crate::{DataplaneError, Options};
 
@@ -37,12 +37,8 @@ pub(crate) struct Direct {
     /// What is in the maps, perhaps with more beside it.
     wanted: Option<Wanted>,
     narrow: bool,
-    told: Told,
+    told: Told<Step>,
 }
-
-/// Failures that were told and last, by what failed.
-#[derive(Debug, Default)]
-struct Told(BTreeMap<Step, String>);
 
 /// What may fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,20 +46,6 @@ enum Step {
     Device,
     Widen,
     Narrow,
-}
-
-impl Told {
-    /// Takes what a step came to: what failed, if that is to be told. What lasts is told once, and anew when it comes back
-    /// after it went away. PURE.
-    fn news(&mut self, step: Step, failure: Option<&str>) -> bool {
-        match failure {
-            Some(why) => self.0.insert(step, why.to_owned()).as_deref() != Some(why),
-            None => {
-                self.0.remove(&step);
-                false
-            }
-        }
-    }
 }
 
 impl Direct {
@@ -148,24 +130,5 @@ impl Direct {
             error!(error = why, "direct server return is not as it should be; will try again");
         }
         why.is_some()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failure_is_told_once_for_as_long_as_it_lasts_and_again_when_it_comes_back() {
-        let mut told = Told::default();
-        assert!(told.news(Step::Device, Some("no")));
-        assert!(!told.news(Step::Device, Some("no")), "it lasts");
-        // Another step that works, or fails, too, does not end it.
-        assert!(!told.news(Step::Narrow, None) && told.news(Step::Widen, Some("no")));
-        assert!(!told.news(Step::Device, Some("no")));
-        assert!(told.news(Step::Device, Some("another reason")));
-        assert!(!told.news(Step::Device, None));
-        assert!(told.news(Step::Device, Some("another reason")), "it is back");
-        assert!(!told.news(Step::Widen, Some("no")), "and that has not ended yet");
     }
 }

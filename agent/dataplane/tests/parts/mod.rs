@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use aya::maps::MapInfo;
-use xebec_dataplane::load::{Part, load, versioned};
 use xebec_dataplane::detach_services;
+use xebec_dataplane::load::{Part, load, versioned};
 use xebec_rig::Rig;
 use xebec_rig::ask::{SILENCE, ask_tcp};
 use xebec_rig::objects::Agent;
