@@ -1,10 +1,13 @@
 //! EndpointSlices of the Services that select pods.
 //!
-//! Enters: Services, pods, nodes (zones) and the slices there are. Leaves: slices created, updated and deleted, as few
-//! as will do. A Service whose slices the cache has not shown yet waits (expectations by the Service's UID).
+//! Enters: Services, pods, nodes (zones, readiness and CPU) and the slices there are. Leaves: slices created, updated
+//! and deleted, as few as will do, and Events of topology hints. A Service whose slices the cache has not shown yet
+//! waits (expectations by the Service's UID).
 
+mod hints;
 pub mod members;
 mod plan;
+mod slices;
 #[cfg(test)]
 mod tests;
 
@@ -19,8 +22,10 @@ use xebec_api::selector::LabelSelector;
 
 use crate::machinery::{Cache, Change, Expectations, Failed, Key, Queue, World, children, expect, work};
 
+use hints::ledger::{Ledger, Notice};
+use hints::nodes::{self, Weight};
+
 const COMPONENT: &str = "endpoint-slice-controller";
-const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// Adds the Services a changed pod is or was behind.
 pub fn follow_pods(world: &World, queue: &Arc<Queue<Key>>) {
@@ -55,27 +60,51 @@ fn no_orphans(_: &Service) -> LabelSelector {
 pub fn start(world: &Arc<World>, tasks: &mut JoinSet<()>, cancel: &CancellationToken) {
     let queue = Arc::new(Queue::<Key>::default());
     let expectations = Arc::new(Expectations::default());
+    let ledger = Arc::new(Ledger::default());
     children::follow_owner(&world.services, &queue, &expectations);
     children::follow(&world.slices, &world.services, no_orphans, &queue, &expectations);
     follow_pods(world, &queue);
     follow_zones(world, &queue);
+    let reweigh = follow_weights(world);
     let (world, cancel) = (world.clone(), cancel.clone());
     tasks.spawn(async move {
         world.services.wait_synced().await;
         world.pods.wait_synced().await;
         world.nodes.wait_synced().await;
         world.slices.wait_synced().await;
+        ledger.set_shares(nodes::shares(&world.nodes.list()));
         let workers = world.options.concurrency;
-        work("endpointslice", queue, workers, cancel, move |key| {
-            let (world, expectations) = (world.clone(), expectations.clone());
-            async move { reconcile(&world, &expectations, &key).await }
-        })
-        .await;
+        let services = queue.clone();
+        let (nodes, weighed) = (world.nodes.clone(), ledger.clone());
+        let shares = work("endpointslice zones", reweigh, 1, cancel.clone(), move |()| {
+            let stale = weighed.set_shares(nodes::shares(&nodes.list()));
+            stale.into_iter().for_each(|key| services.add(key));
+            std::future::ready(Ok(None))
+        });
+        let slices = work("endpointslice", queue, workers, cancel, move |key| {
+            let (world, expectations, ledger) = (world.clone(), expectations.clone(), ledger.clone());
+            async move { reconcile(&world, &expectations, &ledger, &key).await }
+        });
+        tokio::join!(shares, slices);
     });
 }
 
+/// A queue that has something in it when the zones' shares of CPU may have changed; heartbeats of nodes leave it empty.
+fn follow_weights(world: &World) -> Arc<Queue<()>> {
+    let queue = Arc::new(Queue::<()>::default());
+    let adder = queue.clone();
+    world.nodes.on_change(move |change| {
+        // A node that came or went: as against one that weighs nothing.
+        let before = change.old().map_or(Weight::Nothing, |old| nodes::weight(old));
+        if nodes::weight(change.object()) != before {
+            adder.add(());
+        }
+    });
+    queue
+}
+
 fn follow_zones(world: &Arc<World>, queue: &Arc<Queue<Key>>) {
-    let zone = |node: &Node| node.labels().get(ZONE).cloned();
+    let zone = |node: &Node| nodes::zone(node).cloned();
     let (services, pods, queue) = (world.services.clone(), world.pods.clone(), queue.clone());
     world.nodes.on_change(move |change| {
         if change.old().is_some_and(|old| zone(old) == zone(change.object()))
@@ -96,20 +125,29 @@ fn follow_zones(world: &Arc<World>, queue: &Arc<Queue<Key>>) {
 async fn reconcile(
     world: &World,
     expectations: &Expectations,
+    ledger: &Ledger,
     key: &Key,
 ) -> Result<Option<Duration>, Failed> {
-    let Some(service) = world.services.get(key) else { return Ok(None) };
-    let uid = service.uid().unwrap_or_default();
-    if !members::selects(&service) || service.metadata.deletion_timestamp.is_some() {
+    let wanted =
+        |service: &Arc<Service>| members::selects(service) && service.metadata.deletion_timestamp.is_none();
+    let Some(service) = world.services.get(key).filter(wanted) else {
+        ledger.forget(key);
         return Ok(None);
-    }
+    };
+    let uid = service.uid().unwrap_or_default();
     if !expectations.satisfied(&uid) {
         return Ok(Some(expect::EXPIRY));
     }
     let mut existing = world.slices.controlled_by(&uid);
     existing.retain(|s| plan::is_ours(s) && s.metadata.deletion_timestamp.is_none());
-    let zone = |node: &str| world.nodes.get(&Key::new("", node))?.labels().get(ZONE).cloned();
-    let plan = plan::plan(&service, &pods_of(&world.pods, &service), &existing, zone, world.clock.now());
+    let shares = ledger.shares();
+    let topology = plan::Topology {
+        zone: |node: &str| nodes::zone(&*world.nodes.get(&Key::new("", node))?).cloned(),
+        shares: (*shares).as_ref(),
+    };
+    let pods = pods_of(&world.pods, &service);
+    let plan = plan::plan(&service, &pods, &existing, &topology, world.clock.now());
+    let settled = ledger.settle(key, &shares, &plan.outcomes, plan.writes());
     let deletions = plan.delete.iter().filter_map(|s| s.metadata.uid.clone());
     if !plan.create.is_empty() || !plan.delete.is_empty() {
         expectations.expect(&uid, plan.create.len(), deletions);
@@ -137,7 +175,17 @@ async fn reconcile(
             }
         }
     }
-    let Some(error) = failed else { return Ok(None) };
+    for notice in settled.notices {
+        match notice {
+            Notice::Enabled(text) => {
+                world.events.normal(COMPONENT, &*service, "TopologyAwareHintsEnabled", text);
+            }
+            Notice::Disabled(text) => {
+                world.events.warning(COMPONENT, &*service, "TopologyAwareHintsDisabled", text);
+            }
+        }
+    }
+    let Some(error) = failed else { return Ok(settled.again.then_some(Duration::ZERO)) };
     if !error.is_conflict() {
         let text = format!("Error updating Endpoint Slices for Service {key}: {}", error.reason_text());
         world.events.warning(COMPONENT, &*service, "FailedToUpdateEndpointSlices", text);

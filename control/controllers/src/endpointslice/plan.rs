@@ -1,7 +1,7 @@
 //! From a Service and its pods to the fewest writes of EndpointSlices. Pure.
 //!
 //! Endpoints stay in the slice they are in; changed slices are filled before untouched ones, and new slices are made
-//! only for what is left (upstream's endpointslice reconciler).
+//! only for what is left (upstream's endpointslice reconciler). Then all slices of a family get their hints together.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -11,7 +11,10 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::hints::nodes::Shares;
+use super::hints::{self, Outcome, Policy};
 use super::members;
+use super::slices::Slices;
 use crate::machinery::claim;
 
 /// How many endpoints a slice may have.
@@ -27,7 +30,7 @@ pub const HEADLESS: &str = "service.kubernetes.io/headless";
 /// When the change that led to a write happened.
 pub const TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
-/// The writes.
+/// The writes, and what came of the annotation that asks for hints.
 #[derive(Debug, Default)]
 pub struct Plan {
     /// Slices to create.
@@ -36,6 +39,23 @@ pub struct Plan {
     pub update: Vec<EndpointSlice>,
     /// Slices to delete.
     pub delete: Vec<Arc<EndpointSlice>>,
+    /// The outcome for each family.
+    pub outcomes: Vec<(String, Outcome)>,
+}
+
+impl Plan {
+    /// Whether there is anything to write.
+    pub fn writes(&self) -> bool {
+        !(self.create.is_empty() && self.update.is_empty() && self.delete.is_empty())
+    }
+}
+
+/// What is known of the nodes: `zone` looks a node's zone up.
+pub struct Topology<'a, Z> {
+    /// From a node's name to its zone.
+    pub zone: Z,
+    /// The zones' shares of CPU, if they are known.
+    pub shares: Option<&'a Shares>,
 }
 
 /// Whether a slice is this controller's.
@@ -54,17 +74,19 @@ fn labels(service: &Service) -> BTreeMap<String, String> {
     labels
 }
 
-fn empty_slice(service: &Service, family: &str, ports: &[EndpointPort], now: Timestamp) -> EndpointSlice {
+/// Says in a slice that is written when that was.
+fn stamp(slice: &mut EndpointSlice, now: Timestamp) {
+    let trigger = xebec_api::time::format_rfc3339_seconds(now);
+    slice.metadata.annotations.get_or_insert_default().insert(TRIGGER.to_owned(), trigger);
+}
+
+fn empty_slice(service: &Service, family: &str, ports: &[EndpointPort]) -> EndpointSlice {
     let name = service.metadata.name.clone().unwrap_or_default();
     EndpointSlice {
         metadata: ObjectMeta {
             generate_name: Some(format!("{name}-")),
             namespace: service.metadata.namespace.clone(),
             labels: Some(labels(service)),
-            annotations: Some(BTreeMap::from([(
-                TRIGGER.to_owned(),
-                xebec_api::time::format_rfc3339_seconds(now),
-            )])),
             owner_references: Some(vec![claim::controller_reference(service)]),
             ..ObjectMeta::default()
         },
@@ -77,6 +99,11 @@ fn empty_slice(service: &Service, family: &str, ports: &[EndpointPort], now: Tim
 fn identity(endpoint: &Endpoint) -> String {
     let uid = endpoint.target_ref.as_ref().and_then(|r| r.uid.clone());
     uid.unwrap_or_else(|| endpoint.addresses.join(","))
+}
+
+/// Whether an endpoint is as it was, but for the hints, which are given later.
+fn is_same(new: &Endpoint, old: &Endpoint) -> bool {
+    *new == Endpoint { hints: None, ..old.clone() }
 }
 
 fn ports_of(slice: &EndpointSlice) -> Vec<EndpointPort> {
@@ -95,21 +122,29 @@ struct Draft {
     changed: bool,
 }
 
-/// Plans the slices of one Service; `existing` are those this controller manages, `zone` looks a node's zone up.
+/// Plans the slices of one Service; `existing` are those this controller manages.
 pub fn plan(
     service: &Service,
     pods: &[Arc<Pod>],
     existing: &[Arc<EndpointSlice>],
-    zone: impl Fn(&str) -> Option<String>,
+    topology: &Topology<'_, impl Fn(&str) -> Option<String>>,
     now: Timestamp,
 ) -> Plan {
     let mut plan = Plan::default();
     let families = members::families(service);
+    let policy = Policy::of(service);
     plan.delete.extend(existing.iter().filter(|s| !families.contains(&s.address_type)).cloned());
-    for family in &families {
-        let here: Vec<_> = existing.iter().filter(|s| &s.address_type == family).cloned().collect();
-        plan_family(service, pods, here, family, &zone, now, &mut plan);
+    for family in families {
+        let here: Vec<_> = existing.iter().filter(|s| s.address_type == family).cloned().collect();
+        let mut slices = plan_family(service, pods, here, &family, &topology.zone);
+        plan.outcomes.push((family, hints::give(policy, topology.shares, &mut slices)));
+        plan.create.extend(slices.create);
+        // Hints that were given again as they are need no write.
+        let changed = slices.update.into_iter().filter(|(before, after)| **before != *after);
+        plan.update.extend(changed.map(|(_, after)| after));
+        plan.delete.extend(slices.delete);
     }
+    plan.create.iter_mut().chain(&mut plan.update).for_each(|slice| stamp(slice, now));
     plan
 }
 
@@ -119,9 +154,8 @@ fn plan_family(
     mut existing: Vec<Arc<EndpointSlice>>,
     family: &str,
     zone: &impl Fn(&str) -> Option<String>,
-    now: Timestamp,
-    plan: &mut Plan,
-) {
+) -> Slices {
+    let mut slices = Slices::default();
     let mut groups: Vec<(Vec<EndpointPort>, Vec<Endpoint>)> = Vec::new();
     for pod in pods.iter().filter(|p| members::eligible(p, true)) {
         let node = pod.spec.as_ref().and_then(|s| s.node_name.as_deref()).unwrap_or_default();
@@ -144,9 +178,10 @@ fn plan_family(
         let key = sorted(ports.clone());
         let (same, rest): (Vec<_>, Vec<_>) = existing.into_iter().partition(|s| sorted(ports_of(s)) == key);
         existing = rest;
-        plan_group(service, family, &ports, endpoints, same, now, plan);
+        plan_group(service, family, &ports, endpoints, same, &mut slices);
     }
-    plan.delete.extend(existing);
+    slices.delete.extend(existing);
+    slices
 }
 
 fn plan_group(
@@ -155,8 +190,7 @@ fn plan_group(
     ports: &[EndpointPort],
     endpoints: Vec<Endpoint>,
     existing: Vec<Arc<EndpointSlice>>,
-    now: Timestamp,
-    plan: &mut Plan,
+    slices: &mut Slices,
 ) {
     let placeholder = endpoints.is_empty();
     let order: Vec<String> = endpoints.iter().map(identity).collect();
@@ -164,9 +198,10 @@ fn plan_group(
     let mut drafts: Vec<Draft> = existing
         .into_iter()
         .map(|before| {
-            let old = before.endpoints.clone().unwrap_or_default();
+            let old = before.endpoints.as_deref().unwrap_or_default();
             let kept: Vec<Endpoint> = old.iter().filter_map(|e| wanted.remove(&identity(e))).collect();
-            let changed = kept != old;
+            let changed =
+                kept.len() != old.len() || kept.iter().zip(old).any(|(new, old)| !is_same(new, old));
             Draft { before, endpoints: kept, changed }
         })
         .collect();
@@ -184,19 +219,19 @@ fn plan_group(
         }
     }
     while !new.is_empty() {
-        let mut slice = empty_slice(service, family, ports, now);
+        let mut slice = empty_slice(service, family, ports);
         let at = new.len().saturating_sub(MAX_ENDPOINTS);
         let mut chunk = new.split_off(at);
         chunk.reverse();
         slice.endpoints = Some(chunk);
-        plan.create.push(slice);
+        slices.create.push(slice);
     }
     let mut keep_empty = placeholder;
     let labels = labels(service);
     let owners = vec![claim::controller_reference(service)];
     for draft in drafts {
         if draft.endpoints.is_empty() && !std::mem::take(&mut keep_empty) {
-            plan.delete.push(draft.before);
+            slices.delete.push(draft.before);
             continue;
         }
         let meta = &draft.before.metadata;
@@ -207,13 +242,13 @@ fn plan_group(
             slice.endpoints = Some(draft.endpoints);
             slice.metadata.labels = Some(labels.clone());
             slice.metadata.owner_references = Some(owners.clone());
-            let trigger = xebec_api::time::format_rfc3339_seconds(now);
-            slice.metadata.annotations.get_or_insert_default().insert(TRIGGER.to_owned(), trigger);
-            plan.update.push(slice);
+            slices.update.push((draft.before, slice));
+        } else {
+            slices.unchanged.push(draft.before);
         }
     }
     if keep_empty {
-        plan.create.push(empty_slice(service, family, ports, now));
+        slices.create.push(empty_slice(service, family, ports));
     }
 }
 

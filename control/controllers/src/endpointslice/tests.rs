@@ -1,3 +1,5 @@
+mod topology;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -5,7 +7,8 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::{Value, json};
 
-use super::plan::{Plan, plan};
+use super::hints::nodes::Shares;
+use super::plan::{Plan, Topology, plan};
 
 fn service(change: Value) -> Service {
     let mut value = json!({
@@ -30,8 +33,18 @@ fn pod(n: usize, change: Value) -> Arc<Pod> {
 }
 
 fn run(service: &Service, pods: &[Arc<Pod>], existing: &[Arc<EndpointSlice>]) -> Plan {
-    let zone = |node: &str| (node == "n1").then(|| "z1".to_owned());
-    plan(service, pods, existing, zone, Timestamp::UNIX_EPOCH)
+    run_with(service, pods, existing, None)
+}
+
+/// Nodes `n1`, `n2`, ... are in zones `z1`, `z2`, ...; the node `x` is in none.
+fn run_with(
+    service: &Service,
+    pods: &[Arc<Pod>],
+    existing: &[Arc<EndpointSlice>],
+    shares: Option<&Shares>,
+) -> Plan {
+    let zone = |node: &str| node.strip_prefix('n').map(|number| format!("z{number}"));
+    plan(service, pods, existing, &Topology { zone, shares }, Timestamp::UNIX_EPOCH)
 }
 
 fn stored(plan: Plan) -> Vec<Arc<EndpointSlice>> {
