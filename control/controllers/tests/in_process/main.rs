@@ -11,3 +11,4 @@ mod jobs;
 mod namespaces;
 mod quotas;
 mod roles;
+mod topology;
