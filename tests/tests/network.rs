@@ -1,7 +1,7 @@
 //! Pod network and virtual IPs, from inside pods.
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use xebec_tests::{Namespace, PATIENCE, PodManifest, kubectl, namespaced, node, shell_pod, until, web};
 
 fn client() -> PodManifest {
@@ -185,6 +185,36 @@ fn endpoint_slices_name_pod_node_and_ports() -> Result<()> {
         }
         ensure!(slice["metadata"]["ownerReferences"][0]["kind"] == "Service", "{slice}");
         Ok(())
+    })
+}
+
+#[test]
+fn endpoints_are_meant_for_their_node() -> Result<()> {
+    namespaced("hints", |ns| {
+        let vip = stage(ns, 2)?;
+        let hints = || -> Result<Vec<Value>> {
+            let items = ns.json("endpointslices -l=kubernetes.io/service-name=web")?;
+            let slices = items["items"].as_array().cloned().unwrap_or_default();
+            let endpoints =
+                slices.iter().flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten());
+            Ok(endpoints.map(|e| e["hints"]["forNodes"][0]["name"].clone()).collect())
+        };
+        let all = |wanted: Value| {
+            until(&format!("hints {wanted}"), PATIENCE, || {
+                let found = hints()?;
+                Ok((found.len() == 2 && found.iter().all(|hint| *hint == wanted)).then_some(()))
+            })
+        };
+        all(json!(null))?;
+        let set = |value: Value| {
+            let patch = json!({"spec": {"trafficDistribution": value}}).to_string();
+            ns.kubectl("patch service web -p").arg(patch).ok()
+        };
+        set(json!("PreferSameNode"))?;
+        all(json!(node()?))?;
+        eventually(ns, &format!("call {vip}:80 --distinct 2 --tries 200"))?;
+        set(json!(null))?;
+        all(json!(null))
     })
 }
 
