@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 use aya::Ebpf;
 use aya::programs::links::LinkOrder;
 use aya::programs::tc::TcAttachOptions;
-use aya::programs::{SchedClassifier, TcAttachType};
+use aya::programs::{SchedClassifier, TcAttachType, Xdp};
 use tracing::warn;
 
 use crate::addresses::POD_TUNNEL;
 use crate::attach::{AttachError, attach, pin_link};
 use crate::drain::{Drain, DrainError};
-use crate::driver::Drivers;
+use crate::driver::{self, Drivers};
 use crate::install::Hooks;
 use crate::load::{LoadError, Part, load_program, versioned};
 use crate::maps::tracked::DeviceAddresses;
@@ -260,6 +260,11 @@ impl Devices {
     /// A loaded packet program, such as to run it on a single packet; `None` for another name.
     pub fn program(&mut self, name: &str) -> Option<&mut SchedClassifier> {
         self.ebpf.program_mut(name)?.try_into().ok()
+    }
+
+    /// As [`Self::program`], the devices' drivers'; `None` if it is not wanted there.
+    pub fn driver_program(&mut self) -> Option<&mut Xdp> {
+        driver::program(&mut self.ebpf).ok().filter(|program| program.fd().is_ok())
     }
 }
 

@@ -121,7 +121,7 @@ impl Drivers {
     }
 }
 
-fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, LoadError> {
+pub(crate) fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, LoadError> {
     let program = ebpf.program_mut(DRIVER_PROGRAM).ok_or(LoadError::NoProgram(DRIVER_PROGRAM))?;
     program
         .try_into()

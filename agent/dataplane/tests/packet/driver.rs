@@ -48,7 +48,7 @@ fn wired(netns: &NetNs, device: &str) {
     });
 }
 
-fn outside() -> Option<Outside> {
+pub fn outside() -> Option<Outside> {
     let outside = Outside::with(|options| options.xdp = true)?;
     wired(&outside.rig.client_ns, "wire");
     wired(&outside.far, "eth0");

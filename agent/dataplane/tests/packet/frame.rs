@@ -107,6 +107,20 @@ pub fn echo(src: &str, dst: &str, reply: bool, hops: u8) -> Vec<u8> {
     frame(packet)
 }
 
+/// A frame one hop further: with these link addresses, of whom it is for and who sends it.
+pub fn forwarded(mut frame: Vec<u8>, to: [u8; 6], from: [u8; 6]) -> Vec<u8> {
+    frame[..12].copy_from_slice(&[to, from].concat());
+    if frame[14] >> 4 == 6 {
+        frame[21] -= 1;
+        return frame;
+    }
+    frame[22] -= 1;
+    (frame[24], frame[25]) = (0, 0);
+    let value = sum(&[&frame[14..34]]);
+    frame[24..26].copy_from_slice(&value.to_be_bytes());
+    frame
+}
+
 /// A frame that goes back where it came from.
 pub fn back(mut frame: Vec<u8>) -> Vec<u8> {
     frame[..12].rotate_left(6);

@@ -3,6 +3,7 @@
 //! is read from its answer.
 
 mod driver;
+mod driver_table;
 pub mod frame;
 mod hostports;
 mod maglev;

@@ -1,6 +1,7 @@
 //! Pods that are served packet by packet: what calls no socket of this kernel, and what is to see VIPs as they are.
 
 mod policies;
+mod table;
 
 use serde_json::{Value, json};
 use xebec_rig::ask::{REFUSED, ask_tcp, ask_udp, ping};
