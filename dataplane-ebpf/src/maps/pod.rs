@@ -16,4 +16,4 @@ pub static LOCAL_PODS: HashMap<Ip6, LocalPod> = HashMap::with_max_entries(4_096,
 pub static PACKET_PODS: HashMap<u64, u32> = HashMap::with_max_entries(1_024, F_NO_PREALLOC);
 /// What sockets send from, by the cookie of their network namespace: complete where a Service has loadBalancerSourceRanges.
 #[map]
-pub static NETNS_IPS: HashMap<u64, OwnAddresses> = HashMap::with_max_entries(16_384, F_NO_PREALLOC);
+pub static NETNS_IPS: HashMap<u64, OwnAddresses> = HashMap::with_max_entries(4_096, F_NO_PREALLOC);

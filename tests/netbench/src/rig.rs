@@ -54,8 +54,11 @@ impl Rig {
         rig.outside.address("eth0", &format!("{OUTSIDE}/24"));
         rig.outside.ip(&format!("route add {POD_RANGE} via {NODE}"));
         node.forward();
-        // A server that closes first keeps the connection's end for a minute: more of them than it may keep.
-        rig.server.sysctl("net/ipv4/tcp_max_tw_buckets", "1024");
+        // Who closes first keeps the connection's end for a minute. Of 28,000 ports to one address none would be free soon, and
+        // what is measured would be the kernel's search for one: the more so the fewer addresses a target connects to.
+        for netns in [&rig.server, &rig.client, &rig.outside] {
+            netns.sysctl("net/ipv4/tcp_max_tw_buckets", "1024");
+        }
         rig
     }
 
