@@ -71,13 +71,8 @@ impl<'a> Call<'a> {
     /// The IPv6 address.
     #[inline(always)]
     pub fn v6(&self) -> Ip6 {
-        let word = |i: usize| {
-            // SAFETY: as in `raw_proto`; word by word, as wide loads are refused at some offsets.
-            unsafe {
-                core::ptr::read_volatile((&raw const (*self.ctx.sock_addr).user_ip6).cast::<u32>().add(i))
-            }
-        };
-        Ip6([word(0), word(1), word(2), word(3)])
+        // SAFETY: as in `raw_proto`.
+        unsafe { words((&raw const (*self.ctx.sock_addr).user_ip6).cast()) }
     }
 
     /// The IPv4 address that the socket is bound to, zero if to none.
@@ -92,14 +87,8 @@ impl<'a> Call<'a> {
     /// The IPv6 address that the socket is bound to, zero if to none.
     #[inline(always)]
     pub fn bound6(&self) -> Ip6 {
-        let word = |i: usize| {
-            // SAFETY: as in `bound4`.
-            unsafe {
-                let sk = (*self.ctx.sock_addr).__bindgen_anon_1.sk;
-                core::ptr::read_volatile((&raw const (*sk).src_ip6).cast::<u32>().add(i))
-            }
-        };
-        Ip6([word(0), word(1), word(2), word(3)])
+        // SAFETY: as in `bound4`.
+        unsafe { words((&raw const (*(*self.ctx.sock_addr).__bindgen_anon_1.sk).src_ip6).cast()) }
     }
 
     /// The IPv4 address that a datagram is to be sent from, zero if none is said: of sendmsg4.
@@ -112,13 +101,8 @@ impl<'a> Call<'a> {
     /// The IPv6 address that a datagram is to be sent from, zero if none is said: of sendmsg6.
     #[inline(always)]
     pub fn sent6(&self) -> Ip6 {
-        let word = |i: usize| {
-            // SAFETY: as in `raw_proto`; word by word, as in `v6`.
-            unsafe {
-                core::ptr::read_volatile((&raw const (*self.ctx.sock_addr).msg_src_ip6).cast::<u32>().add(i))
-            }
-        };
-        Ip6([word(0), word(1), word(2), word(3)])
+        // SAFETY: as in `raw_proto`.
+        unsafe { words((&raw const (*self.ctx.sock_addr).msg_src_ip6).cast()) }
     }
 
     /// Replaces address and port.
@@ -173,6 +157,17 @@ impl<'a> Call<'a> {
         // SAFETY: a helper over the program's own context.
         unsafe { bpf_get_socket_cookie(self.ctx.as_ptr()) }
     }
+}
+
+/// An IPv6 address of the kernel's, word by word, as wide loads are refused at some offsets.
+///
+/// # Safety
+/// `first` is the address of four words in the context or in the socket that it points to.
+#[inline(always)]
+unsafe fn words(first: *const u32) -> Ip6 {
+    // SAFETY: by this function's contract.
+    let word = |i: usize| unsafe { core::ptr::read_volatile(first.add(i)) };
+    Ip6([word(0), word(1), word(2), word(3)])
 }
 
 /// The connection's socket if this one is a path of multipath TCP's (RFC 8684), which the application never sees: else null.

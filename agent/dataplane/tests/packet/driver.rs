@@ -55,6 +55,17 @@ pub fn outside() -> Option<Outside> {
     Some(outside)
 }
 
+/// Services of both families whose endpoints are behind the other node.
+pub fn serve_far(outside: &mut Outside) {
+    outside.agent.sync(
+        vec![
+            service("a", &[VIP], ports(), node_port(json!({}))),
+            service("six", &["fd96::77"], json!([{"name": "udp", "port": 80, "protocol": "UDP"}]), json!({})),
+        ],
+        [slices(&["10.244.1.5@node-b"]), vec![slice("six", 8080, "UDP", &["fd45::5@node-b"])]].concat(),
+    );
+}
+
 /// Asks by one socket, many times.
 fn datagrams(outside: &Outside, to: &str, len: usize, times: usize) -> Vec<String> {
     within(&outside.rig.client_ns, || {
@@ -66,13 +77,7 @@ fn datagrams(outside: &Outside, to: &str, len: usize, times: usize) -> Vec<Strin
 #[test]
 fn an_answered_flow_to_another_node_stays_in_the_drivers() {
     let Some(mut outside) = outside() else { return };
-    outside.agent.sync(
-        vec![
-            service("a", &[VIP], ports(), node_port(json!({}))),
-            service("six", &["fd96::77"], json!([{"name": "udp", "port": 80, "protocol": "UDP"}]), json!({})),
-        ],
-        [slices(&["10.244.1.5@node-b"]), vec![slice("six", 8080, "UDP", &["fd45::5@node-b"])]].concat(),
-    );
+    serve_far(&mut outside);
     for (to, answer) in [("10.199.0.2:30080", "FAR 10.198.0.2 10"), ("[fd96::77]:80", "FAR fd98::2 10")] {
         let before = (outside.count(PacketStat::Driver), outside.count(PacketStat::Translated));
         assert_eq!(datagrams(&outside, to, 10, 20), vec![answer; 20]);

@@ -1,16 +1,14 @@
 //! The program of devices' drivers on single frames (BPF_PROG_TEST_RUN): what goes in, the verdict, what comes out.
 
 use aya::programs::{TestRun, TestRunOptions};
-use serde_json::json;
 use xebec_abi::flow::PacketStat;
 use xebec_rig::ask::{exchange, udp_socket};
-use xebec_rig::objects::{service, slice};
+use xebec_rig::objects::slice;
 use xebec_rig::within;
 
-use super::driver::outside;
+use super::driver::{outside, serve_far};
 use super::frame::{forwarded, tcp, udp};
 use super::net::Outside;
-use super::{VIP, node_port, ports, slices};
 
 const PASS: u32 = 2;
 const REDIRECT: u32 = 4;
@@ -50,13 +48,7 @@ fn answered(outside: &mut Outside, to: &str) -> (u16, u16) {
 #[test]
 fn the_table() {
     let Some(mut outside) = outside() else { return };
-    outside.agent.sync(
-        vec![
-            service("a", &[VIP], ports(), node_port(json!({}))),
-            service("six", &["fd96::77"], json!([{"name": "udp", "port": 80, "protocol": "UDP"}]), json!({})),
-        ],
-        [slices(&["10.244.1.5@node-b"]), vec![slice("six", 8080, "UDP", &["fd45::5@node-b"])]].concat(),
-    );
+    serve_far(&mut outside);
     let (client, source) = answered(&mut outside, "10.199.0.2:30080");
     let (client6, source6) = answered(&mut outside, "[fd96::77]:80");
     let (node, outer) = (&outside.rig.server_ns, &outside.rig.client_ns);
