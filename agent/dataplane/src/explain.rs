@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use serde::Serialize;
-use xebec_abi::service::{META_AFFINITY, META_INTERNAL_LOCAL, Sel};
+use xebec_abi::service::{META_AFFINITY, META_INTERNAL_LOCAL, META_SOURCE_RANGES, Sel};
 
 use crate::inspect::{endpoints, row};
 use crate::maps::pinned::PinnedMaps;
@@ -39,6 +39,8 @@ pub struct Explanation {
     pub selects: &'static str,
     /// Session affinity timeout in seconds.
     pub affinity_seconds: Option<u32>,
+    /// Only clients in loadBalancerSourceRanges are answered here.
+    pub only_source_ranges: bool,
     /// From outside, the endpoint is that of the client's entry in a Maglev row of so many, on every node the same.
     pub maglev_row: Option<u32>,
     /// The endpoints for everybody.
@@ -77,6 +79,7 @@ pub fn explain(
         index: 0,
         selects: "nothing",
         affinity_seconds: None,
+        only_source_ranges: false,
         maglev_row: None,
         cluster: Vec::new(),
         local: Vec::new(),
@@ -94,12 +97,14 @@ fn describe(
     let flags = stored.meta.flags;
     let primary = kind == Kind::ClusterIp.to_string();
     let local = flags & META_INTERNAL_LOCAL != 0 && primary;
+    let guarded = flags & META_SOURCE_RANGES != 0 && kind == Kind::LoadBalancer.to_string();
     Ok(Explanation {
         frontend: key.to_string(),
         kind: Some(kind),
         index,
         selects: if local { "local" } else { "cluster" },
         affinity_seconds: (flags & META_AFFINITY != 0).then_some(stored.meta.affinity_seconds),
+        only_source_ranges: guarded,
         maglev_row: row(stored).filter(|_| !primary),
         cluster: endpoints(stored.meta.sel_cluster)?,
         local: endpoints(stored.meta.sel_local)?,
@@ -118,6 +123,12 @@ impl fmt::Display for Explanation {
         )?;
         if let Some(seconds) = self.affinity_seconds {
             write!(f, ", ClientIP affinity {seconds} s")?;
+        }
+        if self.only_source_ranges {
+            write!(
+                f,
+                ", for clients in loadBalancerSourceRanges only (others: EPERM, from outside dropped)"
+            )?;
         }
         if let Some(entries) = self.maglev_row {
             write!(f, ", maglev row of {entries}")?;

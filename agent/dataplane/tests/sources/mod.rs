@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Service;
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 use xebec_abi::state::Stat;
-use xebec_dataplane::sources;
+use xebec_dataplane::{Protocol, explain, sources};
 use xebec_rig::client::Client;
 use xebec_rig::cluster::{Cluster, Node};
 use xebec_rig::objects::{Agent, service, slice, tcp_udp};
@@ -110,6 +110,13 @@ fn pods_ask_a_load_balancer_by_their_own_address() {
             }
         }
     }
+
+    let explained = |address: &str| {
+        let pins = &node.place().options.pin_dir;
+        explain(pins, address.parse().unwrap(), 80, Protocol::Tcp).unwrap().to_string()
+    };
+    let only = "for clients in loadBalancerSourceRanges only";
+    assert!(explained(LB[0]).contains(only) && !explained(VIPS[0]).contains(only));
 
     // A socket that is bound is judged by that, as its packets are.
     other.address("eth0", "10.244.1.1/32");
